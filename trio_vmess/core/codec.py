@@ -1,0 +1,119 @@
+"""What the data path is made of: synchronous objects that turn bytes into bytes.
+
+A codec works on one direction of one connection and on buffers that its caller owns. It knows no
+sockets, and whoever drives it knows no protocol: `relay` pipes any chain of codecs between any
+two transports.
+"""
+
+from typing import Protocol
+
+
+class Codec(Protocol):
+    """One direction's transformation, fed with pieces of any size.
+
+    The verbs and their order are those of a cipher context: any number of `update_into`, then
+    one `finalize_into` when the input has ended.
+    """
+
+    @property
+    def ended(self) -> bool:
+        """True once the protocol itself has said that this direction is over.
+
+        What comes behind the end is ignored.
+        """
+        ...
+
+    def output_size(self, size: int, /) -> int:
+        """Return how large `out` must be to take `size` further bytes of input.
+
+        What the codec still holds from earlier input is counted.
+        """
+        ...
+
+    def update_into(self, data: bytes | bytearray | memoryview, out: memoryview, /) -> int:
+        """Transform `data` and write the result to the front of `out`.
+
+        Args:
+            data: any number of bytes; what is not yet a whole unit is kept for the next call. It
+                must not overlap `out`.
+            out: a writable buffer of bytes, at least `output_size(len(data))` large.
+
+        Returns:
+            How many bytes were written; 0 is no end.
+
+        Raises:
+            RemoteProtocolError: the peer's bytes are no legal input. The codec is of no further
+                use, and nothing that this call wrote to `out` may be passed on.
+        """
+        ...
+
+    def finalize_into(self, out: memoryview, /) -> int:
+        """Say that the input has ended; write what is still owed to the peer.
+
+        Returns:
+            How many bytes were written, at most `output_size(0)`.
+
+        Raises:
+            RemoteProtocolError: the input was cut off inside a unit.
+        """
+        ...
+
+
+class PrefixedCodec:
+    """Puts bytes in front of the first output of another codec, so that one write carries both.
+
+    Args:
+        prefix: a header, say.
+        codec: makes what follows it.
+    """
+
+    def __init__(self, prefix: bytes, codec: Codec) -> None:
+        self._prefix = prefix
+        self._codec = codec
+
+    @property
+    def ended(self) -> bool:
+        """As the codec says."""
+        return self._codec.ended
+
+    def output_size(self, size: int, /) -> int:
+        """As the codec says, and the prefix while it is due."""
+        return len(self._prefix) + self._codec.output_size(size)
+
+    def update_into(self, data: bytes | bytearray | memoryview, out: memoryview, /) -> int:
+        """See `Codec.update_into`; without data, the prefix alone is written."""
+        if not self._prefix:
+            return self._codec.update_into(data, out)
+        size = self._take_prefix(out)
+        return size + self._codec.update_into(data, out[size:])
+
+    def finalize_into(self, out: memoryview, /) -> int:
+        """See `Codec.finalize_into`; a prefix that is still due comes first."""
+        size = self._take_prefix(out)
+        return size + self._codec.finalize_into(out[size:])
+
+    def _take_prefix(self, out: memoryview) -> int:
+        size = len(self._prefix)
+        out[:size] = self._prefix
+        self._prefix = b""
+        return size
+
+
+class IdentityCodec:
+    """Bytes as they are: for the side of a connection that speaks no protocol of its own."""
+
+    ended = False
+
+    def output_size(self, size: int, /) -> int:
+        """Return `size`."""
+        return size
+
+    def update_into(self, data: bytes | bytearray | memoryview, out: memoryview, /) -> int:
+        """Copy `data` to `out`."""
+        size = len(data)
+        out[:size] = data
+        return size
+
+    def finalize_into(self, out: memoryview, /) -> int:  # noqa: ARG002  (the interface's argument)
+        """Write nothing: the end of raw bytes is the end of the stream."""
+        return 0

@@ -1,0 +1,195 @@
+"""One home for each primitive: nothing else in the package imports a crypto library.
+
+AEADs, AES blocks and CFB-128 come from `cryptography` (OpenSSL), whose contexts can be kept and can
+write into a caller's buffer: sealing 16 KiB with AES-128-GCM takes about 1.1 µs there. SHAKE-128
+comes from pycryptodome, because the protocol reads it for as long as a connection lives: hashlib's
+cannot be read piece by piece, and OpenSSL's only from version 3.3 on. FNV-1a comes from
+`fnv_hash_fast`. The MD5 and SHA-256 of the standard library do the rest.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
+
+import fnv_hash_fast
+from Crypto.Hash import SHAKE128
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.decrepit.ciphers.modes import CFB
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+
+try:
+    # The interpreter's own MD5 has lighter objects than OpenSSL's: a copied state costs 0.3 µs for
+    # an HMAC instead of 0.5, and the table of legacy user hashes needs tens of thousands a second.
+    from _md5 import md5 as _light_md5  # type: ignore[import-not-found]  # it has no stub
+except ImportError:  # built without it, or a restricted build
+    _light_md5 = hashlib.md5
+
+__all__ = [
+    "AEAD_TAG_SIZE",
+    "Aead",
+    "HmacState",
+    "InvalidTag",
+    "StreamCipher",
+    "aes_block_decryptor",
+    "aes_block_encrypt",
+    "aes_gcm",
+    "cfb_decryptor",
+    "cfb_encryptor",
+    "chacha20_poly1305",
+    "equal",
+    "fnv1a",
+    "hmac_md5",
+    "hmac_md5_many",
+    "hmac_md5_state",
+    "md5",
+    "new_sha256",
+    "sha256",
+    "shake128_reader",
+]
+
+AEAD_TAG_SIZE: Final = 16
+CFB_BLOCK_SIZE: Final = 16
+"""`StreamCipher.update_into` wants this many bytes less one of room behind the output."""
+
+_HMAC_BLOCK_SIZE: Final = 64
+IPAD: Final = bytes(byte ^ 0x36 for byte in range(256))
+OPAD: Final = bytes(byte ^ 0x5C for byte in range(256))
+"""Translation tables for `bytes.translate`: HMAC's inner and outer key masks (RFC 2104)."""
+
+_Bytes = bytes | bytearray | memoryview
+
+
+class Aead(Protocol):
+    """An authenticated cipher with its key; 12-byte nonces, 16-byte tags behind the text."""
+
+    def encrypt(self, nonce: bytes, data: _Bytes, associated_data: bytes | None, /) -> bytes:
+        """Seal `data`."""
+        ...
+
+    def decrypt(self, nonce: bytes, data: _Bytes, associated_data: bytes | None, /) -> bytes:
+        """Open `data`; raises `InvalidTag`."""
+        ...
+
+    def encrypt_into(
+        self, nonce: bytes, data: _Bytes, associated_data: bytes | None, buf: _Bytes, /
+    ) -> int:
+        """Seal `data` into `buf`, which is exactly 16 bytes longer."""
+        ...
+
+    def decrypt_into(
+        self, nonce: bytes, data: _Bytes, associated_data: bytes | None, buf: _Bytes, /
+    ) -> int:
+        """Open `data` into `buf`, which is exactly 16 bytes shorter; raises `InvalidTag`."""
+        ...
+
+
+class StreamCipher(Protocol):
+    """One direction of a stream cipher: its state carries over from call to call."""
+
+    def update(self, data: _Bytes, /) -> bytes:
+        """Transform `data`."""
+        ...
+
+    def update_into(self, data: _Bytes, buf: _Bytes, /) -> int:
+        """Transform `data` into `buf`, which must be at least 15 bytes longer."""
+        ...
+
+
+def aes_gcm(key: bytes) -> Aead:
+    """AES-GCM under a 16-byte key."""
+    return AESGCM(key)
+
+
+def chacha20_poly1305(key: bytes) -> Aead:
+    """ChaCha20-Poly1305 (RFC 8439) under a 32-byte key."""
+    return ChaCha20Poly1305(key)
+
+
+def _cfb(key: bytes, iv: bytes) -> Cipher[CFB]:
+    return Cipher(algorithms.AES(key), CFB(iv))
+
+
+def cfb_encryptor(key: bytes, iv: bytes) -> StreamCipher:
+    """AES-CFB with segments of 128 bits; `key` and `iv` are 16 bytes."""
+    return _cfb(key, iv).encryptor()
+
+
+def cfb_decryptor(key: bytes, iv: bytes) -> StreamCipher:
+    """The inverse of `cfb_encryptor`."""
+    return _cfb(key, iv).decryptor()
+
+
+def aes_block_encrypt(key: bytes, block: bytes) -> bytes:
+    """Encrypt one 16-byte block (ECB) under a 16-byte key."""
+    return Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(block)
+
+
+def aes_block_decryptor(key: bytes) -> CipherContext:
+    """Return a context whose `update` decrypts one 16-byte block (ECB), any number of times."""
+    return Cipher(algorithms.AES(key), modes.ECB()).decryptor()
+
+
+def md5(data: bytes) -> bytes:
+    """Return the 16 bytes of MD5."""
+    return hashlib.md5(data, usedforsecurity=False).digest()
+
+
+def sha256(data: bytes) -> bytes:
+    """Return the 32 bytes of SHA-256."""
+    return hashlib.sha256(data).digest()
+
+
+new_sha256 = hashlib.sha256
+"""For states that are copied: see `kdf`."""
+
+
+class _Md5(Protocol):
+    def copy(self) -> "_Md5": ...
+    def update(self, data: bytes, /) -> None: ...
+    def digest(self) -> bytes: ...
+
+
+HmacState = tuple[_Md5, _Md5]
+"""HMAC-MD5 with its key already in: the inner and the outer hash, each one block on."""
+
+
+def hmac_md5(key: bytes, message: bytes) -> bytes:
+    """Return the 16 bytes of HMAC-MD5."""
+    return hmac.digest(key, message, "md5")
+
+
+def hmac_md5_state(key: bytes) -> HmacState:
+    """Prepare HMAC-MD5 under a key of at most 64 bytes for many short messages."""
+    block = key.ljust(_HMAC_BLOCK_SIZE, b"\0")
+    return _light_md5(block.translate(IPAD)), _light_md5(block.translate(OPAD))
+
+
+def hmac_md5_many(states: Iterable[HmacState], message: bytes) -> list[bytes]:
+    """Return HMAC-MD5 of one message under each of many keys, in their order."""
+    digests: list[bytes] = []
+    keep = digests.append
+    for inner, outer in states:
+        first = inner.copy()
+        first.update(message)
+        second = outer.copy()
+        second.update(first.digest())
+        keep(second.digest())
+    return digests
+
+
+def fnv1a(data: bytes) -> int:
+    """Return the 32-bit FNV-1a hash."""
+    value: int = fnv_hash_fast.fnv1a_32(data)
+    return value
+
+
+def shake128_reader(seed: bytes) -> Callable[[int], bytes]:
+    """Return a function that reads the next n bytes of SHAKE-128 over `seed`."""
+    read: Callable[[int], bytes] = SHAKE128.new(seed).read
+    return read
+
+
+equal = hmac.compare_digest
+"""Compare two secrets in a time that does not depend on where they differ."""

@@ -1,0 +1,133 @@
+"""How this suite runs: coroutine tests on Trio, peers' logs in reports, hypothesis profiles.
+
+A test written as `async def` runs in `trio.run` under a deadline: 10 seconds, or what
+`@pytest.mark.limit(seconds)` says. With a fixture that is a `trio.abc.Clock`, such as
+`autojump_clock`, that clock drives the run; then the deadline is a virtual one, so long that
+only a test that waits for nothing at all can meet it.
+Fixtures stay synchronous: what must be awaited is an async context manager in the test's body.
+
+`HYPOTHESIS_PROFILE` chooses `quick` (default) or `deep`; where CI=true both are derandomised.
+"""
+
+import functools
+import inspect
+import os
+from collections.abc import Awaitable, Callable, Generator
+from typing import Final
+
+import hypothesis
+import pytest
+import trio
+import trio.testing
+
+# Before the import below: the kit's own checks are asserts, too.
+pytest.register_assert_rewrite("tests.kit")
+
+from tests.kit.peer_process import take_finished_logs  # noqa: E402
+
+_DEFAULT_LIMIT: Final = 10.0
+_VIRTUAL_LIMIT: Final = 1e7
+
+_IN_CI: Final = os.environ.get("CI", "").lower() == "true"
+
+
+def _register_profile(name: str, max_examples: int) -> None:
+    hypothesis.settings.register_profile(
+        name,
+        max_examples=max_examples,
+        deadline=None,
+        derandomize=_IN_CI,
+        print_blob=True,
+        # A slow machine is no bug in the code under test.
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
+
+
+_register_profile("quick", 50)
+_register_profile("deep", 5000)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "limit(seconds): the deadline of a coroutine test")
+    # Not at import: hypothesis' own plugin loads its profile first.
+    hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+@pytest.fixture
+def mock_clock() -> trio.testing.MockClock:
+    """A clock that stands still until the test moves it."""
+    return trio.testing.MockClock()
+
+
+@pytest.fixture
+def autojump_clock() -> trio.testing.MockClock:
+    """A clock that jumps to the next deadline as soon as every task waits.
+
+    Never use it with real sockets or threads: it cannot see that they are busy.
+    """
+    return trio.testing.MockClock(autojump_threshold=0)
+
+
+def _sole_leaf(exc: BaseException) -> BaseException | None:
+    """Return the only exception inside nested groups, or None if there are several."""
+    while isinstance(exc, BaseExceptionGroup):
+        if len(exc.exceptions) != 1:
+            return None
+        exc = exc.exceptions[0]
+    return exc
+
+
+def _run_on_trio(
+    test: Callable[..., Awaitable[None]], clock: trio.abc.Clock | None, limit: float
+) -> Callable[..., None]:
+    """Return `test` as a plain function."""
+
+    @functools.wraps(test)
+    def run(*args: object, **kwargs: object) -> None:
+        async def main() -> None:
+            with trio.fail_after(limit):
+                await test(*args, **kwargs)
+
+        try:
+            trio.run(main, clock=clock)
+            return
+        except BaseExceptionGroup as group:
+            # Nurseries wrap; a lone skip, failure or error is to be reported as itself.
+            leaf = _sole_leaf(group)
+            if leaf is None:
+                raise
+        raise leaf
+
+    return run
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    if isinstance(item, pytest.Function):
+        _prepare(item)
+    try:
+        yield
+    finally:
+        for name, log in take_finished_logs():
+            item.add_report_section("call", f"log of {name}", log)
+
+
+def _prepare(item: pytest.Function) -> None:
+    """Replace a coroutine test by a function that runs it."""
+    by_hypothesis = getattr(item.obj, "hypothesis", None)
+    test = item.obj if by_hypothesis is None else by_hypothesis.inner_test
+    if not inspect.iscoroutinefunction(test):
+        return
+    clocks = [value for value in item.funcargs.values() if isinstance(value, trio.abc.Clock)]
+    if len(clocks) > 1:
+        pytest.fail("a test can have one clock")
+    marker = item.get_closest_marker("limit")
+    if marker is not None:
+        limit = float(marker.args[0])
+    else:
+        limit = _VIRTUAL_LIMIT if clocks else _DEFAULT_LIMIT
+    runner = _run_on_trio(test, clocks[0] if clocks else None, limit)
+    if by_hypothesis is None:
+        item.obj = runner
+    else:
+        by_hypothesis.inner_test = runner

@@ -1,0 +1,1 @@
+"""What tests stand on: real peers, loopback origins, a SOCKS client, seeded entropy."""

@@ -1,0 +1,200 @@
+"""How fast the core is by itself: bodies, headers, and the first bytes of a connection.
+
+    python benchmarks/codec.py [--quick]
+
+Every figure is the best of several rounds on one core, in process, without any network. A chunk's
+payload is what the table's column says; "16 KiB" is the largest that our own writer makes, 16 384
+bytes with its overhead. MB are 10^6 bytes of payload.
+"""
+
+import argparse
+import platform
+import secrets
+import time
+from collections.abc import Callable
+from typing import Final
+
+from trio_vmess.core import Codec, Destination
+from trio_vmess.core.vmess import (
+    V2RAY,
+    Account,
+    ClientConnection,
+    Command,
+    Data,
+    Option,
+    ReplayCache,
+    Request,
+    Response,
+    Security,
+    ServerConnection,
+    UserRegistry,
+)
+from trio_vmess.core.vmess.body import BodyPlan, build_opener, build_sealer
+from trio_vmess.core.vmess.security import BodyKeys, choose_framing
+
+KEYS: Final = BodyKeys(key=bytes(range(16, 32)), iv=bytes(range(16)))
+FRAMINGS: Final = {
+    "S": Option.CHUNK_STREAM,
+    "S+M": Option.CHUNK_STREAM | Option.MASK,
+    "S+M+P": Option.CHUNK_STREAM | Option.MASK | Option.PADDING,
+    "S+M+P+A": Option.CHUNK_STREAM | Option.MASK | Option.PADDING | Option.SEALED_SIZE,
+}
+BATCH: Final = 512 * 1024
+NOW: Final = 1_700_000_000
+
+
+def best_of(rounds: int, work: Callable[[], object]) -> float:
+    """Return the shortest duration of one call, in seconds."""
+    best = float("inf")
+    for _ in range(rounds):
+        start = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def plan_of(security: Security, options: int) -> BodyPlan:
+    framing = choose_framing(options, security, Command.TCP, V2RAY)
+    return BodyPlan(security=security, framing=framing, request=KEYS, dialect=V2RAY)
+
+
+def measure_body(
+    security: Security, options: int, payload_size: int, rounds: int
+) -> tuple[int, float, float]:
+    """Return the payload of a chunk, and seconds per chunk for sealing and for opening."""
+    plan = plan_of(security, options)
+    sealer, payload_max = build_sealer(plan, KEYS, secrets)
+    if payload_size == 0 and payload_max is not None:
+        payload_size = payload_max
+    count = max(1, BATCH // (payload_size + 100))
+    payload = memoryview(secrets.token_bytes(payload_size))
+    out = memoryview(bytearray(sealer.output_size(payload_size * count) + 100 * count))
+    sealing = opening = float("inf")
+    if payload_size == payload_max:
+        batch = memoryview(bytes(payload) * count)
+
+        def seal(sealer: Codec) -> int:
+            return sealer.update_into(batch, out)
+
+    else:
+
+        def seal(sealer: Codec) -> int:
+            written = 0
+            for _ in range(count):
+                written += sealer.update_into(payload, out[written:])
+            return written
+
+    plain = memoryview(bytearray(len(out)))
+    opener = build_opener(plan, KEYS)
+    for _ in range(rounds):
+        start = time.perf_counter()
+        written = seal(sealer)
+        middle = time.perf_counter()
+        opened = opener.update_into(out[:written], plain)
+        end = time.perf_counter()
+        if opened != payload_size * count:
+            raise RuntimeError(f"{opened} bytes came back, not {payload_size * count}")
+        sealing = min(sealing, middle - start)
+        opening = min(opening, end - middle)
+    return payload_size, sealing / count, opening / count
+
+
+def print_bodies(rounds: int) -> None:
+    """Print the table of bodies."""
+    print("| security | options | payload | seal MB/s | seal µs/chunk | open MB/s | open µs/chunk |")
+    print("|---|---|---|---|---|---|---|")
+    for security in (
+        Security.AES_128_GCM,
+        Security.CHACHA20_POLY1305,
+        Security.AES_128_CFB,
+        Security.NONE,
+    ):
+        for name, options in FRAMINGS.items():
+            if options & Option.SEALED_SIZE and not security.is_aead:
+                continue
+            for wanted in (64, 1966, 0):
+                size, sealing, opening = measure_body(security, options, wanted, rounds)
+                shown = "16 KiB" if not wanted else str(size)
+                print(
+                    f"| {security.word} | {name} | {shown} "
+                    f"| {size / sealing / 1e6:.0f} | {sealing * 1e6:.2f} "
+                    f"| {size / opening / 1e6:.0f} | {opening * 1e6:.2f} |",
+                    flush=True,
+                )
+
+
+def print_headers(rounds: int) -> None:
+    """Print what it takes to open a connection."""
+    print()
+    print("| header | µs |")
+    print("|---|---|")
+    destination = Destination(host="example.com", port=443)
+    for name, alter_id_count in (("AEAD", 0), ("legacy", 4)):
+        account = Account(user_id=secrets.token_bytes(16), alter_id_count=alter_id_count)
+        users = UserRegistry([account])
+        replay = ReplayCache(window=users.window)
+        asked = Request(
+            account=account,
+            destination=destination,
+            security=Security.AES_128_GCM,
+            options=0x0D,
+            timestamp=NOW,
+        )
+        batch = 200
+        wires: list[bytes] = []
+
+        def write_requests(asked: Request = asked, wires: list[bytes] = wires) -> None:
+            wires.clear()
+            for _ in range(batch):
+                client = ClientConnection(entropy=secrets)
+                wires.append(client.send(asked))
+
+        def accept_requests(
+            users: UserRegistry = users, replay: ReplayCache = replay, wires: list[bytes] = wires
+        ) -> None:
+            for wire in wires:
+                server = ServerConnection(users, replay, entropy=secrets, source="192.0.2.1")
+                server.receive_data(wire, now=NOW)
+                if not isinstance(server.next_event(), Request):
+                    raise RuntimeError("a good header was not understood")
+
+        making = accepting = float("inf")
+        for _ in range(rounds):
+            making = min(making, best_of(1, write_requests))
+            accepting = min(accepting, best_of(1, accept_requests))
+        print(f"| {name}: client writes a request | {making / batch * 1e6:.1f} |")
+        print(f"| {name}: server accepts a request, one user | {accepting / batch * 1e6:.1f} |")
+        print(f"| {name}: a whole exchange, both ends | {measure_exchange(asked, users):.1f} |")
+
+
+def measure_exchange(asked: Request, users: UserRegistry) -> float:
+    """Return µs for request, response and 100 bytes each way, both ends together."""
+    replay = ReplayCache(window=users.window)
+    count = 500
+
+    def exchange() -> None:
+        for _ in range(count):
+            client = ClientConnection(entropy=secrets)
+            server = ServerConnection(users, replay, entropy=secrets)
+            server.receive_data(client.send(asked) + client.send(Data(bytes(100))), now=NOW)
+            server.next_event()
+            server.next_event()
+            client.receive_data(server.send(Response()) + server.send(Data(bytes(100))))
+            client.next_event()
+            client.next_event()
+
+    return best_of(3, exchange) / count * 1e6
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="How fast the core is by itself.")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds: seconds, not minutes")
+    rounds = 3 if parser.parse_args().quick else 40
+    print(f"Python {platform.python_version()} on {platform.machine()}\n")
+    print_bodies(rounds)
+    print_headers(max(3, rounds // 4))
+
+
+if __name__ == "__main__":
+    main()

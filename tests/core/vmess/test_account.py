@@ -1,0 +1,117 @@
+"""User ids, their keys and alter ids, and the key derivation, against V2Ray's values."""
+
+from typing import Any
+
+import pytest
+
+from tests.kit.vectors import VECTORS, load, name_of
+from trio_vmess.core.vmess import Account, format_user_id, parse_user_id
+from trio_vmess.core.vmess.auth import (
+    derive_auth_id_key,
+    derive_user_hash,
+    open_auth_id,
+    seal_auth_id,
+)
+from trio_vmess.core.vmess.kdf import kdf
+
+IDS = load("ids")
+
+
+@pytest.mark.parametrize("vector", IDS, ids=name_of)
+def test_recorded_ids(vector: dict[str, Any]) -> None:
+    user_id = parse_user_id(vector["uuid"])
+    assert user_id.hex() == vector["uuid_bytes"]
+    assert format_user_id(user_id) == vector["uuid"]
+    for text in vector["text_forms"]:
+        assert parse_user_id(text) == user_id
+    account = Account(user_id=user_id, alter_id_count=65535)
+    assert account.cmd_key.hex() == vector["command_key"]
+    alter_ids = [format_user_id(alter_id) for alter_id in account.alter_ids]
+    assert alter_ids[:16] == vector["alter_ids"]
+    for number, alter_id in vector["alter_id_at"].items():
+        assert alter_ids[int(number) - 1] == alter_id
+    assert len(alter_ids) == 65535
+
+
+def test_short_texts_map_to_uuids() -> None:
+    import json
+
+    mapped = json.loads((VECTORS / "ids.json").read_text())["mapped"]
+    assert mapped
+    for vector in mapped:
+        user_id = parse_user_id(vector["text"])
+        assert format_user_id(user_id) == vector["uuid"]
+        assert Account(user_id=user_id).cmd_key.hex() == vector["command_key"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "b831381d-6324-4d53-ad4f-8cda48b30811",
+        "B831381D63244D53AD4F8CDA48B30811",
+        "b831381d63244d53-ad4f8cda48b30811",
+        "{b831381d-6324-4d53-ad4f-8cda48b30811}",
+        "urn:uuid:b831381d-6324-4d53-ad4f-8cda48b30811",
+    ],
+)
+def test_spellings_of_a_uuid(text: str) -> None:
+    assert format_user_id(parse_user_id(text)) == "b831381d-6324-4d53-ad4f-8cda48b30811"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "empty"),
+        ("b831381d-6324-4d53-ad4f-8cda48b3081", "no UUID"),
+        ("x" * 31, "31 bytes"),
+        ("b831381d-6324-4d53-ad4f-8cda48b30811-more-of-it", "no UUID"),
+        ("{b831381d-6324-4d53-ad4f-8cda48b30811", "no UUID"),
+    ],
+)
+def test_bad_user_ids(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_user_id(text)
+
+
+def test_account_checks_itself_and_keeps_its_secret() -> None:
+    with pytest.raises(ValueError, match="16 bytes"):
+        Account(user_id=b"short")
+    with pytest.raises(ValueError, match="65536"):
+        Account(user_id=bytes(16), alter_id_count=65536)
+    account = Account(user_id=bytes(range(16)), email="love@example.com")
+    assert bytes(range(16)).hex() not in repr(account)
+    assert account.name == "love@example.com"
+    assert Account(user_id=bytes(range(16))).name == "00010203-…"
+
+
+@pytest.mark.parametrize("vector", load("kdf"), ids=name_of)
+def test_recorded_kdf(vector: dict[str, Any]) -> None:
+    path = map(bytes.fromhex, vector["path"])
+    assert kdf(bytes.fromhex(vector["key"]), *path).hex() == vector["output"]
+
+
+@pytest.mark.parametrize("vector", load("legacy_auth"))
+def test_recorded_user_hash(vector: dict[str, Any]) -> None:
+    id_ = bytes.fromhex(vector["id"])
+    assert derive_user_hash(id_, vector["timestamp"]).hex() == vector["auth"]
+
+
+@pytest.mark.parametrize("vector", load("auth_id"))
+def test_recorded_auth_id(vector: dict[str, Any]) -> None:
+    key = derive_auth_id_key(bytes.fromhex(vector["command_key"]))
+    random = bytes.fromhex(vector["random"])
+    assert key.hex() == vector["auth_id_key"]
+    sealed = seal_auth_id(key, vector["timestamp"], random)
+    assert sealed.hex() == vector["auth_id"]
+    opened = open_auth_id(sealed, key)
+    assert opened is not None
+    assert (opened.timestamp, opened.random) == (vector["timestamp"], random)
+    for position in range(16):
+        damaged = bytearray(sealed)
+        damaged[position] ^= 1
+        assert open_auth_id(bytes(damaged), key) is None
+
+
+def test_auth_id_sizes_are_checked() -> None:
+    with pytest.raises(ValueError, match="16 bytes"):
+        open_auth_id(b"short", bytes(16))

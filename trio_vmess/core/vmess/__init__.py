@@ -1,0 +1,65 @@
+"""VMess without I/O: connections as state machines, users, replays, and the codecs of bodies.
+
+ServerConnection, ClientConnection    bytes in, events out
+StreamBody, PacketBody                the codecs they hand over for the data path
+UserRegistry, ReplayCache             who may come in, and not twice
+Dialect                               the wire as it is, or as the documents wrote it
+"""
+
+from trio_vmess.core.vmess.account import Account, format_user_id, parse_user_id
+from trio_vmess.core.vmess.body import PacketBody, PacketOpener, PacketSealer, StreamBody
+from trio_vmess.core.vmess.client import ClientConnection
+from trio_vmess.core.vmess.command import SwitchAccount
+from trio_vmess.core.vmess.constants import Command, Option, Security
+from trio_vmess.core.vmess.dialect import DIALECTS, DOCUMENT, V2RAY, Dialect
+from trio_vmess.core.vmess.events import (
+    Data,
+    EndOfStream,
+    Event,
+    HeaderForm,
+    Request,
+    Response,
+)
+from trio_vmess.core.vmess.header import MUX_DESTINATION
+from trio_vmess.core.vmess.refusal import ClockSearch, Diagnosis, diagnose
+from trio_vmess.core.vmess.replay import ReplayCache
+from trio_vmess.core.vmess.security import SECURITY_WORDS, choose_security
+from trio_vmess.core.vmess.server import ServerConnection
+from trio_vmess.core.vmess.state import Phase
+from trio_vmess.core.vmess.users import AuthMatch, UserRegistry
+
+__all__ = [
+    "DIALECTS",
+    "DOCUMENT",
+    "MUX_DESTINATION",
+    "SECURITY_WORDS",
+    "V2RAY",
+    "Account",
+    "AuthMatch",
+    "ClientConnection",
+    "ClockSearch",
+    "Command",
+    "Data",
+    "Diagnosis",
+    "Dialect",
+    "EndOfStream",
+    "Event",
+    "HeaderForm",
+    "Option",
+    "PacketBody",
+    "PacketOpener",
+    "PacketSealer",
+    "Phase",
+    "ReplayCache",
+    "Request",
+    "Response",
+    "Security",
+    "ServerConnection",
+    "StreamBody",
+    "SwitchAccount",
+    "UserRegistry",
+    "choose_security",
+    "diagnose",
+    "format_user_id",
+    "parse_user_id",
+]

@@ -1,0 +1,124 @@
+"""Who a user is: the id in all its spellings, and the keys and alter ids that follow from it."""
+
+import functools
+import re
+import uuid
+from typing import Final
+
+import attrs
+
+from trio_vmess.core.crypto import md5
+from trio_vmess.core.vmess.constants import (
+    ALTER_ID_COUNT_MAX,
+    ALTER_ID_RETRY_SALT,
+    ALTER_ID_SALT,
+    COMMAND_KEY_SALT,
+    USER_ID_SIZE,
+)
+
+_NAMESPACE: Final = uuid.UUID(int=0)
+_UUID_TEXT: Final = re.compile(
+    r"(?:urn:uuid:)?(\{)?"
+    r"([0-9a-f]{8})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{12})"
+    r"(?(1)\})",
+    re.ASCII | re.IGNORECASE,
+)
+MAPPED_TEXT_MAX: Final = 30
+"""Bytes: longer texts are taken for misspelt UUIDs, not for names. Source: Xray, uuid.go."""
+
+
+def parse_user_id(text: str) -> bytes:
+    """Read a user id as configurations write it.
+
+    Args:
+        text: 32 hex digits in groups of 8-4-4-4-12 with or without dashes, in either case, bare, in
+            braces or behind `urn:uuid:`; or any other text of 1 to 30 bytes, which stands for its
+            UUIDv5 in the nil name space (as in Xray and sing-box).
+
+    Returns:
+        16 bytes.
+
+    Raises:
+        ValueError: the text is empty, or too long to be a name and yet no UUID.
+    """
+    match = _UUID_TEXT.fullmatch(text)
+    if match is not None:
+        return bytes.fromhex("".join(match.groups()[1:]))
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if not size:
+        raise ValueError("the user id is empty; expected a UUID")
+    if size > MAPPED_TEXT_MAX:
+        raise ValueError(
+            f"{size} bytes are no UUID (32 hex digits, 8-4-4-4-12) and too long for a name "
+            f"(at most {MAPPED_TEXT_MAX} bytes)"
+        )
+    return uuid.uuid5(_NAMESPACE, text).bytes
+
+
+def format_user_id(user_id: bytes) -> str:
+    """Write 16 bytes as a UUID in its canonical form."""
+    return str(uuid.UUID(bytes=user_id))
+
+
+def derive_cmd_key(user_id: bytes) -> bytes:
+    """Return the 16-byte key of the request header: always from the main id."""
+    return md5(user_id + COMMAND_KEY_SALT)
+
+
+def next_alter_id(previous: bytes) -> bytes:
+    """Return the alter id that follows `previous` (the main id, or the alter id before).
+
+    Source:
+        v2ray-core, common/protocol/id.go.
+    """
+    message = previous + ALTER_ID_SALT
+    while (derived := md5(message)) == previous:
+        message += ALTER_ID_RETRY_SALT
+    return derived
+
+
+def _is_user_id(_instance: object, _attribute: object, value: bytes) -> None:
+    if len(value) != USER_ID_SIZE:
+        raise ValueError(f"a user id has {USER_ID_SIZE} bytes, not {len(value)}")
+
+
+def _is_alter_id_count(_instance: object, _attribute: object, value: int) -> None:
+    if not 0 <= value <= ALTER_ID_COUNT_MAX:
+        raise ValueError(f"alterId is 0 to {ALTER_ID_COUNT_MAX}, not {value}")
+
+
+@attrs.define(kw_only=True, frozen=True, slots=False, eq=True)
+class Account:
+    """A user, as server and client both know them.
+
+    Attributes:
+        user_id: 16 bytes; a secret.
+        alter_id_count: how many alter ids follow from it, 0 to 65535; 0 allows AEAD headers only.
+        level: which policy level applies.
+        email: the user's name in logs and statistics; may be empty.
+    """
+
+    user_id: bytes = attrs.field(repr=False, validator=_is_user_id)
+    alter_id_count: int = attrs.field(default=0, validator=_is_alter_id_count)
+    level: int = 0
+    email: str = ""
+
+    @property
+    def name(self) -> str:
+        """What logs call the user: the email, or the first group of the id where there is none."""
+        return self.email or f"{self.user_id[:4].hex()}-…"
+
+    @functools.cached_property
+    def cmd_key(self) -> bytes:
+        """16 bytes, derived from the main id."""
+        return derive_cmd_key(self.user_id)
+
+    @functools.cached_property
+    def alter_ids(self) -> tuple[bytes, ...]:
+        """The alter ids, 16 bytes each."""
+        ids = []
+        current = self.user_id
+        for _ in range(self.alter_id_count):
+            current = next_alter_id(current)
+            ids.append(current)
+        return tuple(ids)

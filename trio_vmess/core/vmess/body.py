@@ -1,0 +1,218 @@
+"""From keys and framing to the codecs of a body, for streams and for datagrams."""
+
+import attrs
+
+from trio_vmess.core.codec import Codec, IdentityCodec
+from trio_vmess.core.crypto import StreamCipher, cfb_decryptor, cfb_encryptor
+from trio_vmess.core.entropy import Entropy
+from trio_vmess.core.vmess.chunk import SealedSizes, count_nonces, draw
+from trio_vmess.core.vmess.constants import Security
+from trio_vmess.core.vmess.dialect import Dialect
+from trio_vmess.core.vmess.opener import AeadOpener, CipherOpener, PlainOpener
+from trio_vmess.core.vmess.sealer import AeadSealer, CipherSealer, PlainSealer
+from trio_vmess.core.vmess.security import BodyKeys, Framing, build_aead, build_size_aead
+from trio_vmess.errors import LocalProtocolError
+
+
+@attrs.frozen(kw_only=True)
+class BodyPlan:
+    """All that both directions of one body agree on.
+
+    Attributes:
+        security: how payload is protected.
+        framing: how it is cut.
+        request: the request's keys; sealed sizes use them in both directions.
+        dialect: sets the largest chunk that is read.
+    """
+
+    security: Security
+    framing: Framing
+    request: BodyKeys
+    dialect: Dialect
+
+
+@attrs.frozen(kw_only=True)
+class StreamBody:
+    """The two codecs of a stream, ready for a pump.
+
+    Attributes:
+        opener: from the peer's bytes to payload.
+        sealer: from payload to bytes for the peer.
+        trailing: bytes of the peer that came with the header; to be fed to the opener first.
+    """
+
+    opener: Codec
+    sealer: Codec
+    trailing: bytes = attrs.field(repr=False)
+
+
+class PacketOpener:
+    """Turns bytes of the peer into datagrams.
+
+    Args:
+        codec: the opener of the direction.
+        boundaries: the list that the codec appends the datagrams' sizes to; None for a body without
+            chunks, where each piece of input is taken for a datagram, as V2Ray does.
+    """
+
+    def __init__(self, codec: Codec, boundaries: list[int] | None) -> None:
+        self._codec = codec
+        self._boundaries = boundaries
+
+    @property
+    def ended(self) -> bool:
+        """The peer has said that no more will come."""
+        return self._codec.ended
+
+    def open(self, data: bytes | bytearray | memoryview) -> list[bytes]:
+        """Return the datagrams that are complete now, in their order.
+
+        Raises:
+            RemoteProtocolError: as `Codec.update_into`.
+        """
+        out = bytearray(self._codec.output_size(len(data)))
+        written = self._codec.update_into(data, memoryview(out))
+        if self._boundaries is None:
+            return [bytes(out[:written])] if written else []
+        datagrams = []
+        start = 0
+        for size in self._boundaries:
+            datagrams.append(bytes(out[start : start + size]))
+            start += size
+        self._boundaries.clear()
+        return datagrams
+
+    def finalize(self) -> None:
+        """Say that the input has ended.
+
+        Raises:
+            RemoteProtocolError: inside a datagram.
+        """
+        self._codec.finalize_into(memoryview(bytearray(self._codec.output_size(0))))
+
+
+class PacketSealer:
+    """Turns datagrams into bytes for the peer, one chunk each.
+
+    Args:
+        codec: the sealer of the direction.
+        payload_max: the largest datagram that fits a chunk; None for a body without chunks.
+    """
+
+    def __init__(self, codec: Codec, payload_max: int | None) -> None:
+        self._codec = codec
+        self.payload_max = payload_max
+
+    def seal(self, datagram: bytes | bytearray | memoryview) -> bytes:
+        """Return the datagram's chunk; nothing for an empty one, which would close the body.
+
+        Raises:
+            LocalProtocolError: it is larger than `payload_max`; nothing was drawn, and the body is
+                as sound as before.
+        """
+        if self.payload_max is not None and len(datagram) > self.payload_max:
+            raise LocalProtocolError(
+                f"a datagram of {len(datagram)} bytes; the limit is {self.payload_max}"
+            )
+        out = bytearray(self._codec.output_size(len(datagram)))
+        return bytes(out[: self._codec.update_into(datagram, memoryview(out))])
+
+    def finalize(self) -> bytes:
+        """Return what closes the body."""
+        out = bytearray(self._codec.output_size(0))
+        return bytes(out[: self._codec.finalize_into(memoryview(out))])
+
+
+@attrs.frozen(kw_only=True)
+class PacketBody:
+    """The two codecs of a body of datagrams.
+
+    Attributes:
+        opener: from the peer's bytes to datagrams.
+        sealer: from datagrams to bytes for the peer.
+        trailing: bytes of the peer that came with the header; to be fed to the opener first.
+    """
+
+    opener: PacketOpener
+    sealer: PacketSealer
+    trailing: bytes = attrs.field(repr=False)
+
+
+def _seal_sizes(plan: BodyPlan) -> SealedSizes | None:
+    if not plan.framing.sealed_size:
+        return None
+    return build_size_aead(plan.security, plan.request), count_nonces(plan.request.iv)
+
+
+def build_opener(
+    plan: BodyPlan,
+    keys: BodyKeys,
+    *,
+    cipher: StreamCipher | None = None,
+    boundaries: list[int] | None = None,
+) -> Codec:
+    """Build the opener of one direction.
+
+    Args:
+        plan: the body.
+        keys: this direction's.
+        cipher: a CFB stream to go on with, where the header began it; None for a fresh one.
+        boundaries: takes the size of each payload, for datagrams.
+    """
+    framing, read_max = plan.framing, plan.dialect.chunk_read_max
+    if plan.security.is_aead:
+        opener = AeadOpener(
+            build_aead(plan.security, keys.key),
+            count_nonces(keys.iv),
+            draw(keys.iv, framing),
+            read_max,
+            _seal_sizes(plan),
+        )
+        opener.boundaries = boundaries
+        return opener
+    is_cfb = plan.security is Security.AES_128_CFB
+    inner: Codec = IdentityCodec()
+    if framing.chunked:
+        plain = PlainOpener(draw(keys.iv, framing), read_max, has_checksum=is_cfb)
+        plain.boundaries = boundaries
+        inner = plain
+    if is_cfb:
+        return CipherOpener(cipher or cfb_decryptor(keys.key, keys.iv), inner)
+    return inner
+
+
+def build_sealer(
+    plan: BodyPlan, keys: BodyKeys, entropy: Entropy, *, cipher: StreamCipher | None = None
+) -> tuple[Codec, int | None]:
+    """Build the sealer of one direction, the mirror of `build_opener`.
+
+    Returns:
+        The sealer, and the largest payload of one of its chunks (None where there are none).
+    """
+    framing = plan.framing
+    if plan.security.is_aead:
+        sealer = AeadSealer(
+            build_aead(plan.security, keys.key),
+            count_nonces(keys.iv),
+            draw(keys.iv, framing),
+            entropy,
+            padded=framing.padded,
+            terminated=framing.terminated,
+            sealed_sizes=_seal_sizes(plan),
+        )
+        return sealer, sealer.payload_max
+    is_cfb = plan.security is Security.AES_128_CFB
+    inner: Codec = IdentityCodec()
+    payload_max = None
+    if framing.chunked:
+        plain = PlainSealer(
+            draw(keys.iv, framing),
+            entropy,
+            padded=framing.padded,
+            terminated=framing.terminated,
+            has_checksum=is_cfb,
+        )
+        inner, payload_max = plain, plain.payload_max
+    if is_cfb:
+        return CipherSealer(cipher or cfb_encryptor(keys.key, keys.iv), inner), payload_max
+    return inner, payload_max

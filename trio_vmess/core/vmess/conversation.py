@@ -1,0 +1,177 @@
+"""What client and server have in common: two directions, and a body in each."""
+
+import abc
+from typing import Final
+
+from trio_vmess.core.buffer import NEED_DATA, NeedData, ReceiveBuffer
+from trio_vmess.core.codec import Codec
+from trio_vmess.core.crypto import StreamCipher
+from trio_vmess.core.entropy import Entropy
+from trio_vmess.core.vmess.body import (
+    BodyPlan,
+    PacketBody,
+    PacketOpener,
+    PacketSealer,
+    StreamBody,
+    build_opener,
+    build_sealer,
+)
+from trio_vmess.core.vmess.dialect import Dialect
+from trio_vmess.core.vmess.events import Data, EndOfStream, Event
+from trio_vmess.core.vmess.security import BodyKeys
+from trio_vmess.core.vmess.state import Phase, advance
+from trio_vmess.errors import LocalProtocolError, RemoteProtocolError
+
+RECEIVE_MAX: Final = 1 << 20
+"""Bytes that may wait between `receive_data` and `next_event`."""
+
+
+class Conversation(abc.ABC):
+    """The body half of a connection, as events.
+
+    `receive_data` only stores, `next_event` only parses, and only `RemoteProtocolError` leaves
+    either. After it, every further `next_event` raises it again.
+
+    Args:
+        dialect: which VMess is spoken.
+        entropy: for padding, and whatever else must not be guessed.
+    """
+
+    def __init__(self, dialect: Dialect, entropy: Entropy) -> None:
+        self._dialect = dialect
+        self._entropy = entropy
+        self._buffer = ReceiveBuffer(RECEIVE_MAX)
+        self._eof = False
+        self._failure: RemoteProtocolError | None = None
+        self._receiving = Phase.HEADER
+        self._sending = Phase.HEADER
+        self._boundaries: list[int] | None = None
+        self._codec: Codec | None = None
+        self._opener: Codec | PacketOpener | None = None
+        self._sealer: Codec | PacketSealer | None = None
+        self._datagrams: list[bytes] = []
+
+    @property
+    def receiving(self) -> Phase:
+        """How far the peer's direction has come."""
+        return self._receiving
+
+    @property
+    def sending(self) -> Phase:
+        """How far our direction has come."""
+        return self._sending
+
+    def next_event(self) -> Event | NeedData:
+        """Return the next event that the received bytes hold, or NEED_DATA.
+
+        After `EndOfStream` it is NEED_DATA for good.
+
+        Raises:
+            RemoteProtocolError: the peer broke the protocol.
+        """
+        if self._failure is not None:
+            raise self._failure
+        try:
+            match self._receiving:
+                case Phase.HEADER:
+                    event = self._next_header()
+                case Phase.BODY:
+                    event = self._next_body()
+                case _:
+                    return NEED_DATA
+        except RemoteProtocolError as exc:
+            self._failure = exc
+            self._receiving = Phase.FAILED
+            raise
+        if event is not NEED_DATA:
+            self._receiving = advance(self._receiving, event)
+        return event
+
+    def hand_over(self) -> StreamBody | PacketBody:
+        """Give the codecs away, with the bytes that are not opened yet.
+
+        From now on the caller feeds the opener and the sealer; both header events must have passed.
+
+        Raises:
+            LocalProtocolError: a header is missing, or a direction is over.
+        """
+        for phase in (self._receiving, self._sending):
+            if phase is not Phase.BODY:
+                raise LocalProtocolError(f"no hand-over in the phase {phase.value!r}")
+        opener, sealer, trailing = self._opener, self._sealer, self._buffer.take()
+        self._receiving = self._sending = Phase.HANDED_OVER
+        if isinstance(opener, PacketOpener) and isinstance(sealer, PacketSealer):
+            return PacketBody(opener=opener, sealer=sealer, trailing=trailing)
+        if isinstance(opener, PacketOpener) or isinstance(sealer, PacketSealer):
+            raise TypeError("one direction has datagrams, the other a stream")
+        if opener is None or sealer is None:
+            raise LocalProtocolError("there is no body yet")
+        return StreamBody(opener=opener, sealer=sealer, trailing=trailing)
+
+    @abc.abstractmethod
+    def _next_header(self) -> Event | NeedData:
+        """Read the peer's header from the buffer and build the opener."""
+
+    def _receive(self, data: bytes | bytearray | memoryview) -> None:
+        if self._receiving is Phase.HANDED_OVER:
+            raise LocalProtocolError("the body was handed over: feed its opener")
+        if not len(data):
+            self._eof = True
+        elif self._receiving in (Phase.HEADER, Phase.BODY):
+            self._buffer.append(data)
+
+    def _build_opener(self, plan: BodyPlan, keys: BodyKeys, cipher: StreamCipher | None) -> None:
+        # The list that tells datagrams apart may be in a packet opener's hands already.
+        if plan.framing.packets and self._boundaries is None:
+            self._boundaries = []
+        codec = build_opener(plan, keys, cipher=cipher, boundaries=self._boundaries)
+        self._codec = self._opener = codec
+        if self._boundaries is not None:
+            self._opener = PacketOpener(codec, self._boundaries if plan.framing.chunked else None)
+
+    def _build_sealer(self, plan: BodyPlan, keys: BodyKeys, cipher: StreamCipher | None) -> None:
+        codec, payload_max = build_sealer(plan, keys, self._entropy, cipher=cipher)
+        self._sealer = PacketSealer(codec, payload_max) if plan.framing.packets else codec
+
+    def _next_body(self) -> Event | NeedData:
+        opener = self._opener
+        if opener is None:
+            raise LocalProtocolError("there is no body yet")
+        data = self._buffer.take()
+        if isinstance(opener, PacketOpener):
+            if data:
+                self._datagrams += opener.open(data)
+            if self._datagrams:
+                return Data(self._datagrams.pop(0))
+            if self._eof and not opener.ended:
+                opener.finalize()
+        else:
+            if data:
+                out = bytearray(opener.output_size(len(data)))
+                written = opener.update_into(data, memoryview(out))
+                if written:
+                    return Data(bytes(out[:written]))
+            if self._eof and not opener.ended:
+                opener.finalize_into(memoryview(b""))
+        if opener.ended or self._eof:
+            return EndOfStream(explicit=opener.ended)
+        return NEED_DATA
+
+    def _send_body(self, event: Data | EndOfStream) -> bytes:
+        phase = advance(self._sending, event)
+        sealer = self._sealer
+        if sealer is None:
+            raise LocalProtocolError("there is no body yet")
+        if isinstance(sealer, PacketSealer):
+            wire = sealer.seal(event.payload) if isinstance(event, Data) else sealer.finalize()
+        else:
+            payload = event.payload if isinstance(event, Data) else b""
+            out = bytearray(sealer.output_size(len(payload)))
+            view = memoryview(out)
+            if isinstance(event, Data):
+                size = sealer.update_into(payload, view)
+            else:
+                size = sealer.finalize_into(view)
+            wire = bytes(view[:size])
+        self._sending = phase
+        return wire

@@ -1,0 +1,328 @@
+"""Which id and which second made a user hash: the table behind the legacy header.
+
+A user hash is an HMAC of a second under one of a user's ids. Nothing in it says which, so all that
+are possible now are computed beforehand: 241 seconds by default, times every id. A server with
+1000 users of 64 alter ids has 15.7 million of them. Three decisions keep that small and cheap.
+
+Eras. The seconds are grouped by 32. An era owns its entries and is dropped whole once all of its
+seconds have left the window, so nothing is ever deleted piece by piece. At most nine are alive.
+
+Packed entries. An era is a power of two of `bytearray` buckets with some 64 to 128 entries of
+6 bytes: 2 fingerprint of the hash | 1 second within the era | 3 slot, the number of the id.
+Four other bytes of the hash choose the bucket. What a search finds is only a candidate: the HMAC is
+computed again for that id and second and compared in full. An entry that lies (a removed user, a
+chance match, a match across two entries) costs one comparison and is otherwise without effect.
+
+Seconds in any order. Each second knows how many slots it covers, so it can be built ahead of time,
+in parts, or when a search needs it. New ids get the slots at the end, which makes every second
+incomplete by just these ids. Slots are not used twice; when most of them are dead, later eras are
+given a new numbering, and the old one disappears together with the eras that use it.
+"""
+
+import struct
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Final
+
+import attrs
+
+from trio_vmess.core.crypto import HmacState, equal, hmac_md5_many, hmac_md5_state
+from trio_vmess.core.vmess.account import Account
+from trio_vmess.core.vmess.auth import encode_timestamp
+
+AHEAD_SECONDS: Final = 4
+"""How far beyond the window's edge `prepare` works, so that a search never meets a new second."""
+
+SLOT_LIMIT: Final = 1 << 24
+
+_ERA_BITS: Final = 5
+_ERA_SECONDS: Final = 1 << _ERA_BITS
+_ENTRY_SIZE: Final = 6
+_BUCKET_ENTRIES: Final = 128
+_GROWTH_LIMIT: Final = 4
+"""An era that holds this many times the ids it was laid out for is laid out anew."""
+_BLOCK: Final = 4096
+"""Ids per turn of the building loop: bounds its temporary memory to some 500 KB."""
+_DEAD_SLOTS_MIN: Final = 1024
+
+
+@attrs.define(eq=False)
+class _Roster:
+    """The numbering of ids: a slot each, in the order in which they came.
+
+    Attributes:
+        owners: whose id it is, by slot; None once the user was removed.
+        states: the HMAC under the id, by slot; None likewise.
+        places: which slots a user has, by `user_id`.
+        dead_count: how many slots are None.
+    """
+
+    owners: list[Account | None] = attrs.field(factory=list)
+    states: list[HmacState | None] = attrs.field(factory=list)
+    places: dict[bytes, range] = attrs.field(factory=dict)
+    dead_count: int = 0
+
+    def add(self, account: Account, states: list[HmacState]) -> None:
+        start = len(self.owners)
+        self.owners += [account] * len(states)
+        self.states += states
+        self.places[account.user_id] = range(start, start + len(states))
+
+    def remove(self, user_id: bytes) -> None:
+        place = self.places.pop(user_id)
+        nobody = [None] * len(place)
+        self.owners[place.start : place.stop] = nobody
+        self.states[place.start : place.stop] = nobody
+        self.dead_count += len(place)
+
+    def renumbered(self) -> "_Roster":
+        """Return a roster of the living."""
+        roster = _Roster()
+        for place in self.places.values():
+            account = self.owners[place.start]
+            states = self.states[place.start : place.stop]
+            if account is not None:
+                roster.add(account, [state for state in states if state is not None])
+        return roster
+
+
+@attrs.define(eq=False, init=False)
+class _Era:
+    """Thirty-two seconds of the table.
+
+    Attributes:
+        start: its first second.
+        roster: the numbering its entries use.
+        laid_out_for: for how many ids there are buckets.
+        covered: by second within the era, how many slots have been dealt with.
+    """
+
+    start: int
+    roster: _Roster
+    laid_out_for: int
+    covered: list[int]
+    _buckets: list[bytearray]
+    _mask: int
+
+    def __init__(self, start: int, roster: _Roster) -> None:
+        self.start = start
+        self.roster = roster
+        self.laid_out_for = max(len(roster.owners) - roster.dead_count, 16)
+        self.covered = [0] * _ERA_SECONDS
+        wanted = self.laid_out_for * _ERA_SECONDS // _BUCKET_ENTRIES
+        count = 1 << (wanted - 1).bit_length()
+        self._buckets = [bytearray() for _ in range(count)]
+        self._mask = count - 1
+
+    def is_complete(self, second: int) -> bool:
+        return self.covered[second - self.start] == len(self.roster.owners)
+
+    def build(self, second: int, budget: int) -> int:
+        """Go on with a second, for at most `budget` slots; returns for how many."""
+        place = second - self.start
+        begin = self.covered[place]
+        end = min(begin + budget, len(self.roster.owners))
+        message = encode_timestamp(second)
+        for start in range(begin, end, _BLOCK):
+            self._build_block(place, message, start, min(start + _BLOCK, end))
+        self.covered[place] = end
+        return end - begin
+
+    def _build_block(self, place: int, message: bytes, start: int, stop: int) -> None:
+        slots: Iterable[int] = range(start, stop)
+        states = self.roster.states[start:stop]
+        if self.roster.dead_count:
+            slots = [slot for slot, state in zip(slots, states, strict=True) if state is not None]
+        alive = [state for state in states if state is not None]
+        count = len(alive)
+        digests = b"".join(hmac_md5_many(alive, message))
+        # Strided copies lay out thousands of entries at once, at 0.03 µs each.
+        numbers = struct.pack(f">{count}I", *slots)
+        entries = bytearray(_ENTRY_SIZE * count)
+        entries[0::_ENTRY_SIZE] = digests[4::16]
+        entries[1::_ENTRY_SIZE] = digests[5::16]
+        entries[2::_ENTRY_SIZE] = bytes((place,)) * count
+        entries[3::_ENTRY_SIZE] = numbers[1::4]
+        entries[4::_ENTRY_SIZE] = numbers[2::4]
+        entries[5::_ENTRY_SIZE] = numbers[3::4]
+        indices = map(self._mask.__and__, memoryview(digests).cast("I")[::4].tolist())
+        pieces = chain.from_iterable(struct.iter_unpack(f"{_ENTRY_SIZE}s", entries))
+        for bucket, piece in zip(map(self._buckets.__getitem__, indices), pieces, strict=True):
+            bucket += piece
+
+    def find(self, user_hash: bytes, low: int, high: int) -> tuple[Account, int] | None:
+        """Return whose hash it is and of which second, from `low` to `high`."""
+        bucket = self._buckets[int.from_bytes(user_hash[:4], sys.byteorder) & self._mask]
+        fingerprint = user_hash[4:6]
+        position = bucket.find(fingerprint)
+        while position >= 0:
+            if position % _ENTRY_SIZE == 0:
+                second = self.start + bucket[position + 2]
+                slot = int.from_bytes(bucket[position + 3 : position + _ENTRY_SIZE], "big")
+                state, account = self.roster.states[slot], self.roster.owners[slot]
+                if state is not None and account is not None and low <= second <= high:
+                    (digest,) = hmac_md5_many((state,), encode_timestamp(second))
+                    if equal(digest, user_hash):
+                        return account, second
+            position = bucket.find(fingerprint, position + 1)
+        return None
+
+
+@attrs.define(eq=False, init=False)
+class LegacyTable:
+    """Finds the owner and the second of a user hash, exactly, at any `now`.
+
+    Args:
+        window: seconds each way, inclusive.
+    """
+
+    window: int
+    _roster: _Roster
+    _rosters: list[_Roster]
+    _eras: dict[int, _Era]
+    _span: tuple[int, int]
+    _ready: tuple[int, int] | None
+
+    def __init__(self, window: int) -> None:
+        self.window = window
+        self._roster = _Roster()
+        self._rosters = [self._roster]
+        self._eras = {}
+        self._span = (0, -1)
+        self._ready = None
+
+    def __len__(self) -> int:
+        """How many ids are looked for."""
+        return len(self._roster.owners) - self._roster.dead_count
+
+    def add(self, account: Account, ids: Iterable[bytes]) -> None:
+        """Look for these ids (16 bytes each) from now on.
+
+        Raises:
+            ValueError: there would be more than 16 777 216 ids.
+        """
+        states = list(map(hmac_md5_state, ids))
+        if not states:
+            return
+        if max(len(roster.owners) for roster in self._rosters) + len(states) > SLOT_LIMIT:
+            raise ValueError(f"the legacy table holds at most {SLOT_LIMIT} ids")
+        for roster in self._rosters:
+            roster.add(account, states)
+        self._ready = None
+        for number, era in list(self._eras.items()):
+            if len(era.roster.owners) > _GROWTH_LIMIT * era.laid_out_for:
+                del self._eras[number]
+
+    def remove(self, user_id: bytes) -> None:
+        """Stop looking for a user's ids, at once; does nothing if there are none."""
+        if user_id not in self._roster.places:
+            return
+        for roster in self._rosters:
+            roster.remove(user_id)
+        if self._roster.dead_count > max(_DEAD_SLOTS_MIN, len(self)):
+            self._roster = self._roster.renumbered()
+            self._rosters.append(self._roster)
+            self._drop_rosters()
+
+    def find(self, user_hash: bytes, now: int) -> tuple[Account, int] | None:
+        """Return whose hash it is and of which second, or None.
+
+        Seconds that are not built yet are built here, from `now` outward, until the hash is found.
+
+        Args:
+            user_hash: 16 bytes.
+            now: UTC seconds.
+        """
+        if not len(self):
+            return None
+        low, high = now - self.window, now + self.window
+        self._move(now)
+        for era in self._eras.values():
+            if (match := era.find(user_hash, low, high)) is not None:
+                return match
+        for second in self._unready(now, high):
+            era = self._era(second)
+            if not era.is_complete(second):
+                era.build(second, SLOT_LIMIT)
+                match = era.find(user_hash, second, second)
+            self._extend_ready(second)
+            if match is not None:
+                return match
+        return None
+
+    def prepare(self, now: int, budget: int) -> bool:
+        """Build what searches at `now` and shortly after will need.
+
+        Args:
+            now: UTC seconds.
+            budget: how many HMACs this may cost, at some 0.6 µs each.
+
+        Returns:
+            True if nothing is left to do.
+        """
+        self._move(now)
+        if not len(self):
+            return True
+        for second in self._unready(now, now + self.window + AHEAD_SECONDS):
+            era = self._era(second)
+            budget -= era.build(second, max(budget, 0))
+            if not era.is_complete(second):
+                return False
+            self._extend_ready(second)
+        return True
+
+    def _era(self, second: int) -> _Era:
+        number = second >> _ERA_BITS
+        era = self._eras.get(number)
+        if era is None:
+            era = self._eras[number] = _Era(number << _ERA_BITS, self._roster)
+        return era
+
+    def _move(self, now: int) -> None:
+        """Drop the eras that have nothing in common with the window."""
+        span = (
+            (now - self.window) >> _ERA_BITS,
+            (now + self.window + AHEAD_SECONDS) >> _ERA_BITS,
+        )
+        if span == self._span:
+            return
+        first, last = self._span = span
+        gone = [number for number in self._eras if not first <= number <= last]
+        for number in gone:
+            del self._eras[number]
+        if gone and self._ready is not None:
+            low = max(self._ready[0], first << _ERA_BITS)
+            high = min(self._ready[1], (last << _ERA_BITS) + _ERA_SECONDS - 1)
+            self._ready = (low, high) if low <= high else None
+        self._drop_rosters()
+
+    def _drop_rosters(self) -> None:
+        if len(self._rosters) > 1:
+            used = {id(era.roster) for era in self._eras.values()}
+            self._rosters = [
+                roster for roster in self._rosters if roster is self._roster or id(roster) in used
+            ]
+
+    def _unready(self, now: int, last: int) -> Iterator[int]:
+        """Yield the seconds from the window's start to `last` that may be incomplete.
+
+        The nearest to `now` come first. The caller completes each and passes it to `_extend_ready`;
+        so the seconds that are ready stay one unbroken range around `now`.
+        """
+        if self._ready is None or not self._ready[0] <= now <= self._ready[1]:
+            self._ready = None
+            yield now
+            low = high = now
+        else:
+            low, high = self._ready
+        first = now - self.window
+        for distance in range(min(now - low, high - now) + 1, last - now + 1):
+            if high < now + distance <= last:
+                yield now + distance
+            if first <= now - distance < low:
+                yield now - distance
+
+    def _extend_ready(self, second: int) -> None:
+        low, high = self._ready or (second, second)
+        self._ready = (min(low, second), max(high, second))

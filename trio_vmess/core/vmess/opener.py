@@ -1,0 +1,244 @@
+"""Openers: codecs from the bytes of a body to its payload.
+
+Each loop below runs once for every chunk of a connection, and V2Ray's chunks are small: half a
+million to the gigabyte. So a loop touches nothing but local variables and slices of the caller's
+two buffers, makes no object of our own, and writes its state back once per call.
+"""
+
+import abc
+from collections.abc import Iterator
+from typing import Final
+
+from trio_vmess.core.codec import Codec
+from trio_vmess.core.crypto import AEAD_TAG_SIZE, Aead, InvalidTag, StreamCipher, fnv1a
+from trio_vmess.core.vmess.chunk import Draws, SealedSizes
+from trio_vmess.core.vmess.constants import (
+    CHECKSUM_SIZE,
+    SEALED_SIZE_FIELD_SIZE,
+    SIZE_FIELD_SIZE,
+)
+from trio_vmess.errors import RemoteProtocolError
+
+_UNKNOWN: Final = -1
+
+
+class ChunkOpener(abc.ABC):
+    """What both openers of chunks share: the state between two calls.
+
+    Attributes:
+        ended: the empty chunk that closes the body has come.
+        boundaries: if it is a list, the size of each opened payload is appended to it.
+    """
+
+    _field_size: int
+
+    def __init__(self, draws: Draws, read_max: int) -> None:
+        self.ended = False
+        self.boundaries: list[int] | None = None
+        self._draws = draws
+        self._read_max = read_max
+        self._size = _UNKNOWN
+        self._pad = 0
+        self._held = bytearray()
+
+    def output_size(self, size: int, /) -> int:
+        """Opening never makes more of it."""
+        return size + len(self._held)
+
+    def update_into(self, data: bytes | bytearray | memoryview, out: memoryview, /) -> int:
+        """Open every chunk that is complete now; see `Codec.update_into`."""
+        wire = memoryview(data)
+        held = self._held
+        written = 0
+        # What is held is the beginning of a size field, or of a chunk whose size is known. Complete
+        # it with as little copying as can be; the rest is opened where it lies.
+        while held and not self.ended:
+            size = self._field_size if self._size == _UNKNOWN else self._size
+            missing = size - len(held)
+            held += wire[:missing]
+            if len(held) < size:
+                return written
+            wire = wire[missing:]
+            unit = memoryview(bytes(held))
+            held.clear()
+            written += self._open(unit, out[written:])
+        if not self.ended:
+            written += self._open(wire, out[written:])
+        return written
+
+    def finalize_into(self, out: memoryview, /) -> int:  # noqa: ARG002  (the interface's argument)
+        """Accept the end of input between two chunks, said or not; see `Codec.finalize_into`."""
+        if not self.ended and (self._held or self._size != _UNKNOWN):
+            raise RemoteProtocolError("the body is cut off inside a chunk")
+        return 0
+
+    @abc.abstractmethod
+    def _open(self, wire: memoryview, out: memoryview) -> int:
+        """Open the complete chunks at the front of `wire`; hold what is left."""
+
+    def _impossible(self, size: int, least: int) -> RemoteProtocolError:
+        return RemoteProtocolError(
+            f"chunk size: {size} is not between {least} and {self._read_max}; "
+            "the stream is damaged, or the two ends disagree on the options"
+        )
+
+
+class AeadOpener(ChunkOpener):
+    """Opens chunks of AES-128-GCM or ChaCha20-Poly1305.
+
+    Args:
+        aead: the cipher of this direction.
+        nonces: from `count_nonces`.
+        draws: from `draw`.
+        read_max: the largest legal chunk size.
+        sealed_sizes: opens sizes, or None where they are two plain bytes.
+    """
+
+    def __init__(
+        self,
+        aead: Aead,
+        nonces: Iterator[bytes],
+        draws: Draws,
+        read_max: int,
+        sealed_sizes: SealedSizes | None = None,
+    ) -> None:
+        super().__init__(draws, read_max)
+        self._decrypt_into = aead.decrypt_into
+        self._next_nonce = nonces.__next__
+        self._next_draw = draws.__next__
+        self._sealed_sizes = sealed_sizes
+        self._field_size = SIZE_FIELD_SIZE if sealed_sizes is None else SEALED_SIZE_FIELD_SIZE
+
+    def _open(self, wire: memoryview, out: memoryview) -> int:
+        decrypt_into, next_nonce, next_draw = self._decrypt_into, self._next_nonce, self._next_draw
+        field_size, read_max = self._field_size, self._read_max
+        sealed_sizes = self._sealed_sizes
+        boundaries = self.boundaries
+        size, pad = self._size, self._pad
+        end = len(wire)
+        position = written = 0
+        try:
+            while True:
+                if size < 0:
+                    text = position + field_size
+                    if text > end:
+                        break
+                    pad, mask = next_draw()
+                    if sealed_sizes is None:
+                        size = (wire[position] << 8 | wire[position + 1]) ^ mask
+                    else:
+                        aead, nonces = sealed_sizes
+                        plain = aead.decrypt(next(nonces), wire[position:text], None)
+                        size = int.from_bytes(plain, "big") + AEAD_TAG_SIZE & 0xFFFF
+                    position = text
+                    if size < AEAD_TAG_SIZE + pad or size > read_max:
+                        raise self._impossible(size, AEAD_TAG_SIZE + pad)
+                stop = position + size
+                if stop > end:
+                    break
+                text = stop - pad
+                filled = written + text - position - AEAD_TAG_SIZE
+                decrypt_into(next_nonce(), wire[position:text], None, out[written:filled])
+                position = stop
+                size = _UNKNOWN
+                if filled == written:
+                    self.ended = True
+                    position = end
+                    break
+                if boundaries is not None:
+                    boundaries.append(filled - written)
+                written = filled
+        except InvalidTag:
+            raise RemoteProtocolError("chunk: the tag is wrong") from None
+        self._size, self._pad = size, pad
+        if position < end:
+            self._held += wire[position:]
+        return written
+
+
+class PlainOpener(ChunkOpener):
+    """Opens chunks that are not encrypted, or no longer: those of none and, inside it, of CFB.
+
+    Args:
+        draws: from `draw`.
+        read_max: the largest legal chunk size.
+        has_checksum: each payload comes behind its FNV-1a (CFB).
+    """
+
+    _field_size = SIZE_FIELD_SIZE
+
+    def __init__(self, draws: Draws, read_max: int, *, has_checksum: bool) -> None:
+        super().__init__(draws, read_max)
+        self._next_draw = draws.__next__
+        self._checksum_size = CHECKSUM_SIZE if has_checksum else 0
+
+    def _open(self, wire: memoryview, out: memoryview) -> int:
+        next_draw, read_max, checksum_size = self._next_draw, self._read_max, self._checksum_size
+        boundaries = self.boundaries
+        size, pad = self._size, self._pad
+        end = len(wire)
+        position = written = 0
+        while True:
+            if size < 0:
+                text = position + SIZE_FIELD_SIZE
+                if text > end:
+                    break
+                pad, mask = next_draw()
+                size = (wire[position] << 8 | wire[position + 1]) ^ mask
+                position = text
+                if size < checksum_size + pad or size > read_max:
+                    raise self._impossible(size, checksum_size + pad)
+            stop = position + size
+            if stop > end:
+                break
+            text = position + checksum_size
+            payload = wire[text : stop - pad]
+            if checksum_size and fnv1a(bytes(payload)) != int.from_bytes(
+                wire[position:text], "big"
+            ):
+                raise RemoteProtocolError("chunk: the checksum is wrong")
+            filled = written + len(payload)
+            out[written:filled] = payload
+            position = stop
+            size = _UNKNOWN
+            if filled == written:
+                self.ended = True
+                position = end
+                break
+            if boundaries is not None:
+                boundaries.append(filled - written)
+            written = filled
+        self._size, self._pad = size, pad
+        if position < end:
+            self._held += wire[position:]
+        return written
+
+
+class CipherOpener:
+    """Decrypts a stream and opens what comes out: CFB, with chunks or raw.
+
+    Args:
+        cipher: the decryptor of this direction, fresh or right behind the header it began with.
+        inner: opens what comes out of the cipher.
+    """
+
+    def __init__(self, cipher: StreamCipher, inner: Codec) -> None:
+        self._cipher = cipher
+        self._inner = inner
+
+    @property
+    def ended(self) -> bool:
+        """As the inner codec says."""
+        return self._inner.ended
+
+    def output_size(self, size: int, /) -> int:
+        """As the inner codec says."""
+        return self._inner.output_size(size)
+
+    def update_into(self, data: bytes | bytearray | memoryview, out: memoryview, /) -> int:
+        """See `Codec.update_into`."""
+        return self._inner.update_into(self._cipher.update(data), out)
+
+    def finalize_into(self, out: memoryview, /) -> int:
+        """See `Codec.finalize_into`."""
+        return self._inner.finalize_into(out)

@@ -1,0 +1,142 @@
+"""The response header: its plain layout, and how it is sealed under an AEAD.
+
+Layout: 1 response authentication V | 1 options | 1 command | 1 length m | m content of the command.
+
+Legacy headers are encrypted with the response's CFB stream, which a CFB body then continues; so
+that is done where the stream lives.
+
+Source: v2ray-core, proxy/vmess/encoding/server.go, EncodeResponseHeader; client.go.
+"""
+
+from typing import Final
+
+import attrs
+
+from trio_vmess.core.buffer import NEED_DATA, NeedData
+from trio_vmess.core.crypto import AEAD_TAG_SIZE, InvalidTag, aes_gcm
+from trio_vmess.core.vmess.command import (
+    SwitchAccount,
+    decode_switch_account,
+    encode_switch_account,
+)
+from trio_vmess.core.vmess.constants import (
+    RESPONSE_HEADER_MAX,
+    RESPONSE_NO_COMMAND,
+    RESPONSE_SWITCH_ACCOUNT,
+    Label,
+)
+from trio_vmess.core.vmess.dialect import Dialect
+from trio_vmess.core.vmess.kdf import kdf12, kdf16
+from trio_vmess.core.vmess.security import BodyKeys
+from trio_vmess.errors import RemoteProtocolError
+
+RESPONSE_FIXED_SIZE: Final = 4
+
+
+@attrs.frozen(kw_only=True)
+class ResponseHeader:
+    """What a server answers, decoded.
+
+    Attributes:
+        response_auth: the byte of the request.
+        options: V2Ray and Xray write 0, sing-box repeats the request's; nobody reads it.
+        switch_account: the dynamic-port command, if there is one.
+    """
+
+    response_auth: int = attrs.field(repr=False)
+    options: int = 0
+    switch_account: SwitchAccount | None = None
+
+
+def encode_response_header(header: ResponseHeader, dialect: Dialect) -> bytes:
+    """Write a header in plain.
+
+    Raises:
+        LocalProtocolError: the command has no legal form.
+    """
+    if header.switch_account is None:
+        return bytes((header.response_auth, header.options, RESPONSE_NO_COMMAND, 0))
+    content = encode_switch_account(header.switch_account, dialect)
+    return (
+        bytes((header.response_auth, header.options, RESPONSE_SWITCH_ACCOUNT, len(content)))
+        + content
+    )
+
+
+def response_header_size(fixed: bytes) -> int:
+    """Return how long the plain header is that begins with these 4 bytes."""
+    return RESPONSE_FIXED_SIZE + fixed[3]
+
+
+def decode_response_header(plain: bytes, response_auth: int, dialect: Dialect) -> ResponseHeader:
+    """Read a whole plain header.
+
+    An unknown command, or one that is not well formed, is skipped; so is what follows the command.
+
+    Args:
+        plain: at least 4 bytes and the command's content.
+        response_auth: the byte that the request carried.
+        dialect: how the command is laid out.
+
+    Raises:
+        RemoteProtocolError: the answer is not to our request, or it is too short.
+    """
+    if len(plain) < RESPONSE_FIXED_SIZE or len(plain) < response_header_size(plain):
+        raise RemoteProtocolError(f"response header: {len(plain)} bytes are too few")
+    if plain[0] != response_auth:
+        raise RemoteProtocolError("response authentication: it does not answer our request")
+    command = None
+    if plain[2] == RESPONSE_SWITCH_ACCOUNT:
+        command = decode_switch_account(
+            plain[RESPONSE_FIXED_SIZE : response_header_size(plain)], dialect
+        )
+    return ResponseHeader(response_auth=response_auth, options=plain[1], switch_account=command)
+
+
+_SEALED_LENGTH_SIZE: Final = 2 + AEAD_TAG_SIZE
+
+
+def seal_response_header(plain: bytes, keys: BodyKeys) -> bytes:
+    """Seal a plain header with keys derived from the response's.
+
+    Layout: 18 sealed length | header, 16 tag. There is no associated data.
+    """
+    length = aes_gcm(kdf16(keys.key, Label.RESPONSE_LENGTH_KEY)).encrypt(
+        kdf12(keys.iv, Label.RESPONSE_LENGTH_NONCE), len(plain).to_bytes(2, "big"), None
+    )
+    return length + aes_gcm(kdf16(keys.key, Label.RESPONSE_HEADER_KEY)).encrypt(
+        kdf12(keys.iv, Label.RESPONSE_HEADER_NONCE), plain, None
+    )
+
+
+def open_response_header(data: bytes, keys: BodyKeys) -> tuple[bytes, int] | NeedData:
+    """Open a header that `seal_response_header` made, from the front of `data`.
+
+    Returns:
+        The plain header and how many bytes it took, or NEED_DATA.
+
+    Raises:
+        RemoteProtocolError: a tag does not match, or the length is not believable.
+    """
+    if len(data) < _SEALED_LENGTH_SIZE:
+        return NEED_DATA
+    try:
+        length = int.from_bytes(
+            aes_gcm(kdf16(keys.key, Label.RESPONSE_LENGTH_KEY)).decrypt(
+                kdf12(keys.iv, Label.RESPONSE_LENGTH_NONCE), data[:_SEALED_LENGTH_SIZE], None
+            ),
+            "big",
+        )
+        if not RESPONSE_FIXED_SIZE <= length <= RESPONSE_HEADER_MAX:
+            raise RemoteProtocolError(f"response header length: {length} is not believable")
+        end = _SEALED_LENGTH_SIZE + length + AEAD_TAG_SIZE
+        if len(data) < end:
+            return NEED_DATA
+        plain = aes_gcm(kdf16(keys.key, Label.RESPONSE_HEADER_KEY)).decrypt(
+            kdf12(keys.iv, Label.RESPONSE_HEADER_NONCE), data[_SEALED_LENGTH_SIZE:end], None
+        )
+    except InvalidTag:
+        raise RemoteProtocolError(
+            "response header: the tag is wrong; it is not from our server"
+        ) from None
+    return plain, end

@@ -1,0 +1,208 @@
+"""Sealers: codecs from the payload of a body to its bytes, the mirror of `opener`.
+
+Chunks are as large as the original document allows, because each costs a turn of a Python loop: the
+size field says at most 2^14, tag and padding included.
+"""
+
+import abc
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+from trio_vmess.core.codec import Codec
+from trio_vmess.core.crypto import (
+    AEAD_TAG_SIZE,
+    CFB_BLOCK_SIZE,
+    Aead,
+    StreamCipher,
+    fnv1a,
+)
+from trio_vmess.core.entropy import Entropy
+from trio_vmess.core.vmess.chunk import Draws, SealedSizes
+from trio_vmess.core.vmess.constants import (
+    CHECKSUM_SIZE,
+    CHUNK_PADDING_LIMIT,
+    CHUNK_WRITE_MAX,
+    SEALED_SIZE_FIELD_SIZE,
+    SIZE_FIELD_SIZE,
+)
+
+_pack_size = struct.Struct(">H").pack
+_pack_size_into = struct.Struct(">H").pack_into
+
+_PADDING_POOL: Final = 2048
+"""How many random bytes are drawn at a time: some sixty chunks' worth."""
+
+
+class ChunkSealer(abc.ABC):
+    """What both sealers of chunks share.
+
+    Attributes:
+        ended: the body is closed.
+        payload_max: the most bytes of payload that one chunk takes.
+    """
+
+    _field_size: int
+    _overhead: int
+
+    def __init__(self, draws: Draws, entropy: Entropy, *, padded: bool, terminated: bool) -> None:
+        self.ended = False
+        self._next_draw = draws.__next__
+        self._entropy = entropy
+        self._terminated = terminated
+        self._padding = b""
+        self._padding_used = 0
+        self._surplus = self._field_size + self._overhead
+        self.payload_max = CHUNK_WRITE_MAX - self._overhead
+        if padded:
+            self._surplus += CHUNK_PADDING_LIMIT - 1
+            self.payload_max -= CHUNK_PADDING_LIMIT - 1
+
+    def output_size(self, size: int, /) -> int:
+        """Return the largest outcome: padding is never known beforehand."""
+        return size + self._surplus * (size // self.payload_max + 1)
+
+    def update_into(self, data: bytes | bytearray | memoryview, out: memoryview, /) -> int:
+        """Seal all of `data`; see `Codec.update_into`."""
+        return self._seal(memoryview(data), out) if len(data) else 0
+
+    def finalize_into(self, out: memoryview, /) -> int:
+        """Write the empty chunk that closes the body, where there is one."""
+        if self.ended:
+            return 0
+        self.ended = True
+        return self._seal(memoryview(b""), out) if self._terminated else 0
+
+    @abc.abstractmethod
+    def _seal(self, payload: memoryview, out: memoryview) -> int:
+        """Write as many chunks as the payload needs; an empty one still makes one chunk."""
+
+    def _draw_padding(self, size: int) -> bytes:
+        start = self._padding_used
+        if start + size > len(self._padding):
+            self._padding = self._entropy.token_bytes(_PADDING_POOL)
+            start = 0
+        self._padding_used = start + size
+        return self._padding[start : start + size]
+
+
+class AeadSealer(ChunkSealer):
+    """Seals chunks with AES-128-GCM or ChaCha20-Poly1305; see `AeadOpener` for the arguments."""
+
+    _overhead = AEAD_TAG_SIZE
+
+    def __init__(
+        self,
+        aead: Aead,
+        nonces: Iterator[bytes],
+        draws: Draws,
+        entropy: Entropy,
+        *,
+        padded: bool,
+        terminated: bool,
+        sealed_sizes: SealedSizes | None = None,
+    ) -> None:
+        self._field_size = SIZE_FIELD_SIZE if sealed_sizes is None else SEALED_SIZE_FIELD_SIZE
+        super().__init__(draws, entropy, padded=padded, terminated=terminated)
+        self._encrypt_into = aead.encrypt_into
+        self._next_nonce = nonces.__next__
+        self._sealed_sizes = sealed_sizes
+
+    def _seal(self, payload: memoryview, out: memoryview) -> int:
+        encrypt_into, next_nonce, next_draw = self._encrypt_into, self._next_nonce, self._next_draw
+        field_size, sealed_sizes, room = self._field_size, self._sealed_sizes, self.payload_max
+        total = len(payload)
+        position = written = 0
+        while True:
+            pad, mask = next_draw()
+            text = payload[position : position + room]
+            position += room
+            size = len(text) + AEAD_TAG_SIZE
+            start = written + field_size
+            if sealed_sizes is None:
+                _pack_size_into(out, written, size + pad ^ mask)
+            else:
+                aead, nonces = sealed_sizes
+                plain_size = _pack_size(size + pad - AEAD_TAG_SIZE)
+                aead.encrypt_into(next(nonces), plain_size, None, out[written:start])
+            written = start + size
+            encrypt_into(next_nonce(), text, None, out[start:written])
+            if pad:
+                start, written = written, written + pad
+                out[start:written] = self._draw_padding(pad)
+            if position >= total:
+                return written
+
+
+class PlainSealer(ChunkSealer):
+    """Writes chunks that are not encrypted, or not yet; see `PlainOpener` for the arguments."""
+
+    _field_size = SIZE_FIELD_SIZE
+
+    def __init__(
+        self,
+        draws: Draws,
+        entropy: Entropy,
+        *,
+        padded: bool,
+        terminated: bool,
+        has_checksum: bool,
+    ) -> None:
+        self._overhead = CHECKSUM_SIZE if has_checksum else 0
+        super().__init__(draws, entropy, padded=padded, terminated=terminated)
+
+    def _seal(self, payload: memoryview, out: memoryview) -> int:
+        next_draw, overhead, room = self._next_draw, self._overhead, self.payload_max
+        total = len(payload)
+        position = written = 0
+        while True:
+            pad, mask = next_draw()
+            text = payload[position : position + room]
+            position += room
+            size = overhead + len(text) + pad
+            _pack_size_into(out, written, size ^ mask)
+            written += SIZE_FIELD_SIZE
+            if overhead:
+                start, written = written, written + overhead
+                out[start:written] = fnv1a(bytes(text)).to_bytes(CHECKSUM_SIZE, "big")
+            start, written = written, written + len(text)
+            out[start:written] = text
+            if pad:
+                start, written = written, written + pad
+                out[start:written] = self._draw_padding(pad)
+            if position >= total:
+                return written
+
+
+class CipherSealer:
+    """Seals and then encrypts the whole as one stream: CFB, with chunks or raw.
+
+    Args:
+        cipher: the encryptor of this direction, fresh or right behind the header it began with.
+        inner: makes what goes into the cipher.
+    """
+
+    def __init__(self, cipher: StreamCipher, inner: Codec) -> None:
+        self._cipher = cipher
+        self._inner = inner
+
+    @property
+    def ended(self) -> bool:
+        """As the inner codec says."""
+        return self._inner.ended
+
+    def output_size(self, size: int, /) -> int:
+        """Add what the cipher wants of room behind its output."""
+        return self._inner.output_size(size) + CFB_BLOCK_SIZE - 1
+
+    def update_into(self, data: bytes | bytearray | memoryview, out: memoryview, /) -> int:
+        """See `Codec.update_into`."""
+        return self._encrypt(self._inner.update_into(data, out), out)
+
+    def finalize_into(self, out: memoryview, /) -> int:
+        """See `Codec.finalize_into`."""
+        return self._encrypt(self._inner.finalize_into(out), out)
+
+    def _encrypt(self, size: int, out: memoryview) -> int:
+        # In place: what a stream cipher writes replaces what it has just read.
+        return self._cipher.update_into(out[:size], out[: size + CFB_BLOCK_SIZE - 1])

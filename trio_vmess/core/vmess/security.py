@@ -1,0 +1,164 @@
+"""How a body is protected: its keys in each direction, its framing, and the configuration words."""
+
+from typing import Final
+
+import attrs
+
+from trio_vmess.core.crypto import Aead, aes_gcm, chacha20_poly1305, md5, sha256
+from trio_vmess.core.vmess.constants import Command, Label, Option, Security
+from trio_vmess.core.vmess.dialect import Dialect
+from trio_vmess.core.vmess.kdf import kdf16
+from trio_vmess.errors import LocalProtocolError
+
+
+@attrs.frozen(kw_only=True)
+class BodyKeys:
+    """Key and IV of one direction, 16 bytes each."""
+
+    key: bytes = attrs.field(repr=False)
+    iv: bytes = attrs.field(repr=False)
+
+
+def derive_response_keys(request: BodyKeys, *, aead_header: bool) -> BodyKeys:
+    """Return the keys of the response; the form of the header decides, not the security."""
+    if aead_header:
+        return BodyKeys(key=sha256(request.key)[:16], iv=sha256(request.iv)[:16])
+    return BodyKeys(key=md5(request.key), iv=md5(request.iv))
+
+
+def _chacha20_key(key: bytes) -> bytes:
+    first = md5(key)
+    return first + md5(first)
+
+
+def build_aead(security: Security, key: bytes) -> Aead:
+    """Return the AEAD of a security under a 16-byte key.
+
+    Raises:
+        ValueError: the security is not one of the two AEADs.
+    """
+    match security:
+        case Security.AES_128_GCM:
+            return aes_gcm(key)
+        case Security.CHACHA20_POLY1305:
+            return chacha20_poly1305(_chacha20_key(key))
+        case _:
+            raise ValueError(f"{security.word} is no AEAD")
+
+
+def build_size_aead(security: Security, request: BodyKeys) -> Aead:
+    """Return the AEAD that seals chunk sizes (option A).
+
+    Both directions use the request's key: see `chunk`.
+    """
+    return build_aead(security, kdf16(request.key, Label.CHUNK_SIZE_KEY))
+
+
+@attrs.frozen(kw_only=True)
+class Framing:
+    """What the options of a request come to, for its security and command.
+
+    Attributes:
+        chunked: the body is cut into chunks; otherwise it is one raw stream.
+        masked: sizes are masked with SHAKE-128.
+        padded: chunks carry padding, its length drawn from SHAKE-128.
+        sealed_size: sizes are sealed, 18 bytes each.
+        terminated: the writer says the end with an empty chunk.
+        packets: each chunk is one datagram.
+    """
+
+    chunked: bool
+    masked: bool
+    padded: bool
+    sealed_size: bool
+    terminated: bool
+    packets: bool
+
+
+def choose_framing(options: int, security: Security, command: Command, dialect: Dialect) -> Framing:
+    """Work out the framing of a body.
+
+    | security | S clear | S set, stream | S set, packets |
+    |---|---|---|---|
+    | aes-128-cfb | raw CFB stream | chunks with FNV, all inside one CFB stream | the same |
+    | none | raw bytes | chunks; P is ignored | chunks; P holds |
+    | AEADs | chunked all the same, without an end | chunked | chunked |
+
+    Source:
+        v2ray-core, proxy/vmess/encoding/server.go, DecodeRequestBody.
+    """
+    options &= dialect.options
+    packets = command is Command.UDP
+    chunk_stream = bool(options & Option.CHUNK_STREAM)
+    chunked = chunk_stream or security.is_aead
+    sealed_size = bool(options & Option.SEALED_SIZE) and security.is_aead
+    masked = chunked and bool(options & Option.MASK)
+    return Framing(
+        chunked=chunked,
+        masked=masked and not sealed_size,
+        # QUIRK: a stream without encryption never has padding, P or not.
+        padded=masked
+        and bool(options & Option.PADDING)
+        and (packets or security is not Security.NONE),
+        sealed_size=sealed_size,
+        terminated=chunk_stream,
+        packets=packets,
+    )
+
+
+# Configuration ----------------------------------------------------------------------------------
+
+SECURITY_WORDS: Final = (
+    "auto",
+    "aes-128-gcm",
+    "chacha20-poly1305",
+    "none",
+    "zero",
+    "aes-128-cfb",
+)
+_AES_MACHINES: Final = frozenset({"x86_64", "amd64", "aarch64", "arm64", "s390x"})
+
+
+def choose_security(
+    word: str,
+    *,
+    machine: str,
+    command: Command,
+    dialect: Dialect,
+    padding: bool = True,
+    sealed_size: bool = False,
+) -> tuple[Security, int]:
+    """Turn a configuration word into the security and options that a client sends.
+
+    Args:
+        word: one of `SECURITY_WORDS`. `auto` is aes-128-gcm on AMD64, ARM64 and S390x, where the
+            processor helps, and chacha20-poly1305 elsewhere. `zero` is none without chunks.
+        machine: the processor, as `platform.machine()` names it.
+        command: datagrams always need chunks.
+        dialect: which option bits exist.
+        padding: whether the AEADs pad their chunks.
+        sealed_size: whether the AEADs seal their sizes; V2Ray before 4.41 cannot read it.
+
+    Raises:
+        LocalProtocolError: the word is unknown.
+    """
+    match word:
+        case "auto":
+            word = "aes-128-gcm" if machine.lower() in _AES_MACHINES else "chacha20-poly1305"
+        case "zero":
+            options = Option.CHUNK_STREAM if command is Command.UDP else 0
+            return Security.NONE, options
+        case "none":
+            return Security.NONE, (Option.CHUNK_STREAM | Option.MASK) & dialect.options
+        case "aes-128-cfb":
+            # QUIRK: V2Ray's clients and sing-box's both send S alone for CFB.
+            return Security.AES_128_CFB, Option.CHUNK_STREAM
+    for security in (Security.AES_128_GCM, Security.CHACHA20_POLY1305):
+        if security.word == word:
+            options = Option.CHUNK_STREAM | Option.MASK
+            if padding:
+                options |= Option.PADDING
+            if sealed_size:
+                options |= Option.SEALED_SIZE
+            return security, options & dialect.options
+    raise LocalProtocolError(f"security: {word!r} is none of {', '.join(SECURITY_WORDS)}")

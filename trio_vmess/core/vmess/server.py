@@ -1,0 +1,264 @@
+"""The server's side of a VMess connection."""
+
+from typing import Final
+
+from trio_vmess.core.buffer import NEED_DATA, NeedData
+from trio_vmess.core.crypto import cfb_encryptor
+from trio_vmess.core.entropy import Entropy
+from trio_vmess.core.vmess.account import Account
+from trio_vmess.core.vmess.body import BodyPlan
+from trio_vmess.core.vmess.constants import AUTH_SIZE, REQUEST_HEADER_MAX, Security
+from trio_vmess.core.vmess.conversation import Conversation
+from trio_vmess.core.vmess.dialect import V2RAY, Dialect
+from trio_vmess.core.vmess.events import Data, EndOfStream, Event, HeaderForm, Request, Response
+from trio_vmess.core.vmess.header import (
+    AEAD_REQUEST_MAX,
+    FIXED_SIZE,
+    RequestHeader,
+    decode_request_header,
+    decrypt_legacy_header,
+    open_aead_header,
+)
+from trio_vmess.core.vmess.refusal import diagnose
+from trio_vmess.core.vmess.replay import ReplayCache, legacy_key, session_key
+from trio_vmess.core.vmess.response import (
+    ResponseHeader,
+    encode_response_header,
+    seal_response_header,
+)
+from trio_vmess.core.vmess.security import BodyKeys, choose_framing, derive_response_keys
+from trio_vmess.core.vmess.state import advance
+from trio_vmess.core.vmess.users import AuthMatch, UserRegistry
+from trio_vmess.errors import (
+    AuthenticationError,
+    LocalProtocolError,
+    Refusal,
+    RemoteProtocolError,
+)
+
+_RECOGNISABLE: Final = 64
+"""Bytes that tell the protocols that stray here from one another."""
+
+_LEGACY_REQUEST_MAX: Final = AUTH_SIZE + REQUEST_HEADER_MAX
+
+
+class ServerConnection(Conversation):
+    """One connection from a VMess client, as a state machine.
+
+        conn = ServerConnection(users, replay, entropy=secrets)
+        conn.receive_data(data, now=now)
+        while (event := conn.next_event()) is not NEED_DATA: ...
+        wire = conn.send(Response()) + conn.send(Data(b"..."))
+
+    A request that is not believed raises `AuthenticationError`, and one that is believed but asks
+    for something illegal any other `RemoteProtocolError`. On the wire both should look the same:
+    read on in silence, answer nothing.
+
+    Args:
+        users: who may come in.
+        replay: what was here before; shared by all connections of an inbound.
+        entropy: where padding comes from.
+        dialect: which VMess is spoken.
+        source: where the client calls from, as a hint for the search among many users.
+        allow_insecure: False refuses the securities none and aes-128-cfb.
+    """
+
+    def __init__(
+        self,
+        users: UserRegistry,
+        replay: ReplayCache,
+        *,
+        entropy: Entropy,
+        dialect: Dialect = V2RAY,
+        source: str | None = None,
+        allow_insecure: bool = True,
+    ) -> None:
+        super().__init__(dialect, entropy)
+        self._users = users
+        self._replay = replay
+        self._source = source
+        self._allow_insecure = allow_insecure
+        self._now = 0
+        self._match: AuthMatch | None = None
+        self._form = HeaderForm.AEAD
+        self._plan: BodyPlan | None = None
+        self._response_auth = 0
+        self._response_keys = BodyKeys(key=b"", iv=b"")
+
+    def receive_data(self, data: bytes | bytearray | memoryview, *, now: int) -> None:
+        """Store what the client sent; nothing means that it has closed its side.
+
+        Args:
+            data: any number of bytes.
+            now: UTC seconds.
+
+        Raises:
+            RemoteProtocolError: too much waits unparsed.
+            LocalProtocolError: the body was handed over.
+        """
+        self._now = now
+        self._receive(data)
+
+    def send(self, event: Event) -> bytes:
+        """Return the bytes that say `event`.
+
+        Raises:
+            LocalProtocolError: the event may not come now, or has no legal form on the wire.
+        """
+        match event:
+            case Response():
+                phase = advance(self._sending, event)
+                wire = self._encode_response(event)
+                self._sending = phase
+                return wire
+            case Data() | EndOfStream():
+                return self._send_body(event)
+            case _:
+                raise LocalProtocolError("a server sends no Request")
+
+    def _next_header(self) -> Event | NeedData:
+        if self._match is None:
+            if len(self._buffer) < AUTH_SIZE:
+                if self._eof:
+                    raise self._truncated()
+                return NEED_DATA
+            self._match = self._authenticate(self._buffer.peek(AUTH_SIZE))
+        account, timestamp = self._match.account, self._match.timestamp
+        try:
+            decoded = self._read_aead() if self._form is HeaderForm.AEAD else self._read_legacy()
+        except AuthenticationError as exc:
+            self._taint()
+            raise self._refuse(str(exc), exc.reason) from None
+        if decoded is NEED_DATA:
+            if self._eof:
+                # Less than the fixed part tells a prober nothing about the rest.
+                if len(self._buffer) >= AUTH_SIZE + FIXED_SIZE:
+                    self._taint()
+                raise self._truncated()
+            return NEED_DATA
+        header, auth = decoded
+        self._admit(header, auth)
+        if self._source is not None:
+            self._users.remember(self._source, account)
+        self._start_body(header)
+        return Request(
+            account=account,
+            destination=header.destination,
+            command=header.command,
+            security=header.security,
+            options=header.options,
+            timestamp=timestamp,
+            form=self._form,
+        )
+
+    def _authenticate(self, auth: bytes) -> AuthMatch:
+        """Find who is calling: AEAD first, then legacy."""
+        users, replay, now = self._users, self._replay, self._now
+        first_bytes = self._buffer.peek(_RECOGNISABLE)
+        found = users.find_auth_id(auth, now=now, source=self._source)
+        speaks_aead = self._dialect.has_aead_header
+        if speaks_aead and found is not None and users.accepts(found.timestamp, now):
+            self._match = found
+            if replay.seen(auth, now=now):
+                raise self._refuse("the auth id was here before", Refusal.REPLAY)
+            return found
+        self._form = HeaderForm.LEGACY
+        match = users.find_user_hash(auth, now=now)
+        if match is None:
+            raise diagnose(first_bytes, users, now=now, match=found).error()
+        self._match = match
+        if replay.is_tainted(auth, now=now):
+            raise self._refuse("the user hash was misused before", Refusal.TAINTED)
+        return match
+
+    def _read_aead(self) -> tuple[RequestHeader, bytes] | NeedData:
+        if self._match is None:
+            raise LocalProtocolError("nobody has authenticated")
+        opened = open_aead_header(self._buffer.peek(AEAD_REQUEST_MAX), self._match.account.cmd_key)
+        if opened is NEED_DATA:
+            return NEED_DATA
+        plain, size = opened
+        decoded = decode_request_header(plain, self._dialect)
+        if decoded is NEED_DATA:
+            raise AuthenticationError("header: it is too short", reason=Refusal.BAD_HEADER)
+        return decoded[0], self._buffer.take(size)[:AUTH_SIZE]
+
+    def _read_legacy(self) -> tuple[RequestHeader, bytes] | NeedData:
+        if self._match is None:
+            raise LocalProtocolError("nobody has authenticated")
+        data = self._buffer.peek(_LEGACY_REQUEST_MAX)
+        plain = decrypt_legacy_header(
+            data[AUTH_SIZE:], self._match.account.cmd_key, self._match.timestamp
+        )
+        decoded = decode_request_header(plain, self._dialect)
+        if decoded is NEED_DATA:
+            return NEED_DATA
+        header, size = decoded
+        return header, self._buffer.take(AUTH_SIZE + size)[:AUTH_SIZE]
+
+    def _admit(self, header: RequestHeader, auth: bytes) -> None:
+        """Remember an authentic request; refuse it if it was here before."""
+        if self._match is None:
+            raise LocalProtocolError("nobody has authenticated")
+        key = auth
+        if self._form is HeaderForm.LEGACY:
+            key = legacy_key(auth, header.body_key, header.body_iv)
+        if not self._replay.admit(
+            key=key,
+            session=session_key(self._match.account.user_id, header.body_key, header.body_iv),
+            timestamp=self._match.timestamp,
+            now=self._now,
+        ):
+            if self._form is HeaderForm.LEGACY:
+                self._replay.taint(auth, timestamp=self._match.timestamp, now=self._now)
+            raise self._refuse("the request was here before", Refusal.REPLAY)
+
+    def _start_body(self, header: RequestHeader) -> None:
+        if not self._allow_insecure and not header.security.is_aead:
+            raise RemoteProtocolError(f"security: {header.security.word} is forbidden here")
+        keys = BodyKeys(key=header.body_key, iv=header.body_iv)
+        self._plan = BodyPlan(
+            security=header.security,
+            framing=choose_framing(header.options, header.security, header.command, self._dialect),
+            request=keys,
+            dialect=self._dialect,
+        )
+        self._response_auth = header.response_auth
+        self._response_keys = derive_response_keys(keys, aead_header=self._form is HeaderForm.AEAD)
+        self._build_opener(self._plan, keys, None)
+
+    def _encode_response(self, event: Response) -> bytes:
+        if self._plan is None:
+            raise LocalProtocolError("a Response needs a Request before it")
+        keys = self._response_keys
+        plain = encode_response_header(
+            ResponseHeader(
+                response_auth=self._response_auth,
+                options=event.options,
+                switch_account=event.switch_account,
+            ),
+            self._dialect,
+        )
+        if self._form is HeaderForm.AEAD:
+            self._build_sealer(self._plan, keys, None)
+            return seal_response_header(plain, keys)
+        cipher = cfb_encryptor(keys.key, keys.iv)
+        wire = cipher.update(plain)
+        # A CFB body goes on in the stream that its header began.
+        is_cfb = self._plan.security is Security.AES_128_CFB
+        self._build_sealer(self._plan, keys, cipher if is_cfb else None)
+        return wire
+
+    def _taint(self) -> None:
+        """Burn a legacy user hash that was used for what looks like a probe."""
+        if self._form is HeaderForm.LEGACY and self._match is not None:
+            self._replay.taint(
+                self._buffer.peek(AUTH_SIZE), timestamp=self._match.timestamp, now=self._now
+            )
+
+    def _refuse(self, message: str, reason: Refusal) -> AuthenticationError:
+        account: Account | None = self._match.account if self._match else None
+        return AuthenticationError(message, reason=reason, user=account.name if account else None)
+
+    def _truncated(self) -> AuthenticationError:
+        return self._refuse(f"the request ended after {len(self._buffer)} bytes", Refusal.TRUNCATED)

@@ -1,0 +1,435 @@
+"""The HTTP proxy's side: CONNECT tunnels, and requests with an absolute address.
+
+Theory of operation. h11 parses and writes all HTTP; this module decides what becomes of it.
+`_PARSERS` holds the client's side of the conversation, one parser for each state; in the states
+that are not in it nothing is read from the client, and `next_event` says `PAUSED`.
+
+    HEAD -> CONNECT -> TUNNEL                            CONNECT host:port
+    HEAD -> BODY -> RESPONSE -> HEAD or CLOSED           a body follows
+    HEAD -> END --> RESPONSE -> HEAD or CLOSED           no body
+    HEAD -> DISCARD -> HEAD                              407; the browser asks its user, tries again
+    any --> REFUSED                                      the answer is in `data_to_send`
+
+What the table cannot express: a response may end in BODY, before the request does. The connection
+is then CLOSED.
+
+The shell loops on `receive_data`, `next_event` and `data_to_send`. After `Connect` it dials, sends
+`Established` and copies bytes, `trailing_data` first. After `Forward` it dials and writes
+`Forward.head` and then the payloads of `Data` and `EndOfMessage` to the new connection, while it
+gives what comes back to `receive_upstream` and writes the payloads from `next_upstream_event` to
+the client. The two directions belong into two tasks, in any interleaving: a server may answer
+before it has the whole body, and with `Expect: 100-continue` the body waits for the answer. Only
+when `ResponseEnd` says `keep_alive` does the shell go back to the client for the next request.
+An end of stream is told by `receive_eof` and `receive_upstream_eof`; after a reset the shell closes
+the client instead, so that a truncated response is not taken for a whole one.
+
+What is not done, on purpose: upgrades (the header is dropped, so the server answers in HTTP; a
+websocket client behind a proxy uses CONNECT anyway), trailers (dropped), keep-alive for HTTP/1.0,
+reuse of upstream connections, Via, and Max-Forwards. Requests without a Host header are refused in
+HTTP/1.1, as RFC 9112 section 3.2 demands.
+"""
+
+import enum
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Final, assert_never
+
+import h11
+
+from trio_vmess.core.buffer import NEED_DATA, NeedData
+from trio_vmess.core.http.answer import (
+    CHALLENGE,
+    CLOSE,
+    ESTABLISHED,
+    FOREIGN_FIRST_BYTES,
+    NOT_A_WEB_SERVER,
+    PASSWORD_NEEDED,
+    answer,
+    describe,
+    shorten,
+)
+from trio_vmess.core.http.connection import BoundedConnection
+from trio_vmess.core.http.events import (
+    PAUSED,
+    Challenged,
+    ClientEvent,
+    Connect,
+    ConnectionClosed,
+    Data,
+    EndOfMessage,
+    Established,
+    Failure,
+    Forward,
+    Paused,
+    ResponseData,
+    ResponseEnd,
+    ResponseHead,
+    UpstreamEvent,
+)
+from trio_vmess.core.http.message import (
+    NotAbsoluteError,
+    Target,
+    check_request_framing,
+    client_response,
+    comma_list,
+    declares_body,
+    end_to_end_headers,
+    expects_continue,
+    parse_absolute_form,
+    parse_basic_credentials,
+    parse_destination,
+    upstream_request,
+)
+from trio_vmess.core.mixed import PasswordBook
+from trio_vmess.errors import (
+    AuthenticationError,
+    LocalProtocolError,
+    Refusal,
+    RemoteProtocolError,
+)
+
+CHALLENGE_COUNT_MAX: Final = 8
+"""Failed attempts in a row after which the connection is closed."""
+
+DISCARD_SIZE_MAX: Final = 64 * 1024
+"""Bytes of the body of a refused request that are swallowed to keep its connection."""
+
+
+class _State(enum.Enum):
+    HEAD = enum.auto()
+    DISCARD = enum.auto()
+    BODY = enum.auto()
+    END = enum.auto()
+    RESPONSE = enum.auto()
+    CONNECT = enum.auto()
+    TUNNEL = enum.auto()
+    CLOSED = enum.auto()
+    REFUSED = enum.auto()
+
+
+_AWAITING_RESPONSE: Final = frozenset({_State.CONNECT, _State.BODY, _State.END, _State.RESPONSE})
+
+
+class HttpProxyServer:
+    """One client's connection to the proxy.
+
+    Args:
+        accounts: user name to password. None asks nobody for a password; a mapping asks everybody.
+    """
+
+    def __init__(self, *, accounts: Mapping[str, str] | None = None) -> None:
+        self._passwords = None if accounts is None else PasswordBook(accounts)
+        self._client = BoundedConnection(h11.SERVER)
+        self._upstream: BoundedConnection | None = None
+        self._outgoing = bytearray()
+        self._state = _State.HEAD
+        self._refusal: RemoteProtocolError | None = None
+        self._first_byte_seen = False
+        self._challenge_count = 0
+        self._discarded_size = 0
+        self._request: h11.Request | None = None
+
+    # The client's side ------------------------------------------------------------------------
+
+    def receive_data(self, data: bytes | bytearray | memoryview) -> None:
+        """Store what the client sent.
+
+        Raises:
+            RemoteProtocolError: more than a mebibyte waits.
+            LocalProtocolError: the stream has ended before.
+        """
+        self._client.receive_data(data)
+
+    def receive_eof(self) -> None:
+        """Note that the client has ended its stream."""
+        self._client.receive_eof()
+
+    def next_event(self) -> ClientEvent | NeedData | Paused:
+        """Parse the client's next event.
+
+        Returns:
+            An event; `NEED_DATA`; or `PAUSED` while nothing is to be read from the client.
+
+        Raises:
+            RemoteProtocolError: the client is refused. `data_to_send` holds what it is to be told,
+                if anything; then its connection is to be closed. Each further call raises it again.
+            AuthenticationError: the same, where a wrong password is not asked for again.
+        """
+        if self._refusal is not None:
+            raise self._refusal
+        try:
+            while (parser := self._PARSERS.get(self._state)) is not None:
+                event = parser(self)
+                if event is not None:
+                    return event
+        except h11.RemoteProtocolError as exc:
+            raise self._refuse(exc.error_status_hint, describe(exc)) from None
+        return PAUSED
+
+    def data_to_send(self) -> bytes:
+        """Take what this server itself has to say to the client; often nothing."""
+        data = bytes(self._outgoing)
+        self._outgoing.clear()
+        return data
+
+    def send(self, event: Established | Failure) -> bytes:
+        """Answer the request.
+
+        Raises:
+            LocalProtocolError: there is no request of this kind, or its response has begun.
+        """
+        match event:
+            case Established():
+                if self._state is not _State.CONNECT:
+                    raise LocalProtocolError(f"no tunnel was asked for (state {self._state.name})")
+                self._state = _State.TUNNEL
+                return ESTABLISHED
+            case Failure():
+                if self._state not in _AWAITING_RESPONSE or self.response_started:
+                    raise LocalProtocolError(
+                        f"no request waits for a response (state {self._state.name})"
+                    )
+                self._state = _State.CLOSED
+                self._upstream = None
+                return self._answer(event.status, event.reason, CLOSE)
+            case _:
+                assert_never(event)
+
+    @property
+    def trailing_data(self) -> bytes:
+        """What the client sent behind its CONNECT: the first bytes of the tunnel."""
+        return self._client.unparsed
+
+    @property
+    def response_started(self) -> bool:
+        """True once the client has a final status; a failure can then only be told by a close."""
+        return not self._client.may_respond
+
+    # The upstream server's side ---------------------------------------------------------------
+
+    def receive_upstream(self, data: bytes | bytearray | memoryview) -> None:
+        """Store what the upstream server sent.
+
+        Raises:
+            RemoteProtocolError: more than a mebibyte waits.
+            LocalProtocolError: no request was forwarded, or the stream has ended before.
+        """
+        self._require_upstream().receive_data(data)
+
+    def receive_upstream_eof(self) -> None:
+        """Note that the upstream server has ended its stream.
+
+        Raises:
+            LocalProtocolError: no request was forwarded.
+        """
+        self._require_upstream().receive_eof()
+
+    def next_upstream_event(self) -> UpstreamEvent | NeedData:
+        """Parse the upstream server's next event.
+
+        Raises:
+            RemoteProtocolError: the server broke the protocol. Unless `response_started`, a
+                `Failure` tells the client; otherwise its connection is to be closed.
+            LocalProtocolError: no request was forwarded.
+        """
+        upstream = self._require_upstream()
+        try:
+            while (event := upstream.next_event()) is not NEED_DATA:
+                passed_on = self._pass_on(event)
+                if passed_on is not None:
+                    return passed_on
+        except h11.RemoteProtocolError as exc:
+            if upstream.ended and not self.response_started:
+                message = "the server closed the connection without a whole response"
+            else:
+                message = f"the server's response is malformed: {describe(exc)}"
+            raise RemoteProtocolError(message) from None
+        except h11.LocalProtocolError as exc:
+            raise RemoteProtocolError(
+                f"the server's response cannot be passed on: {describe(exc)}"
+            ) from None
+        return NEED_DATA
+
+    def _require_upstream(self) -> BoundedConnection:
+        if self._upstream is None:
+            raise LocalProtocolError(f"no request was forwarded (state {self._state.name})")
+        return self._upstream
+
+    def _pass_on(self, event: h11.Event) -> UpstreamEvent | None:
+        match event:
+            case h11.InformationalResponse():
+                # RFC 9110 section 15.2: no 1xx for a client of HTTP/1.0.
+                if self._request is not None and self._request.http_version == b"1.0":
+                    return None
+                preliminary = h11.InformationalResponse(
+                    status_code=event.status_code,
+                    reason=event.reason,
+                    headers=end_to_end_headers(event),
+                )
+                return ResponseHead(
+                    status=event.status_code, payload=self._client.send(preliminary)
+                )
+            case h11.Response():
+                extra = [CLOSE] if self._client_wants_close() else []
+                payload = self._client.send(client_response(event, extra=extra))
+                return ResponseHead(status=event.status_code, payload=payload)
+            case h11.Data():
+                return ResponseData(payload=self._client.send(h11.Data(data=event.data)))
+            case h11.EndOfMessage():
+                payload = self._client.send(h11.EndOfMessage())
+                keep_alive = self._client.reusable
+                if keep_alive:
+                    self._client.start_next_cycle()
+                self._state = _State.HEAD if keep_alive else _State.CLOSED
+                self._upstream = None
+                return ResponseEnd(payload=payload, keep_alive=keep_alive)
+            case _:
+                return None
+
+    def _client_wants_close(self) -> bool:
+        """Look at the header that old browsers use for proxies; h11 looks at the standard one."""
+        return self._request is not None and b"close" in comma_list(
+            self._request, b"proxy-connection"
+        )
+
+    # One parser for each state ----------------------------------------------------------------
+
+    def _read_head(self) -> ClientEvent | NeedData | None:
+        if not self._first_byte_seen and (first := self._client.first_byte):
+            self._first_byte_seen = True
+            foreign = FOREIGN_FIRST_BYTES.get(first[0])
+            if foreign is not None:
+                raise self._refuse_silently(foreign)
+        self._request = None
+        event = self._client.next_event()
+        if event is NEED_DATA:
+            return NEED_DATA
+        if not isinstance(event, h11.Request):
+            self._state = _State.CLOSED
+            return ConnectionClosed()
+        self._request = event
+        try:
+            return self._dispatch(event)
+        except NotAbsoluteError:
+            raise self._refuse(400, NOT_A_WEB_SERVER) from None
+        except ValueError as exc:
+            raise self._refuse(400, str(exc)) from None
+
+    def _dispatch(self, request: h11.Request) -> Connect | Forward | Challenged:
+        """Decide what a request is.
+
+        Raises:
+            NotAbsoluteError: it is for a web server.
+            ValueError: it cannot be served.
+        """
+        if request.http_version not in (b"1.0", b"1.1"):
+            version = request.http_version.decode("ascii")
+            raise self._refuse(505, f"HTTP/{version} is not supported: use HTTP/1.1")
+        check_request_framing(request)
+        method, written = request.method.decode("ascii"), request.target.decode("ascii")
+        if method == "CONNECT":
+            if declares_body(request):
+                raise ValueError("a CONNECT request cannot have a body")
+            target, destination = None, parse_destination(written)
+        else:
+            target = parse_absolute_form(written, method)
+            destination = target.destination
+        user = None
+        if self._passwords is not None:
+            credentials = parse_basic_credentials(request)
+            user = None if credentials is None else self._passwords.find(*credentials)
+            if user is None:
+                return self._challenge(request, tried=credentials is not None)
+        self._challenge_count = 0
+        if target is None:
+            self._state = _State.CONNECT
+            return Connect(destination=destination, user=user)
+        return self._forward(request, target, user)
+
+    def _forward(self, request: h11.Request, target: Target, user: str | None) -> Forward:
+        rewritten = upstream_request(request, target)
+        self._upstream = BoundedConnection(h11.CLIENT)
+        head = self._upstream.send(rewritten)
+        has_body = declares_body(request)
+        if has_body:
+            self._state = _State.BODY
+        else:
+            # h11 has the end at once; taking it now leaves the client's side done, whatever the
+            # order in which the shell asks for the end and for the response.
+            self._client.next_event()
+            self._state = _State.END
+        return Forward(
+            destination=target.destination,
+            method=request.method.decode("ascii"),
+            target=target.origin_form,
+            headers=tuple(rewritten.headers.raw_items()),
+            has_body=has_body,
+            expects_continue=has_body and expects_continue(request),
+            head=head,
+            user=user,
+        )
+
+    def _challenge(self, request: h11.Request, *, tried: bool) -> Challenged:
+        self._challenge_count += 1
+        # A client that waits for a 100 may send its body after the 407 or leave it out: nobody can
+        # tell where its next request begins.
+        final = self._challenge_count >= CHALLENGE_COUNT_MAX or expects_continue(request)
+        headers = [CHALLENGE, CLOSE] if final else [CHALLENGE]
+        self._outgoing += self._answer(407, PASSWORD_NEEDED, *headers)
+        if self._client.must_close:
+            self._state = _State.REFUSED
+            message = "the user name or the password is wrong" if tried else "no password was sent"
+            self._refusal = AuthenticationError(message, reason=Refusal.UNKNOWN_USER)
+            raise self._refusal
+        self._discarded_size = 0
+        self._state = _State.DISCARD
+        return Challenged(tried=tried)
+
+    def _discard_body(self) -> NeedData | None:
+        event = self._client.next_event()
+        if event is NEED_DATA:
+            return NEED_DATA
+        if isinstance(event, h11.Data):
+            self._discarded_size += len(event.data)
+            if self._discarded_size > DISCARD_SIZE_MAX:
+                raise self._refuse_silently("the body of a refused request is too long")
+        else:
+            self._client.start_next_cycle()
+            self._state = _State.HEAD
+        return None
+
+    def _read_body(self) -> ClientEvent | NeedData:
+        event = self._client.next_event()
+        if event is NEED_DATA:
+            return NEED_DATA
+        if isinstance(event, h11.Data):
+            return Data(payload=self._require_upstream().send(h11.Data(data=event.data)))
+        return self._end_request()
+
+    def _end_request(self) -> EndOfMessage:
+        self._state = _State.RESPONSE
+        return EndOfMessage(payload=self._require_upstream().send(h11.EndOfMessage()))
+
+    _PARSERS: ClassVar[
+        Mapping[_State, Callable[["HttpProxyServer"], ClientEvent | NeedData | None]]
+    ] = {
+        _State.HEAD: _read_head,
+        _State.DISCARD: _discard_body,
+        _State.BODY: _read_body,
+        _State.END: _end_request,
+    }
+
+    # Answers of our own -----------------------------------------------------------------------
+
+    def _refuse_silently(self, message: str) -> RemoteProtocolError:
+        self._state = _State.REFUSED
+        self._refusal = RemoteProtocolError(message)
+        return self._refusal
+
+    def _refuse(self, status: int, message: str) -> RemoteProtocolError:
+        if self._client.may_respond:
+            self._outgoing += self._answer(status, message, CLOSE)
+        return self._refuse_silently(shorten(message))
+
+    def _answer(self, status: int, text: str, *headers: tuple[bytes, bytes]) -> bytes:
+        with_body = self._request is None or self._request.method != b"HEAD"
+        return self._client.send(*answer(status, text, headers, with_body=with_body))

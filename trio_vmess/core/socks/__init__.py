@@ -1,0 +1,17 @@
+"""SOCKS4, SOCKS4a and SOCKS5 as the proxy speaks them."""
+
+from trio_vmess.core.socks.constants import Command, ReplyCode
+from trio_vmess.core.socks.events import Reply, Request, UdpDatagram
+from trio_vmess.core.socks.server import SocksServer
+from trio_vmess.core.socks.udp import decode_datagram, encode_datagram
+
+__all__ = [
+    "Command",
+    "Reply",
+    "ReplyCode",
+    "Request",
+    "SocksServer",
+    "UdpDatagram",
+    "decode_datagram",
+    "encode_datagram",
+]

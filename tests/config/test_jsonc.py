@@ -1,0 +1,82 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_vmess.config.jsonc import parse_jsonc
+from trio_vmess.config.tree import Members, Node
+from trio_vmess.errors import ConfigError
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]))
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats(-1e9, 1e9) | NAMES,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def plain(node):
+    match node.value:
+        case Members(items=items):
+            return {member.key: plain(member.node) for member in items}
+        case tuple():
+            return [plain(item) for item in node.value]
+    return node.value
+
+
+@given(VALUES, st.sampled_from([None, 1]), st.booleans())
+def test_json_means_what_it_means_to_the_standard_library(value, indent, ascii_only):
+    text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
+    assert plain(parse_jsonc(text)) == value
+
+
+@given(VALUES)
+def test_comments_and_last_commas_change_nothing(value):
+    text = json.dumps(value, indent=1)
+    lines = [f"{line} // , }} # /*" for line in text.split("\n")]
+    noisy = "# first\n/* two\nlines */\n" + "\n".join(lines) + " /* end */ # end"
+    assert plain(parse_jsonc(noisy)) == value
+    trailing = text.replace("\n]", ",\n]") if isinstance(value, list) and value else text
+    assert plain(parse_jsonc(trailing)) == value
+
+
+@given(st.text(alphabet='{}[]",:/*#\\ \n0a-.tru"') | st.text())
+def test_any_text_parses_or_is_a_config_error(text):
+    try:
+        parse_jsonc(text)
+    except ConfigError as exc:
+        (problem,) = exc.problems
+        assert 1 <= problem.line <= text.count("\n") + 1
+        assert problem.column >= 1
+
+
+def test_no_prefix_of_an_object_parses():
+    text = '{"a": [1, {"b": "c\\n"}], /* x */ "d": -1.5e3, // y\n "e": null,}'
+    assert plain(parse_jsonc(text)) == {"a": [1, {"b": "c\n"}], "d": -1500.0, "e": None}
+    for end in range(len(text)):
+        with pytest.raises(ConfigError):
+            parse_jsonc(text[:end])
+
+
+def test_comment_signs_in_texts_are_text():
+    assert plain(parse_jsonc('{"url": "https://a/#b /* c */"}')) == {"url": "https://a/#b /* c */"}
+
+
+def test_every_value_knows_its_place():
+    root = parse_jsonc('{ // one\n  "a": [1,\n\t2],\n  "b": {"c": true}}')
+    assert (root.line, root.column) == (1, 1)
+    first, second = root.value.items
+    assert (first.line, first.column) == (2, 3)
+    assert first.node.value == (Node(1, 2, 9), Node(2, 3, 2))
+    inner = second.node.value.items[0]
+    assert (inner.line, inner.column, inner.node) == (4, 9, Node(True, 4, 14))
+
+
+def test_a_key_may_be_there_twice():
+    assert [member.key for member in parse_jsonc('{"a": 1, "a": 2}').value.items] == ["a", "a"]
+
+
+def test_whole_and_broken_numbers_stay_apart():
+    values = [node.value for node in parse_jsonc("[1, 1.0, -0, 1e2]").value]
+    assert [type(value) for value in values] == [int, float, int, float]

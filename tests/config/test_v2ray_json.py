@@ -1,0 +1,309 @@
+"""What V2Ray takes: old forms, loose spellings, and keys that have no effect here."""
+
+from ipaddress import IPv4Address, IPv6Address
+
+import pytest
+
+from trio_vmess.config import (
+    ApiSettings,
+    BlackholeOutbound,
+    DnsServer,
+    Experiment,
+    FreedomOutbound,
+    HttpInbound,
+    MixedInbound,
+    PolicyLevel,
+    PortRange,
+    Redirect,
+    Security,
+    SniffingSettings,
+    SocksAuth,
+    SocksInbound,
+    UnixSocket,
+    VMessInbound,
+    VMessOutbound,
+    parse_config,
+)
+from trio_vmess.core import Network
+
+FREEDOM = '"outbounds": [{"protocol": "freedom", "tag": "direct"}]'
+
+
+def inbound(text, **options):
+    return parse_config('{"inbounds": [' + text + "], " + FREEDOM + "}", **options).inbounds[0]
+
+
+def outbound(text):
+    return parse_config('{"outbounds": [' + text + "]}").outbounds[0].protocol
+
+
+def warned(text):
+    config = parse_config("{" + text + ", " + FREEDOM + "}")
+    return [(each.where, each.message) for each in config.warnings]
+
+
+def test_the_form_before_v2ray_4():
+    config = parse_config("""{
+        "port": 1080,
+        "inbound": {"protocol": "socks", "domainOverride": ["http", "https"]},
+        "inboundDetour": [{"protocol": "http", "port": "1081"}],
+        "inbounds": [{"protocol": "vmess", "port": 1082, "settings": {
+            "clients": [{"id": "a"}], "features": {"detour": {"to": "x"}}}},
+            {"protocol": "vmess", "port": 1083, "tag": "x"}],
+        "outbound": {"protocol": "freedom", "settings": {"timeout": 0}},
+        "outboundDetour": [{"protocol": "blackhole", "tag": "blocked"}],
+        "routing": {"strategy": "rules", "settings": {"domainStrategy": "IPIfNonMatch", "rules": [
+            {"type": "field", "ip": ["10.0.0.0/8"], "outboundTag": "blocked"}]}}
+    }""")
+    assert [str(each.port) for each in config.inbounds] == ["1080", "1081", "1082", "1083"]
+    assert config.inbounds[0].sniffing == SniffingSettings(
+        enabled=True, dest_override=("http", "tls")
+    )
+    assert config.inbounds[2].protocol.detour == "x"
+    assert [type(each.protocol) for each in config.outbounds] == [
+        FreedomOutbound,
+        BlackholeOutbound,
+    ]
+    assert config.routing.rules[0].ips == ("10.0.0.0/8",)
+    assert [each.where for each in config.warnings] == ["outbound.settings.timeout"]
+
+
+def test_keys_match_in_any_case():
+    parsed = inbound('{"Protocol": "VMess", "PORT": 1, "Settings": {"CLIENTS": [{"ID": "a"}]}}')
+    assert len(parsed.protocol.users) == 1
+
+
+def test_null_is_nothing():
+    text = '{"protocol": "freedom", "streamSettings": null, "settings": {"vnext": null}}'
+    assert outbound(text) == FreedomOutbound()
+
+
+@pytest.mark.parametrize(
+    ("spelled", "read"),
+    [
+        ("80", PortRange(80, 80)),
+        ("0", PortRange(0, 0)),
+        ('"80"', PortRange(80, 80)),
+        ('"80-90"', PortRange(80, 90)),
+        ('"80 - 90"', PortRange(80, 90)),
+        ('"env:PORTS"', PortRange(7, 9)),
+    ],
+)
+def test_ports(spelled, read):
+    parsed = inbound('{"protocol": "http", "port": ' + spelled + "}", environ={"PORTS": "7-9"})
+    assert parsed.port == read
+
+
+def test_a_port_from_the_process_environment(monkeypatch):
+    monkeypatch.setenv("VMESS_TEST_PORT", "77")
+    assert inbound('{"protocol": "http", "port": "env:VMESS_TEST_PORT"}').port == PortRange(77, 77)
+
+
+@pytest.mark.parametrize(
+    ("spelled", "read"),
+    [
+        ("localhost", IPv4Address("127.0.0.1")),
+        ("::", IPv6Address("::")),
+        ("[::1]", IPv6Address("::1")),
+        ("/run/vmess.sock", UnixSocket("/run/vmess.sock")),
+        ("@vmess", UnixSocket("@vmess")),
+    ],
+)
+def test_listen(spelled, read):
+    parsed = inbound('{"protocol": "http", "port": 1, "listen": "' + spelled + '"}')
+    assert parsed.listen == read
+
+
+def test_a_unix_socket_needs_no_port():
+    assert inbound('{"protocol": "http", "listen": "/x"}').port == PortRange(0, 0)
+
+
+def test_accounts_without_password_authentication_are_warned_about():
+    config = parse_config(
+        '{"inbounds": [{"protocol": "socks", "port": 1, "settings": '
+        '{"accounts": [{"user": "a", "pass": "b"}]}}],' + FREEDOM + "}"
+    )
+    assert config.inbounds[0].protocol.auth is SocksAuth.NOAUTH
+    assert "anyone may connect" in config.warnings[0].message
+
+
+def test_local_inbounds():
+    text = '{"protocol": "%s", "port": 1, "settings": {"accounts": [{"user": "a", "pass": "b"}]}}'
+    assert isinstance(inbound(text % "http").protocol, HttpInbound)
+    assert isinstance(inbound(text % "mixed").protocol, MixedInbound)
+    parsed = inbound('{"protocol": "socks", "port": 1, "settings": {"udp": true}}')
+    assert parsed.protocol == SocksInbound(udp=True)
+    assert parsed.networks == (Network.TCP, Network.UDP)
+
+
+def test_secrets_are_not_in_the_repr():
+    config = parse_config(
+        '{"inbounds": [{"protocol": "http", "port": 1, "settings":'
+        ' {"accounts": [{"user": "a", "pass": "hunter2"}]}}, {"protocol": "vmess", "port": 2,'
+        ' "settings": {"clients": [{"id": "0123456789abcdef0123456789abcdef"}]}}],'
+        ' "outbounds": [{"protocol": "vmess", "settings": {"address": "a.b", "port": 1,'
+        ' "id": "0123456789abcdef0123456789abcdef"}}]}'
+    )
+    assert config.outbounds[0].protocol.servers[0].users[0].id[0] == 0x01
+    shown = repr(config)
+    assert "hunter2" not in shown
+    assert "\\x01" not in shown
+    assert "0123" not in shown
+
+
+def test_the_flat_form_of_a_vmess_outbound():
+    protocol = outbound(
+        '{"protocol": "vmess", "settings": {"address": "[2001:db8::1]", "port": 443,'
+        ' "id": "example", "security": "CHACHA20-poly1305", "experiments": "NoTerminationSignal"}}'
+    )
+    (server,) = protocol.servers
+    (user,) = server.users
+    assert server.address == IPv6Address("2001:db8::1")
+    assert user.id.hex() == "feb54431301b52bba6dde1e93e81bb9e"
+    assert user.security is Security.CHACHA20_POLY1305
+    assert user.experiments == (Experiment.NO_TERMINATION_SIGNAL,)
+    assert protocol == VMessOutbound(servers=(server,))
+
+
+@pytest.mark.parametrize(
+    ("spelled", "read"),
+    [
+        ("", None),
+        ("127.0.0.1:80", Redirect(host=IPv4Address("127.0.0.1"), port=80)),
+        (":80", Redirect(port=80)),
+        ("a.b:0", Redirect(host="a.b")),
+        ("[::1]:5", Redirect(host=IPv6Address("::1"), port=5)),
+    ],
+)
+def test_redirect(spelled, read):
+    text = '{"protocol": "freedom", "settings": {"redirect": "' + spelled + '"}}'
+    assert outbound(text) == FreedomOutbound(redirect=read)
+
+
+def test_a_level_overrides_only_what_it_names():
+    config = parse_config(
+        '{"policy": {"levels": {"1": {"handshake": 4}, "0": {"bufferSize": 0}}},' + FREEDOM + "}"
+    )
+    assert config.policy.level(1) == PolicyLevel(handshake=4)
+    assert config.policy.level(0) == PolicyLevel(buffer_size=0)
+    assert config.policy.level(2) == PolicyLevel()
+
+
+def test_log_defaults():
+    assert parse_config("{" + FREEDOM + "}").log.access == "none"
+    assert parse_config('{"log": {},' + FREEDOM + "}").log.access == ""
+
+
+def test_dns():
+    config = parse_config(
+        '{"dns": {"hosts": {"domain:a.b": "c.d", "e": ["::1", "1.1.1.1"]}, "servers":'
+        ' ["https://dns.example/dns-query", "1.1.1.1", {"address": "localhost"}]},' + FREEDOM + "}"
+    )
+    assert config.dns.hosts == {
+        "domain:a.b": ("c.d",),
+        "e": (IPv6Address("::1"), IPv4Address("1.1.1.1")),
+    }
+    assert config.dns.servers == (
+        DnsServer(address="https://dns.example/dns-query"),
+        DnsServer(address="1.1.1.1"),
+        DnsServer(address="localhost"),
+    )
+
+
+def test_rules_may_name_the_api_and_the_resolver():
+    config = parse_config(
+        '{"api": {"tag": "api", "services": ["StatsService"]}, "dns": {"tag": "dns"},'
+        '"routing": {"rules": [{"inboundTag": ["api", "dns"], "outboundTag": "api"}]},'
+        + FREEDOM
+        + "}"
+    )
+    assert config.api == ApiSettings(tag="api", services=("StatsService",))
+    assert [each.where for each in config.warnings] == ["api"]
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ('"api": {"tag": "api"}', "api"),
+        ('"transport": {"wsSettings": {"path": "/"}}', "transport"),
+        ('"reverse": {"bridges": []}', "reverse"),
+        ('"observatory": {}', "observatory"),
+        ('"_comment": "hello"', "_comment"),
+        ('"routing": {"domainMatcher": "mph"}', "routing.domainMatcher"),
+        ('"dns": {"disableCache": true}', "dns.disableCache"),
+        (
+            (
+                '"inbounds": [{"protocol": "vmess", "port": 1, "settings": '
+                '{"clients": [{"id": "a", "security": "auto"}]}}]'
+            ),
+            "inbounds[0].settings.clients[0].security",
+        ),
+        (
+            '"inbounds": [{"protocol": "http", "port": 1, "sniffing": {"destOverride": ["quic"]}}]',
+            "inbounds[0].sniffing.destOverride",
+        ),
+        (
+            (
+                '"inbounds": [{"protocol": "http", "port": 1, "streamSettings": '
+                '{"sockopt": {"tcpFastOpen": true}}}]'
+            ),
+            "inbounds[0].streamSettings.sockopt.tcpFastOpen",
+        ),
+    ],
+)
+def test_keys_without_effect_are_warned_about(text, where):
+    ((found, message),) = warned(text)
+    assert found == where
+    assert message.startswith("ignored: ")
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        "{}",
+        '{"network": "tcp", "security": "none", "tcpSettings": {"header": {"type": "none"}}}',
+        '{"network": "raw", "wsSettings": {"path": "/"}, "tlsSettings": {"serverName": "a"}}',
+        '{"sockopt": {"mark": 0, "tproxy": "off"}}',
+    ],
+)
+def test_plain_tcp_in_every_spelling(stream):
+    text = '{"protocol": "freedom", "mux": {"enabled": false, "concurrency": -1},'
+    assert outbound(text + '"proxySettings": {}, "streamSettings": ' + stream + "}")
+
+
+def test_rule_conditions_keep_their_words():
+    config = parse_config(
+        '{"routing": {"rules": [{"type": "field", "domain": ["geosite:cn@ads", "plain", "dotless:",'
+        ' "ext:file.dat:x"], "ip": ["geoip:!cn", "ext:ip.dat:x"], "port": 53, "network": "tcp,udp",'
+        ' "outboundTag": "direct"}]},' + FREEDOM + "}"
+    )
+    (rule,) = config.routing.rules
+    assert rule.domains == ("geosite:cn@ads", "plain", "dotless:", "ext:file.dat:x")
+    assert rule.ips == ("geoip:!cn", "ext:ip.dat:x")
+    assert rule.ports == (PortRange(53, 53),)
+    assert rule.networks == (Network.TCP, Network.UDP)
+
+
+def test_what_v2rayn_writes_loads():
+    config = parse_config("""{
+      "log": {"access": "", "error": "", "loglevel": "warning"},
+      "inbounds": [
+        {"tag": "socks", "port": 10808, "listen": "127.0.0.1", "protocol": "socks",
+         "sniffing": {"enabled": true, "destOverride": ["http", "tls"], "routeOnly": false},
+         "settings": {"auth": "noauth", "udp": true, "allowTransparent": false}},
+        {"tag": "http", "port": 10809, "listen": "127.0.0.1", "protocol": "http",
+         "settings": {"auth": null, "udp": null, "allowTransparent": false}}],
+      "outbounds": [
+        {"tag": "proxy", "protocol": "vmess", "settings": {"vnext": [{"address": "192.0.2.1",
+          "port": 443, "users": [{"id": "a3482e88-686a-4a58-8126-99c9df64b7bf", "alterId": 0,
+          "email": "t@t.tt", "security": "auto"}]}], "servers": null, "response": null},
+         "streamSettings": {"network": "tcp"}, "mux": {"enabled": false, "concurrency": -1}},
+        {"tag": "direct", "protocol": "freedom", "settings": {}},
+        {"tag": "block", "protocol": "blackhole", "settings": {"response": {"type": "http"}}}],
+      "routing": {"domainStrategy": "AsIs", "domainMatcher": null, "rules": [
+        {"type": "field", "port": null, "inboundTag": null, "outboundTag": "direct",
+         "ip": ["geoip:private", "geoip:cn"], "domain": null, "protocol": null}]}
+    }""")
+    assert [each.where for each in config.warnings] == ["inbounds[0].settings.allowTransparent"]
+    assert isinstance(config.outbounds[0].protocol, VMessOutbound)
+    assert not any(isinstance(each.protocol, VMessInbound) for each in config.inbounds)

@@ -1,0 +1,116 @@
+from ipaddress import ip_address
+
+import pytest
+
+from trio_vmess.config import PortRange, values
+from trio_vmess.config.tree import Foreign, Members, Node, describe, quote
+
+
+@pytest.mark.parametrize(
+    ("word", "words", "meant"),
+    [
+        ("alterid", ["alterId", "email"], "alterId"),
+        ("alter-id", ["alter_id", "email"], "alter_id"),
+        ("prot", ["port", "tag"], "port"),
+        ("wholly", ["port", "tag"], None),
+        ("x", [], None),
+    ],
+)
+def test_nearest(word, words, meant):
+    assert values.nearest(word, words) == meant
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (None, "null"),
+        (True, "true"),
+        (False, "false"),
+        (5, "the number 5"),
+        (1.5, "the number 1.5"),
+        ("a", "'a'"),
+        ("a" * 61, "'" + "a" * 60 + "…'"),
+        (Foreign("a date"), "a date"),
+        (Members(()), "an object"),
+        ((), "a list"),
+    ],
+)
+def test_describe(value, said):
+    assert describe(Node(value)) == said
+
+
+def test_secrets_are_shortened():
+    assert quote("12345678", secret=True) == "'12345678'"
+    assert quote("123456789", secret=True) == "'12345678…'"
+    assert describe(Node(123456789), secret=True) == "a number"
+
+
+@pytest.mark.parametrize(
+    ("spelled", "read"),
+    [
+        ("192.0.2.1", ip_address("192.0.2.1")),
+        ("[2001:db8::1]", ip_address("2001:db8::1")),
+        ("::ffff:192.0.2.1", ip_address("192.0.2.1")),
+        ("example.com", "example.com"),
+        ("_dns.example", "_dns.example"),
+        ("bücher.example", "xn--bcher-kva.example"),
+    ],
+)
+def test_hosts(spelled, read):
+    assert values.host(Node(spelled)) == read
+
+
+@pytest.mark.parametrize(
+    ("spelled", "message"),
+    [
+        ("", "found an empty one"),
+        ("a b", "neither"),
+        ("a/b", "neither"),
+        ("http://a", "neither"),
+        ("[a]", "neither"),
+        ("é:", "neither"),
+        ("x" * 300, "neither"),
+        ("a:80", "holds a port"),
+        ("1.2.3.4:5", "holds a port"),
+    ],
+)
+def test_what_is_no_host(spelled, message):
+    with pytest.raises(ValueError, match=message):
+        values.host(Node(spelled))
+
+
+@pytest.mark.parametrize(
+    "value", ["", "65536", "1-65536", "-1", "1-", "a", "\u0661", "1-2-3", None, []]
+)
+def test_what_is_no_port(value):
+    with pytest.raises(ValueError, match="expected a port from 1 to 65535"):
+        values.port_range(Node(value), {})
+
+
+def test_a_port_of_the_environment_is_read_like_any_other():
+    assert values.port_range(Node("env:A"), {"A": " 5-6\n"}) == PortRange(5, 6)
+    with pytest.raises(ValueError, match=r"found 'x' \(from 'env:A'\)"):
+        values.port_range(Node("env:A"), {"A": "x"})
+
+
+@pytest.mark.parametrize(("value", "read"), [(0, 0.0), (1.5, 1.5), (300, 300.0)])
+def test_seconds(value, read):
+    assert values.seconds(Node(value)) == read
+
+
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), True, "5"])
+def test_what_is_no_duration(value):
+    with pytest.raises(ValueError, match="number of seconds"):
+        values.seconds(Node(value))
+
+
+def test_a_name_stands_for_its_uuid():
+    assert values.user_id(Node("example")).hex() == "feb54431301b52bba6dde1e93e81bb9e"
+    assert values.user_id(Node("deadbeef"))
+
+
+@pytest.mark.parametrize("spelled", ["b831381d-6324-4d53-ad4f", "0" * 30])
+def test_a_uuid_with_digits_missing_is_no_name(spelled):
+    with pytest.raises(ValueError, match="looks like a UUID") as caught:
+        values.user_id(Node(spelled))
+    assert spelled not in str(caught.value)

@@ -1,0 +1,313 @@
+"""The settings of inbounds and outbounds: part of the model, see `trio_vmess.config.model`."""
+
+import ipaddress
+from typing import Final
+
+import attrs
+
+from trio_vmess.config.words import (
+    AllocateStrategy,
+    BlackholeResponse,
+    Dialect,
+    Experiment,
+    FreedomStrategy,
+    IPAddress,
+    Places,
+    PortRange,
+    Security,
+    SocksAuth,
+    UnixSocket,
+)
+from trio_vmess.core import Host, Network
+
+ANY_IPV4: Final = ipaddress.IPv4Address("0.0.0.0")
+ANY_PORT: Final = PortRange(0, 0)
+
+
+@attrs.frozen(kw_only=True)
+class SniffingSettings:
+    """Whether the first bytes of a connection are looked at for a name.
+
+    Attributes:
+        dest_override: the protocols (`http`, `tls`) whose name replaces the destination's address.
+        route_only: the found name is for routing alone; the destination stays as it was asked for.
+    """
+
+    enabled: bool = False
+    dest_override: tuple[str, ...] = ()
+    route_only: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class AllocateSettings:
+    """How the ports of a range are opened.
+
+    Attributes:
+        concurrency: how many ports each generation opens, if the strategy is random.
+        refresh: minutes from one generation to the next; a generation closes after twice that.
+    """
+
+    strategy: AllocateStrategy = AllocateStrategy.ALWAYS
+    concurrency: int = 3
+    refresh: int = 5
+
+
+@attrs.frozen(kw_only=True)
+class InboundUser:
+    """A user whom a VMess inbound serves.
+
+    Attributes:
+        id: 16 bytes; a secret.
+        email: the user's name in logs, rules and statistics; may be empty.
+        level: which policy level applies.
+        alter_id: how many alter ids the user has; 0 means AEAD headers only.
+    """
+
+    id: bytes = attrs.field(repr=False)
+    email: str = ""
+    level: int = 0
+    alter_id: int = 0
+    places: Places = attrs.field(factory=dict, eq=False, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class DefaultUser:
+    """What users get that a detour creates."""
+
+    level: int = 0
+    alter_id: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class VMessInbound:
+    """A VMess server.
+
+    Attributes:
+        users: may be empty where another inbound's detour leads here.
+        default: level and alter ids of users that such a detour creates.
+        detour: tag of the VMess inbound that clients are told to use instead; empty for none.
+        disable_insecure_encryption: refuse AES-128-CFB and unencrypted bodies.
+        max_clock_skew: seconds by which a client's clock may differ from ours.
+    """
+
+    users: tuple[InboundUser, ...] = ()
+    default: DefaultUser = DefaultUser()
+    detour: str = ""
+    disable_insecure_encryption: bool = False
+    dialect: Dialect = Dialect.V2RAY
+    max_clock_skew: float = 90.0
+    places: Places = attrs.field(factory=dict, eq=False, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class ProxyAccount:
+    """A name and a password of a SOCKS or HTTP proxy."""
+
+    user: str
+    password: str = attrs.field(repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class SocksInbound:
+    """A SOCKS proxy.
+
+    Attributes:
+        udp: serve UDP ASSOCIATE.
+        ip: the address that UDP clients are told; None for the one they reached us on.
+    """
+
+    auth: SocksAuth = SocksAuth.NOAUTH
+    accounts: tuple[ProxyAccount, ...] = ()
+    udp: bool = False
+    ip: IPAddress | None = None
+    user_level: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class HttpInbound:
+    """An HTTP proxy. Authentication is asked for if there are accounts.
+
+    Attributes:
+        allow_transparent: take requests without an absolute URL, by their Host header.
+    """
+
+    accounts: tuple[ProxyAccount, ...] = ()
+    allow_transparent: bool = False
+    user_level: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class MixedInbound:
+    """SOCKS and HTTP on one port. Authentication is asked for if there are accounts."""
+
+    accounts: tuple[ProxyAccount, ...] = ()
+    udp: bool = False
+    ip: IPAddress | None = None
+    user_level: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class DokodemoInbound:
+    """A port whose every connection goes to one destination."""
+
+    target_address: Host
+    target_port: int
+    networks: tuple[Network, ...] = (Network.TCP,)
+    user_level: int = 0
+
+
+InboundProtocol = VMessInbound | SocksInbound | HttpInbound | MixedInbound | DokodemoInbound
+
+
+@attrs.frozen(kw_only=True)
+class InboundSettings:
+    """One way into the node.
+
+    Attributes:
+        protocol: the settings of its protocol; their class says which one it is.
+        listen: an IP address or a Unix socket.
+        port: one port or a range; meaningless for a Unix socket.
+    """
+
+    protocol: InboundProtocol
+    tag: str = ""
+    listen: IPAddress | UnixSocket = ANY_IPV4
+    port: PortRange = ANY_PORT
+    sniffing: SniffingSettings = SniffingSettings()
+    allocate: AllocateSettings = AllocateSettings()
+    places: Places = attrs.field(factory=dict, eq=False, repr=False)
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The transports on which the port is taken."""
+        match self.protocol:
+            case DokodemoInbound(networks=networks):
+                return networks
+            case SocksInbound(udp=True) | MixedInbound(udp=True):
+                return (Network.TCP, Network.UDP)
+            case _:
+                return (Network.TCP,)
+
+
+@attrs.frozen(kw_only=True)
+class OutboundUser:
+    """Who we are to a VMess server.
+
+    Attributes:
+        id: 16 bytes; a secret.
+        alter_id: 0 sends AEAD headers; more must not exceed the server's count.
+    """
+
+    id: bytes = attrs.field(repr=False)
+    alter_id: int = 0
+    security: Security = Security.AUTO
+    level: int = 0
+    email: str = ""
+    experiments: tuple[Experiment, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class VMessServer:
+    """A VMess server to connect to, with the users we may be there."""
+
+    address: Host
+    port: int
+    users: tuple[OutboundUser, ...]
+
+
+@attrs.frozen(kw_only=True)
+class VMessOutbound:
+    """A VMess client. Its servers take turns.
+
+    Attributes:
+        global_padding: pad chunks, so that their sizes say less.
+        authenticated_length: seal each chunk's size, too; not every server can.
+    """
+
+    servers: tuple[VMessServer, ...]
+    dialect: Dialect = Dialect.V2RAY
+    global_padding: bool = True
+    authenticated_length: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Redirect:
+    """What replaces parts of each destination: None keeps the part as it was asked for."""
+
+    host: Host | None = None
+    port: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class FreedomOutbound:
+    """Connections straight to their destinations.
+
+    Attributes:
+        redirect: sends everything elsewhere; None for nothing.
+        allow_private: permit loopback, link-local and private addresses as destinations.
+    """
+
+    domain_strategy: FreedomStrategy = FreedomStrategy.AS_IS
+    redirect: Redirect | None = None
+    user_level: int = 0
+    allow_private: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class BlackholeOutbound:
+    """The end of all connections that are sent there."""
+
+    response: BlackholeResponse = BlackholeResponse.NONE
+
+
+@attrs.frozen(kw_only=True)
+class UpstreamUser:
+    """A name and a password at another proxy."""
+
+    user: str
+    password: str = attrs.field(repr=False)
+    level: int = 0
+    email: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class UpstreamServer:
+    """Another SOCKS or HTTP proxy; without users, no authentication is offered."""
+
+    address: Host
+    port: int
+    users: tuple[UpstreamUser, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class SocksOutbound:
+    """Connections through other SOCKS proxies, which take turns."""
+
+    servers: tuple[UpstreamServer, ...]
+
+
+@attrs.frozen(kw_only=True)
+class HttpOutbound:
+    """Connections through other HTTP proxies, which take turns."""
+
+    servers: tuple[UpstreamServer, ...]
+
+
+OutboundProtocol = (
+    VMessOutbound | FreedomOutbound | BlackholeOutbound | SocksOutbound | HttpOutbound
+)
+
+
+@attrs.frozen(kw_only=True)
+class OutboundSettings:
+    """One way out of the node. The first one takes what no rule sends elsewhere.
+
+    Attributes:
+        protocol: the settings of its protocol; their class says which one it is.
+        send_through: the local address to connect from; None leaves it to the system.
+    """
+
+    protocol: OutboundProtocol
+    tag: str = ""
+    send_through: IPAddress | None = None
+    places: Places = attrs.field(factory=dict, eq=False, repr=False)

@@ -1,0 +1,328 @@
+"""Reading inbounds, of either file format.
+
+An inbound has common keys and keys of its protocol. In V2Ray's JSON the latter lie one level down,
+in `settings`; in TOML they stand beside the former, so both sections are then the same one.
+"""
+
+from collections.abc import Callable, Collection
+from typing import Final
+
+import attrs
+
+from trio_vmess.config import values
+from trio_vmess.config.endpoints import (
+    ANY_IPV4,
+    ANY_PORT,
+    AllocateSettings,
+    DefaultUser,
+    DokodemoInbound,
+    HttpInbound,
+    InboundProtocol,
+    InboundSettings,
+    InboundUser,
+    MixedInbound,
+    ProxyAccount,
+    SniffingSettings,
+    SocksInbound,
+    VMessInbound,
+)
+from trio_vmess.config.reader import Section
+from trio_vmess.config.tree import Node, quote
+from trio_vmess.config.words import (
+    AllocateStrategy,
+    Dialect,
+    Place,
+    SocksAuth,
+    UnixSocket,
+)
+from trio_vmess.core import Network
+
+__all__ = [
+    "LEVEL_MAX",
+    "read_alter_id",
+    "read_inbound",
+    "read_level",
+    "read_user_level",
+    "unknown_protocol",
+]
+
+LEVEL_MAX: Final = 0xFFFF
+_LEVEL_ON_WIRE_MAX: Final = 0xFF
+_ALTER_ID_MAX: Final = 0xFFFF
+_SNIFFED: Final = {"http": "http", "tls": "tls", "https": "tls", "ssl": "tls"}
+_SNIFFED_ELSEWHERE: Final = ("quic", "fakedns", "fakedns+others")
+_FOREIGN_PROTOCOLS: Final = (
+    "shadowsocks",
+    "trojan",
+    "vless",
+    "mtproto",
+    "wireguard",
+    "loopback",
+    "dns",
+    "hysteria2",
+    "tun",
+)
+
+
+def read_level(section: Section) -> int:
+    """Read a user's `level`."""
+    return section.get("level", values.whole(0, LEVEL_MAX), 0)
+
+
+def read_user_level(section: Section) -> int:
+    """Read an endpoint's `userLevel`."""
+    return section.get("user_level", values.whole(0, LEVEL_MAX), 0)
+
+
+def read_alter_id(section: Section) -> int:
+    """Read `alterId`."""
+    return section.get("alter_id", values.whole(0, _ALTER_ID_MAX), 0)
+
+
+def read_inbound(outer: Section, inner: Section) -> InboundSettings:
+    """Read one inbound.
+
+    Args:
+        outer: the common keys.
+        inner: the protocol's keys; the same section in TOML.
+    """
+    protocol = _read_protocol(outer, inner)
+    address = outer.get("listen", values.listen, ANY_IPV4)
+    on_unix = isinstance(address, UnixSocket)
+    port = outer.get(
+        "port",
+        lambda node: values.port_range(node, outer.report.environ),
+        ANY_PORT,
+        required="" if on_unix else "the port to listen on, such as 10086 or '20000-20100'",
+    )
+    inbound = InboundSettings(
+        protocol=protocol,
+        tag=outer.get("tag", values.text, ""),
+        listen=address,
+        port=ANY_PORT if on_unix else port,
+        sniffing=_read_sniffing(outer),
+        allocate=_read_allocate(outer),
+    )
+    return attrs.evolve(inbound, places=outer.places())
+
+
+def _read_protocol(outer: Section, inner: Section) -> InboundProtocol:
+    name = outer.get(
+        "protocol", values.text, "", required=f"expected one of {', '.join(_PROTOCOLS)}"
+    )
+    read = _PROTOCOLS.get(name.lower())
+    if read is not None:
+        return read(inner)
+    inner.leave_unread()
+    if name:
+        entry = outer.find("protocol")
+        place = outer.place if entry is None else entry.place
+        outer.report.problem(place, unknown_protocol(name, _PROTOCOLS))
+    return VMessInbound()
+
+
+def unknown_protocol(name: str, known: Collection[str]) -> str:
+    """Say why a protocol's name is not taken."""
+    if name.lower() in _FOREIGN_PROTOCOLS:
+        return f"the protocol {quote(name)} is not supported; supported are {', '.join(known)}"
+    return values.not_among(name, known)
+
+
+def _read_sniffing(outer: Section) -> SniffingSettings:
+    section = outer.section("sniffing")
+    if not outer.native:
+        # The form before V2Ray 4.0; `sniffing` wins where both are there.
+        old = outer.many("dest_override", _sniffed(outer), json=("domainOverride",))
+        if section is None:
+            return SniffingSettings(enabled=bool(old), dest_override=_without_gaps(old))
+    if section is None:
+        return SniffingSettings()
+    section.ignore("domains_excluded", "no name is excluded from sniffing")
+    if section.get("metadata_only", values.flag, False):
+        section.refuse("metadata_only", "sniffing of metadata alone is not supported")
+    return SniffingSettings(
+        enabled=section.get("enabled", values.flag, False),
+        dest_override=_without_gaps(section.many("dest_override", _sniffed(section))),
+        route_only=section.get("route_only", values.flag, False),
+    )
+
+
+def _sniffed(section: Section) -> Callable[[Node], str]:
+    def read(node: Node) -> str:
+        name = values.text(node).lower()
+        if name in _SNIFFED_ELSEWHERE:
+            section.report.warn(
+                section.missing_place("dest_override"),
+                f"ignored: {quote(name)} is not sniffed; http and tls are",
+            )
+            return ""
+        if name not in _SNIFFED:
+            raise ValueError(values.not_among(name, ("http", "tls")))
+        return _SNIFFED[name]
+
+    return read
+
+
+def _without_gaps(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def _read_allocate(outer: Section) -> AllocateSettings:
+    section = outer.section("allocate")
+    if section is None:
+        return AllocateSettings()
+
+    def strategy(node: Node) -> AllocateStrategy:
+        if values.text(node).lower() == "external":
+            raise ValueError("the strategy 'external' is not supported; use always or random")
+        return values.word(AllocateStrategy)(node)
+
+    return AllocateSettings(
+        strategy=section.get(
+            "strategy", strategy, AllocateStrategy.ALWAYS, required="expected always or random"
+        ),
+        concurrency=section.get("concurrency", values.whole(1, 0xFFFF), 3),
+        refresh=section.get("refresh", values.whole(1, 0xFFFF), 5),
+    )
+
+
+def _read_vmess(section: Section) -> VMessInbound:
+    default = section.section("default")
+    detour, detour_places = _read_detour(section)
+    inbound = VMessInbound(
+        users=tuple(map(_read_user, section.sections("users", json=("clients", "users")))),
+        default=DefaultUser() if default is None else _read_default(default),
+        detour=detour,
+        disable_insecure_encryption=section.get("disable_insecure_encryption", values.flag, False),
+        dialect=section.get("dialect", values.word(Dialect), Dialect.V2RAY),
+        max_clock_skew=section.get("max_clock_skew", values.seconds, 90.0),
+    )
+    return attrs.evolve(inbound, places=section.places() | detour_places)
+
+
+def _read_user(section: Section) -> InboundUser:
+    if not section.native:
+        section.ignore("security", "the client chooses it")
+    user = InboundUser(
+        id=section.get("id", values.user_id, b"", required="the user's UUID"),
+        email=section.get("email", values.text, ""),
+        level=read_level(section),
+        alter_id=read_alter_id(section),
+    )
+    return attrs.evolve(user, places=section.places())
+
+
+def _read_default(section: Section) -> DefaultUser:
+    return DefaultUser(
+        level=section.get("level", values.whole(0, _LEVEL_ON_WIRE_MAX), 0),
+        alter_id=read_alter_id(section),
+    )
+
+
+def _read_detour(section: Section) -> tuple[str, dict[str, Place]]:
+    """Return the tag, and its place where that is not simply the key's."""
+    if section.native:
+        return section.get("detour", values.filled_text, ""), {}
+    features = section.section("features")
+    old = None if features is None else features.section("detour")
+    detour = section.section("detour") or old
+    if detour is None:
+        return "", {}
+    tag = detour.get("to", values.filled_text, "", required="the tag of the inbound to use instead")
+    return tag, {"detour": detour.places().get("to", detour.place)}
+
+
+def _read_accounts(section: Section) -> tuple[ProxyAccount, ...]:
+    return tuple(
+        ProxyAccount(
+            user=each.get("user", values.filled_text, "", required="the account's name"),
+            password=each.get(
+                "password", values.secret, "", json=("pass",), required="the account's password"
+            ),
+        )
+        for each in section.sections("accounts")
+    )
+
+
+def _read_socks(section: Section) -> SocksInbound:
+    _ignore_timeout(section)
+    if not section.native:
+        section.ignore("allow_transparent", "it is a setting of HTTP inbounds")
+    accounts = _read_accounts(section)
+    default = SocksAuth.PASSWORD if section.native and accounts else SocksAuth.NOAUTH
+    auth = section.get("auth", values.word(SocksAuth), default)
+    place = section.places().get("auth", section.place)
+    if auth is SocksAuth.PASSWORD and not accounts:
+        section.report.problem(place, "auth is 'password', but there are no accounts; add some")
+    if auth is SocksAuth.NOAUTH and accounts:
+        message = "the accounts have no effect unless auth is 'password': anyone may connect"
+        if section.native:
+            section.report.problem(place, message)
+        else:
+            section.report.warn(place, message)
+    return SocksInbound(
+        auth=auth,
+        accounts=accounts,
+        udp=section.get("udp", values.flag, False),
+        ip=section.get("ip", values.ip_address, None),
+        user_level=read_user_level(section),
+    )
+
+
+def _read_http(section: Section) -> HttpInbound:
+    _ignore_timeout(section)
+    return HttpInbound(
+        accounts=_read_accounts(section),
+        allow_transparent=section.get("allow_transparent", values.flag, False),
+        user_level=read_user_level(section),
+    )
+
+
+def _read_mixed(section: Section) -> MixedInbound:
+    accounts = _read_accounts(section)
+    implied = SocksAuth.PASSWORD if accounts else SocksAuth.NOAUTH
+    entry = section.find("auth")
+    if entry is not None and section.get("auth", values.word(SocksAuth), implied) is not implied:
+        message = "accounts are asked for if there are any; leave out 'auth', or the accounts"
+        section.report.problem(entry.place, message)
+    return MixedInbound(
+        accounts=accounts,
+        udp=section.get("udp", values.flag, False),
+        ip=section.get("ip", values.ip_address, None),
+        user_level=read_user_level(section),
+    )
+
+
+def _read_dokodemo(section: Section) -> DokodemoInbound:
+    _ignore_timeout(section)
+    redirected = section.get("follow_redirect", values.flag, False)
+    if redirected:
+        section.refuse(
+            "follow_redirect",
+            "connections that the system redirects are not supported; "
+            "leave it out and give the destination's address and port",
+        )
+    key = "the destination of every connection"
+    required = "" if redirected else key
+    return DokodemoInbound(
+        target_address=section.get(
+            "target_address", values.host, "", json=("address",), required=required
+        ),
+        target_port=section.get("target_port", values.port, 0, json=("port",), required=required),
+        networks=section.many("networks", values.network, json=("network",)) or (Network.TCP,),
+        user_level=read_user_level(section),
+    )
+
+
+def _ignore_timeout(section: Section) -> None:
+    if not section.native:
+        section.ignore("timeout", "the time limits are those of policy.levels")
+
+
+_PROTOCOLS: Final[dict[str, Callable[[Section], InboundProtocol]]] = {
+    "vmess": _read_vmess,
+    "socks": _read_socks,
+    "http": _read_http,
+    "mixed": _read_mixed,
+    "dokodemo-door": _read_dokodemo,
+}

@@ -1,0 +1,212 @@
+r"""JSON as people write it into V2Ray's configurations, parsed with the place of every value.
+
+Beyond RFC 8259 it takes comments (`//`, `#` and `/* */`), commas before a closing bracket, and a
+byte order mark. V2Ray strips the same three kinds of comments before it parses.
+
+Why a parser of our own: messages must name line and column of any key, long after the syntax was
+checked. The standard library's `json` forgets positions, and the packages that tolerate comments
+do, too, or know nothing of `#`. The grammar is small; texts and numbers go through `json` itself.
+
+Source:
+    v2ray-core, infra/conf/json/reader.go, for the comments.
+"""
+
+import bisect
+import json
+import re
+from typing import Final, NoReturn
+
+from trio_vmess.config.tree import Member, Members, Node
+from trio_vmess.errors import ConfigError, ConfigProblem
+
+__all__ = ["parse_jsonc"]
+
+DEPTH_MAX: Final = 64
+"""Objects and lists inside each other; real configurations have about ten."""
+
+_SPACE: Final = re.compile(
+    r"(?:[ \t\r\n\f\v\ufeff\u00a0]+|//[^\n]*|\#[^\n]*|/\*.*?\*/)*", re.DOTALL
+)
+_TEXT: Final = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"')
+_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_WORD: Final = re.compile(r"[A-Za-z_$][\w$.+-]*")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_WORDS: Final = {"true": True, "false": False, "null": None}
+_NUMBER_SIZE_MAX: Final = 30
+_TYPOGRAPHIC_QUOTES: Final = "\u201c\u201d\u201e\u2018\u2019\uff02"
+
+
+def parse_jsonc(text: str, *, file: str = "") -> Node:
+    """Parse a whole text.
+
+    Args:
+        text: the file's content.
+        file: its name, for the error.
+
+    Raises:
+        ConfigError: a syntax error, with line and column.
+    """
+    return _Parser(text, file).document()
+
+
+class _Parser:
+    def __init__(self, text: str, file: str) -> None:
+        self._text = text
+        self._file = file
+        self._at = 0
+        self._line_starts = [0, *(m.end() for m in re.finditer("\n", text))]
+
+    def document(self) -> Node:
+        self._skip()
+        if self._at == len(self._text):
+            self._fail("the file is empty; expected an object, { … }")
+        node = self._value(0)
+        if self._at < len(self._text):
+            self._fail(
+                f"{self._found()} after the end of the configuration; "
+                "is a bracket closed too early?"
+            )
+        return node
+
+    def _place(self, offset: int) -> tuple[int, int]:
+        line = bisect.bisect_right(self._line_starts, offset)
+        return line, offset - self._line_starts[line - 1] + 1
+
+    def _fail(self, message: str, offset: int | None = None) -> NoReturn:
+        line, column = self._place(self._at if offset is None else offset)
+        raise ConfigError(
+            ConfigProblem(
+                where="",
+                message=f"not valid JSON: {message}",
+                file=self._file,
+                line=line,
+                column=column,
+            )
+        )
+
+    def _found(self) -> str:
+        if self._at >= len(self._text):
+            return "the file ends"
+        char = self._text[self._at]
+        if char in _TYPOGRAPHIC_QUOTES:
+            return f'a typographic quote {char} (write a plain ")'
+        if char == "'":
+            return 'a single quote (JSON needs ")'
+        return f"{char!r}" if char.isprintable() else f"the character U+{ord(char):04X}"
+
+    def _skip(self) -> None:
+        match = _SPACE.match(self._text, self._at)
+        if match is not None:
+            self._at = match.end()
+        if self._text.startswith("/*", self._at):
+            self._fail("this comment is never closed with */")
+
+    def _take(self, char: str) -> bool:
+        if not self._text.startswith(char, self._at):
+            return False
+        self._at += 1
+        self._skip()
+        return True
+
+    def _value(self, depth: int) -> Node:
+        if depth > DEPTH_MAX:
+            self._fail(f"more than {DEPTH_MAX} objects and lists inside each other")
+        line, column = self._place(self._at)
+        match self._text[self._at : self._at + 1]:
+            case "{":
+                return Node(self._object(depth), line, column)
+            case "[":
+                return Node(self._list(depth), line, column)
+            case '"':
+                return Node(self._string(), line, column)
+        if (match := _NUMBER.match(self._text, self._at)) is not None:
+            return Node(self._number(match), line, column)
+        if (match := _WORD.match(self._text, self._at)) is not None:
+            word = match.group()
+            if word in _WORDS:
+                self._at = match.end()
+                self._skip()
+                return Node(_WORDS[word], line, column)
+            self._fail(
+                "a bare word; texts need quotes, and the only words are true, false and null"
+            )
+        return self._fail(f"{self._found()} where a value was expected")
+
+    def _object(self, depth: int) -> Members:
+        opening = self._at
+        self._take("{")
+        members: list[Member] = []
+        while not self._take("}"):
+            place = self._place(self._at)
+            if not self._text.startswith('"', self._at):
+                self._key_missing(opening)
+            key = self._string()
+            if not self._take(":"):
+                self._fail(f"{self._found()} after a key; expected a colon")
+            members.append(Member(key, self._value(depth + 1), *place))
+            self._separator("}", opening)
+        return Members(tuple(members))
+
+    def _key_missing(self, opening: int) -> NoReturn:
+        if self._at >= len(self._text):
+            self._fail(f"the file ends, but the {{ of line {self._place(opening)[0]} is still open")
+        if _WORD.match(self._text, self._at):
+            self._fail('a key without quotes; write it as "key"')
+        self._fail(f"{self._found()} where a key in double quotes (or a closing }}) was expected")
+
+    def _list(self, depth: int) -> tuple[Node, ...]:
+        opening = self._at
+        self._take("[")
+        nodes: list[Node] = []
+        while not self._take("]"):
+            if self._at >= len(self._text):
+                self._fail(
+                    f"the file ends, but the [ of line {self._place(opening)[0]} is still open"
+                )
+            nodes.append(self._value(depth + 1))
+            self._separator("]", opening)
+        return tuple(nodes)
+
+    def _separator(self, closing: str, opening: int) -> None:
+        if self._take(",") or self._text.startswith(closing, self._at):
+            return
+        line = self._place(opening)[0]
+        bracket = "{" if closing == "}" else "["
+        if self._at >= len(self._text):
+            self._fail(f"the file ends, but the {bracket} of line {line} is still open")
+        if self._text[self._at] in "]}":
+            self._fail(f"{self._found()}, but the {bracket} of line {line} needs a {closing} first")
+        self._fail(
+            f"{self._found()} where a comma or {closing} was expected; "
+            "put a comma after the value before it"
+        )
+
+    def _string(self) -> str:
+        match = _TEXT.match(self._text, self._at)
+        if match is None:
+            self._fail('a text that does not end on its line; is the closing " missing?')
+        try:
+            text = json.loads(match.group())
+        except json.JSONDecodeError as exc:
+            self._fail(
+                "a \\ in a text that JSON does not know; write \\\\ for a backslash",
+                self._at + exc.pos,
+            )
+        if _SURROGATE.search(text):
+            self._fail("half of a \\u surrogate pair in a text")
+        self._at = match.end()
+        self._skip()
+        return str(text)
+
+    def _number(self, match: re.Match[str]) -> int | float:
+        digits = match.group()
+        if (
+            _WORD.match(self._text, match.end())
+            or self._text[match.end() : match.end() + 1].isdigit()
+        ):
+            self._fail("digits and letters together; a text needs quotes, a number no leading zero")
+        if len(digits) > _NUMBER_SIZE_MAX:
+            self._fail(f"a number of more than {_NUMBER_SIZE_MAX} characters")
+        self._at = match.end()
+        self._skip()
+        return float(digits) if any(sign in digits for sign in ".eE") else int(digits)

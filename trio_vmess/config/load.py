@@ -1,0 +1,114 @@
+"""Finding out which format a configuration has, and reading it to the end."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Literal
+
+import attrs
+
+from trio_vmess.config.jsonc import parse_jsonc
+from trio_vmess.config.model import Config
+from trio_vmess.config.reader import Report, Style
+from trio_vmess.config.toml import parse_toml, read_native
+from trio_vmess.config.v2ray_json import read_v2ray
+from trio_vmess.config.validate import find_problems, find_warnings
+from trio_vmess.errors import ConfigError, ConfigProblem
+
+__all__ = ["Format", "load_config", "parse_config"]
+
+Format = Literal["toml", "json"]
+
+_SUFFIXES: Final[dict[str, Format]] = {
+    ".toml": "toml",
+    ".json": "json",
+    ".jsonc": "json",
+    ".json5": "json",
+}
+_BYTE_ORDER_MARK: Final = "\ufeff"
+_UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+_BLANK: Final = re.compile(r"(?:\s+|#[^\n]*)*")
+
+
+def load_config(
+    path: str | os.PathLike[str], *, environ: Mapping[str, str] | None = None
+) -> Config:
+    """Read a configuration file: TOML of our own, or JSON of V2Ray.
+
+    Args:
+        path: a name that ends in `.toml`, `.json`, `.jsonc` or `.json5` says the format; of any
+            other file, the content does.
+        environ: the variables that `env:NAME` means; None for those of the process.
+
+    Raises:
+        ConfigError: the file cannot be read, or with all that is wrong in it.
+    """
+    file = os.fspath(path)
+    try:
+        data = Path(file).read_bytes()
+    except OSError as exc:
+        reason = exc.strerror or type(exc).__name__
+        raise _file_error(file, f"cannot read the file: {reason}") from exc
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        if data.startswith(_UTF16_MARKS):
+            raise _file_error(file, "the file is UTF-16; save it as UTF-8") from None
+        before = data[: exc.start]
+        raise _file_error(
+            file,
+            f"the file is not UTF-8: byte 0x{data[exc.start]:02x} cannot be there; "
+            "save it as UTF-8",
+            line=before.count(b"\n") + 1,
+            column=exc.start - before.rfind(b"\n"),
+        ) from None
+    return parse_config(text, file=file, environ=environ)
+
+
+def _file_error(
+    file: str, message: str, *, line: int | None = None, column: int | None = None
+) -> ConfigError:
+    return ConfigError(
+        ConfigProblem(where="", message=message, file=file, line=line, column=column)
+    )
+
+
+def parse_config(
+    text: str,
+    *,
+    file: str = "",
+    format: Format | None = None,  # noqa: A002  (the word that callers expect)
+    environ: Mapping[str, str] | None = None,
+) -> Config:
+    """Read a configuration from text.
+
+    Args:
+        text: the whole file; a byte order mark at its beginning is skipped.
+        file: its name, for messages, and to tell the format by.
+        format: None to tell it by the name's suffix, or else by the content.
+        environ: the variables that `env:NAME` means; None for those of the process.
+
+    Raises:
+        ConfigError: all that is wrong, in the order of the file; a syntax error alone.
+    """
+    text = text.removeprefix(_BYTE_ORDER_MARK)
+    kind = format or _SUFFIXES.get(Path(file).suffix.lower()) or guess_format(text)
+    if kind == "toml":
+        report = Report(file, Style.NATIVE, environ=environ)
+        config = read_native(report.open(parse_toml(text, file=file), ""))
+    else:
+        report = Report(file, Style.V2RAY, environ=environ)
+        config = read_v2ray(report.open(parse_jsonc(text, file=file), ""))
+    for place, message in find_problems(config):
+        report.problem(place, message)
+    for place, message in find_warnings(config):
+        report.warn(place, message)
+    return attrs.evolve(config, file=file, warnings=report.finish())
+
+
+def guess_format(text: str) -> Format:
+    """Tell the format by the first character that is neither blank nor in a `#` comment."""
+    match = _BLANK.match(text)
+    start = 0 if match is None else match.end()
+    return "json" if text.startswith(("{", "/"), start) else "toml"

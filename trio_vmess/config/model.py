@@ -1,0 +1,291 @@
+"""The settings of a node, as frozen values: what both file formats are read into.
+
+A field's name is its key in TOML; the V2Ray JSON name is the same in camelCase unless the readers
+say otherwise. Durations are float seconds and sizes are bytes, whatever unit the file's key has.
+Ids and passwords are kept out of every `repr`.
+
+Objects that other objects refer to carry `places`: where in the file each of their keys was. It
+takes no part in comparison, and is empty for settings that were built in Python.
+"""
+
+from collections.abc import Mapping
+
+import attrs
+
+from trio_vmess.config.endpoints import (
+    ANY_IPV4,
+    AllocateSettings,
+    BlackholeOutbound,
+    DefaultUser,
+    DokodemoInbound,
+    FreedomOutbound,
+    HttpInbound,
+    HttpOutbound,
+    InboundProtocol,
+    InboundSettings,
+    InboundUser,
+    MixedInbound,
+    OutboundProtocol,
+    OutboundSettings,
+    OutboundUser,
+    ProxyAccount,
+    Redirect,
+    SniffingSettings,
+    SocksInbound,
+    SocksOutbound,
+    UpstreamServer,
+    UpstreamUser,
+    VMessInbound,
+    VMessOutbound,
+    VMessServer,
+)
+from trio_vmess.config.words import (
+    AllocateStrategy,
+    BlackholeResponse,
+    Dialect,
+    Experiment,
+    FreedomStrategy,
+    IPAddress,
+    LogLevel,
+    Place,
+    Places,
+    PortRange,
+    RoutingStrategy,
+    Security,
+    SocksAuth,
+    UnixSocket,
+)
+from trio_vmess.core import Host, Network
+from trio_vmess.errors import ConfigProblem
+
+__all__ = [
+    "ANY_IPV4",
+    "AllocateSettings",
+    "AllocateStrategy",
+    "ApiSettings",
+    "BalancerSettings",
+    "BlackholeOutbound",
+    "BlackholeResponse",
+    "Config",
+    "DefaultUser",
+    "Dialect",
+    "DnsServer",
+    "DnsSettings",
+    "DokodemoInbound",
+    "Experiment",
+    "FreedomOutbound",
+    "FreedomStrategy",
+    "HttpInbound",
+    "HttpOutbound",
+    "IPAddress",
+    "InboundProtocol",
+    "InboundSettings",
+    "InboundUser",
+    "LogLevel",
+    "LogSettings",
+    "MixedInbound",
+    "OutboundProtocol",
+    "OutboundSettings",
+    "OutboundUser",
+    "Place",
+    "Places",
+    "PolicyLevel",
+    "PolicySettings",
+    "PortRange",
+    "ProxyAccount",
+    "Redirect",
+    "RoutingSettings",
+    "RoutingStrategy",
+    "RuleSettings",
+    "Security",
+    "SniffingSettings",
+    "SocksAuth",
+    "SocksInbound",
+    "SocksOutbound",
+    "SystemPolicy",
+    "UnixSocket",
+    "UpstreamServer",
+    "UpstreamUser",
+    "VMessInbound",
+    "VMessOutbound",
+    "VMessServer",
+]
+
+
+@attrs.frozen(kw_only=True)
+class LogSettings:
+    """Where the logs go.
+
+    Attributes:
+        level: the least severe event that the error log holds.
+        access: a path; `none` for no access log; empty for stdout.
+        error: a path; `none` for no error log; empty for stderr.
+    """
+
+    level: LogLevel = LogLevel.WARNING
+    access: str = ""
+    error: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class PolicyLevel:
+    """The limits that users of one level have.
+
+    Attributes:
+        handshake: seconds from accepting a connection until its request is understood.
+        connection_idle: seconds without data in either direction.
+        uplink_only: the idle limit in seconds once the response has ended.
+        downlink_only: the idle limit in seconds once the request has ended.
+        buffer_size: bytes per connection and direction; 0 for no buffering, None for no bound.
+            Files give it in KiB.
+
+    Source:
+        v2ray-core, features/policy/policy.go, SessionDefault.
+    """
+
+    handshake: float = 60.0
+    connection_idle: float = 300.0
+    uplink_only: float = 1.0
+    downlink_only: float = 1.0
+    buffer_size: int | None = 512 * 1024
+    stats_user_uplink: bool = False
+    stats_user_downlink: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class SystemPolicy:
+    """Which tags have their traffic counted."""
+
+    stats_inbound_uplink: bool = False
+    stats_inbound_downlink: bool = False
+    stats_outbound_uplink: bool = False
+    stats_outbound_downlink: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class PolicySettings:
+    """Limits by user level; a level that is not listed has the defaults."""
+
+    levels: Mapping[int, PolicyLevel] = attrs.field(factory=dict)
+    system: SystemPolicy = SystemPolicy()
+
+    def level(self, number: int) -> PolicyLevel:
+        """Return the limits of a level."""
+        return self.levels.get(number, PolicyLevel())
+
+
+@attrs.frozen(kw_only=True)
+class RuleSettings:
+    """One routing rule: all conditions that are given must hold, within one any entry.
+
+    Entries are kept as the file writes them; their form was checked, their meaning is routing's.
+
+    Attributes:
+        outbound_tag: where matching connections go; empty if `balancer_tag` says it.
+        domains: `full:`, `domain:`, `keyword:`, `regexp:`, `dotless:`, `geosite:`, `ext:` entries.
+        ips: addresses, networks in CIDR form, `geoip:` and `ext:` entries.
+        sources: like `ips`, for the client's address.
+        users: emails, compared exactly.
+        protocols: beginnings of sniffed protocol names.
+        attributes: V2Ray's expression on the headers of an HTTP request; empty for none.
+    """
+
+    outbound_tag: str = ""
+    balancer_tag: str = ""
+    domains: tuple[str, ...] = ()
+    ips: tuple[str, ...] = ()
+    ports: tuple[PortRange, ...] = ()
+    networks: tuple[Network, ...] = ()
+    sources: tuple[str, ...] = ()
+    source_ports: tuple[PortRange, ...] = ()
+    users: tuple[str, ...] = ()
+    inbound_tags: tuple[str, ...] = ()
+    protocols: tuple[str, ...] = ()
+    attributes: str = ""
+    places: Places = attrs.field(factory=dict, eq=False, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class BalancerSettings:
+    """A random choice among the outbounds whose tags begin with an entry of `selector`."""
+
+    tag: str
+    selector: tuple[str, ...]
+    places: Places = attrs.field(factory=dict, eq=False, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class RoutingSettings:
+    """Which connection takes which outbound; the first matching rule decides."""
+
+    domain_strategy: RoutingStrategy = RoutingStrategy.AS_IS
+    rules: tuple[RuleSettings, ...] = ()
+    balancers: tuple[BalancerSettings, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class DnsServer:
+    """A resolver.
+
+    Attributes:
+        address: an IP address, `localhost` for the system's resolver, or a URL.
+        port: where it listens, unless the address is a URL.
+        domains: the names it is asked first; entries as in routing rules.
+        expect_ips: answers outside of these are dropped; entries as in routing rules.
+    """
+
+    address: str
+    port: int = 53
+    domains: tuple[str, ...] = ()
+    expect_ips: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class DnsSettings:
+    """How names are resolved.
+
+    Attributes:
+        servers: asked in turn; none means the system's resolver.
+        hosts: fixed answers: a name (or an entry as in routing rules) with its addresses, or with
+            the one name that stands for it.
+        client_ip: the address that resolvers are told the client has.
+        tag: what routing rules call the resolver's own connections.
+    """
+
+    servers: tuple[DnsServer, ...] = ()
+    hosts: Mapping[str, tuple[Host, ...]] = attrs.field(factory=dict)
+    client_ip: IPAddress | None = None
+    tag: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class ApiSettings:
+    """V2Ray's control API: read, because rules may name its tag, but not served."""
+
+    tag: str
+    services: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """Everything a node is told.
+
+    Attributes:
+        log: without a word about it, there is no access log.
+        outbounds: the first one is the default.
+        stats: count traffic, as far as the policy asks for it.
+        api: None unless a V2Ray file has it.
+        warnings: what was read but has no effect, and what looks like a mistake.
+        file: the name it was read under; empty for text.
+    """
+
+    log: LogSettings = LogSettings(access="none")
+    inbounds: tuple[InboundSettings, ...] = ()
+    outbounds: tuple[OutboundSettings, ...] = ()
+    policy: PolicySettings = attrs.field(factory=PolicySettings)
+    routing: RoutingSettings = RoutingSettings()
+    dns: DnsSettings = attrs.field(factory=DnsSettings)
+    stats: bool = False
+    api: ApiSettings | None = None
+    warnings: tuple[ConfigProblem, ...] = attrs.field(default=(), eq=False)
+    file: str = attrs.field(default="", eq=False)

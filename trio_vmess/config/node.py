@@ -1,0 +1,273 @@
+"""Reading what concerns the node as a whole: log, policy, routing, resolver, API."""
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import attrs
+
+from trio_vmess.config import values
+from trio_vmess.config.inbounds import LEVEL_MAX
+from trio_vmess.config.model import (
+    ApiSettings,
+    BalancerSettings,
+    DnsServer,
+    DnsSettings,
+    LogSettings,
+    PolicyLevel,
+    PolicySettings,
+    RoutingSettings,
+    RuleSettings,
+    SystemPolicy,
+)
+from trio_vmess.config.reader import Entry, Report, Section
+from trio_vmess.config.tree import Members, Node, describe, quote
+from trio_vmess.config.words import LogLevel, RoutingStrategy
+from trio_vmess.core import Host
+
+__all__ = ["read_api", "read_dns", "read_log", "read_policy", "read_routing"]
+
+_DOMAIN_KINDS: Final = (
+    "regexp",
+    "domain",
+    "full",
+    "keyword",
+    "dotless",
+    "geosite",
+    "ext",
+    "ext-domain",
+)
+_IP_KINDS: Final = ("geoip", "ext", "ext-ip")
+_BUFFER_KIB_MAX: Final = 1 << 20
+_DNS_SCHEMES: Final = ("https", "https+local", "tcp", "tcp+local", "quic+local", "udp")
+
+
+def read_log(section: Section) -> LogSettings:
+    """Read `log`."""
+    return LogSettings(
+        level=section.get("level", values.word(LogLevel), LogLevel.WARNING, json=("loglevel",)),
+        access=section.get("access", values.text, ""),
+        error=section.get("error", values.text, ""),
+    )
+
+
+def read_policy(section: Section) -> PolicySettings:
+    """Read `policy`."""
+    levels: dict[int, PolicyLevel] = {}
+    listed = section.section("levels")
+    for key, entry in [] if listed is None else listed.members():
+        level = _read_level(section.report.open(entry.node, entry.where))
+        if key.isascii() and key.isdigit() and int(key) <= LEVEL_MAX:
+            levels[int(key)] = level
+        else:
+            section.report.problem(
+                entry.place,
+                f"{quote(key)} is no user level; expected a number from 0 to {LEVEL_MAX}",
+            )
+    system = section.section("system")
+    return PolicySettings(
+        levels=levels, system=SystemPolicy() if system is None else _read_system(system)
+    )
+
+
+def _read_level(section: Section) -> PolicyLevel:
+    default = PolicyLevel()
+    return PolicyLevel(
+        handshake=section.get("handshake", values.seconds, default.handshake),
+        connection_idle=section.get(
+            "connection_idle", values.seconds, default.connection_idle, json=("connIdle",)
+        ),
+        uplink_only=section.get("uplink_only", values.seconds, default.uplink_only),
+        downlink_only=section.get("downlink_only", values.seconds, default.downlink_only),
+        buffer_size=section.get("buffer_size", _buffer_size, default.buffer_size),
+        stats_user_uplink=section.get("stats_user_uplink", values.flag, False),
+        stats_user_downlink=section.get("stats_user_downlink", values.flag, False),
+    )
+
+
+def _buffer_size(node: Node) -> int | None:
+    kib = values.whole(-_BUFFER_KIB_MAX, _BUFFER_KIB_MAX)(node)
+    return None if kib < 0 else kib * 1024
+
+
+def _read_system(section: Section) -> SystemPolicy:
+    return SystemPolicy(
+        stats_inbound_uplink=section.get("stats_inbound_uplink", values.flag, False),
+        stats_inbound_downlink=section.get("stats_inbound_downlink", values.flag, False),
+        stats_outbound_uplink=section.get("stats_outbound_uplink", values.flag, False),
+        stats_outbound_downlink=section.get("stats_outbound_downlink", values.flag, False),
+    )
+
+
+def read_routing(section: Section) -> RoutingSettings:
+    """Read `routing`, in a V2Ray file also the form with everything inside of `settings`."""
+    if not section.native:
+        section.ignore("domain_matcher", "names are always matched the same way")
+        section.get("strategy", values.text, "rules")
+        wrapped = section.section("settings")
+        if wrapped is not None:
+            return read_routing(wrapped)
+    return RoutingSettings(
+        domain_strategy=section.get(
+            "domain_strategy", values.word(RoutingStrategy), RoutingStrategy.AS_IS
+        ),
+        rules=tuple(map(_read_rule, section.sections("rules"))),
+        balancers=tuple(map(_read_balancer, section.sections("balancers"))),
+    )
+
+
+def _read_rule(section: Section) -> RuleSettings:
+    if not section.native:
+        section.ignore("domain_matcher", "names are always matched the same way")
+        section.ignore("rule_tag", "rules have no names")
+        section.get("type", _rule_type, "")
+    rule = RuleSettings(
+        outbound_tag=section.get("outbound_tag", values.text, ""),
+        balancer_tag=section.get("balancer_tag", values.text, ""),
+        domains=section.many("domains", domain_entry, json=("domain", "domains")),
+        ips=section.many("ips", ip_entry, json=("ip",)),
+        ports=section.many("ports", values.remote_ports, json=("port",)),
+        networks=section.many("networks", values.network, json=("network",)),
+        sources=section.many("sources", ip_entry, json=("source",)),
+        source_ports=section.many("source_ports", values.remote_ports, json=("sourcePort",)),
+        users=section.many("users", values.filled_text, json=("user",)),
+        inbound_tags=section.many("inbound_tags", values.filled_text, json=("inboundTag",)),
+        protocols=section.many("protocols", values.filled_text, json=("protocol",)),
+        attributes=section.get("attributes", values.text, "", json=("attrs",)),
+    )
+    return attrs.evolve(rule, places=section.places())
+
+
+def _rule_type(node: Node) -> str:
+    name = values.text(node)
+    if name.lower() != "field":
+        raise ValueError(f"expected 'field', found {quote(name)}: other rules are not supported")
+    return name
+
+
+def domain_entry(node: Node) -> str:
+    """Take a condition on a name; its form is checked, it stays as it is."""
+    value = values.filled_text(node)
+    kind, colon, rest = value.partition(":")
+    if not colon:
+        return value
+    if kind not in _DOMAIN_KINDS:
+        raise ValueError(
+            f"{quote(kind + ':')} begins no condition on names; "
+            + values.not_among(kind, _DOMAIN_KINDS)
+        )
+    if not rest and kind != "dotless":
+        raise ValueError(f"there is nothing after {quote(kind + ':')}")
+    if kind == "regexp":
+        try:
+            re.compile(rest)
+        except re.error as exc:
+            raise ValueError(f"{quote(rest)} is no regular expression: {exc}") from None
+    return value
+
+
+def ip_entry(node: Node) -> str:
+    """Take a condition on an address; its form is checked, it stays as it is."""
+    value = values.filled_text(node)
+    kind, _, rest = value.partition(":")
+    if kind in _IP_KINDS:
+        if not rest:
+            raise ValueError(f"there is nothing after {quote(kind + ':')}")
+        return value
+    try:
+        ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError(
+            f"expected an IP address, a network such as 10.0.0.0/8, or a geoip: or ext: entry, "
+            f"found {quote(value)}"
+        ) from None
+    return value
+
+
+def _read_balancer(section: Section) -> BalancerSettings:
+    balancer = BalancerSettings(
+        tag=section.get("tag", values.filled_text, "", required="what rules call the balancer"),
+        selector=section.many("selector", values.filled_text),
+    )
+    if not balancer.selector:
+        section.report.problem(
+            section.missing_place("selector"),
+            "'selector' is empty or missing: beginnings of outbound tags to choose among",
+        )
+    return attrs.evolve(balancer, places=section.places())
+
+
+def read_dns(section: Section) -> DnsSettings:
+    """Read `dns`."""
+    if not section.native:
+        for name in ("query_strategy", "disable_cache", "disable_fallback"):
+            section.ignore(name, "the resolver has no such setting")
+    hosts = section.section("hosts")
+    servers = [_read_dns_server(section.report, each) for each in section.entries("servers")]
+    return DnsSettings(
+        servers=tuple(servers),
+        hosts={} if hosts is None else _read_hosts(hosts),
+        client_ip=section.get("client_ip", values.ip_address, None),
+        tag=section.get("tag", values.text, ""),
+    )
+
+
+def _read_dns_server(report: Report, entry: Entry) -> DnsServer:
+    if not isinstance(entry.node.value, Members):
+        try:
+            return DnsServer(address=_dns_address(entry.node))
+        except ValueError as exc:
+            report.problem(entry.place, str(exc))
+            return DnsServer(address="")
+    section = report.open(entry.node, entry.where)
+    if not section.native:
+        section.ignore("skip_fallback", "servers are asked in their order")
+    return DnsServer(
+        address=section.get("address", _dns_address, "", required="the resolver's address"),
+        port=section.get("port", values.port, 53),
+        domains=section.many("domains", domain_entry),
+        expect_ips=section.many("expect_ips", ip_entry, json=("expectIPs",)),
+    )
+
+
+def _dns_address(node: Node) -> str:
+    if not isinstance(node.value, str):
+        raise ValueError(
+            f"expected a resolver's address, or an object with one, found {describe(node)}"
+        )
+    value = node.value
+    if value.lower() == "fakedns":
+        raise ValueError("'fakedns' is not supported; give a resolver's address")
+    scheme, separator, rest = value.partition("://")
+    if separator and rest and scheme.lower() in _DNS_SCHEMES:
+        return value
+    if value.lower() == "localhost":
+        return "localhost"
+    try:
+        return str(values.ip_address(node))
+    except ValueError:
+        raise ValueError(
+            f"{quote(value)} is no resolver; expected an IP address, localhost, "
+            "or a URL such as https://dns.example/dns-query"
+        ) from None
+
+
+def _read_hosts(section: Section) -> Mapping[str, tuple[Host, ...]]:
+    hosts: dict[str, tuple[Host, ...]] = {}
+    for name, entry in section.members():
+        nodes = entry.node.value if isinstance(entry.node.value, tuple) else (entry.node,)
+        try:
+            domain_entry(attrs.evolve(entry.node, value=name))
+            hosts[name] = tuple(map(values.host, nodes))
+        except ValueError as exc:
+            section.report.problem(entry.place, str(exc))
+    return hosts
+
+
+def read_api(section: Section) -> ApiSettings:
+    """Read `api`."""
+    return ApiSettings(
+        tag=section.get("tag", values.text, ""),
+        services=section.many("services", values.text),
+    )

@@ -1,0 +1,233 @@
+"""Reading outbounds, of either file format: the counterpart of `inbounds`."""
+
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from trio_vmess.config import values
+from trio_vmess.config.endpoints import (
+    BlackholeOutbound,
+    FreedomOutbound,
+    HttpOutbound,
+    OutboundProtocol,
+    OutboundSettings,
+    OutboundUser,
+    Redirect,
+    SocksOutbound,
+    UpstreamServer,
+    UpstreamUser,
+    VMessOutbound,
+    VMessServer,
+)
+from trio_vmess.config.inbounds import (
+    read_alter_id,
+    read_level,
+    read_user_level,
+    unknown_protocol,
+)
+from trio_vmess.config.reader import Section
+from trio_vmess.config.tree import Node, quote
+from trio_vmess.config.words import (
+    BlackholeResponse,
+    Dialect,
+    Experiment,
+    FreedomStrategy,
+    Security,
+)
+from trio_vmess.core import Host
+
+__all__ = ["read_outbound"]
+
+
+def read_outbound(outer: Section, inner: Section) -> OutboundSettings:
+    """Read one outbound.
+
+    Args:
+        outer: the common keys.
+        inner: the protocol's keys; the same section in TOML.
+    """
+    outbound = OutboundSettings(
+        protocol=_read_protocol(outer, inner),
+        tag=outer.get("tag", values.text, ""),
+        send_through=outer.get("send_through", values.ip_address, None),
+    )
+    return attrs.evolve(outbound, places=outer.places())
+
+
+def _read_protocol(outer: Section, inner: Section) -> OutboundProtocol:
+    name = outer.get(
+        "protocol", values.text, "", required=f"expected one of {', '.join(_PROTOCOLS)}"
+    )
+    read = _PROTOCOLS.get(name.lower())
+    if read is not None:
+        return read(inner)
+    inner.leave_unread()
+    if name:
+        place = outer.places()["protocol"]
+        outer.report.problem(place, unknown_protocol(name, _PROTOCOLS))
+    return BlackholeOutbound()
+
+
+def _read_vmess(section: Section) -> VMessOutbound:
+    listed = section.sections("servers", json=("vnext", "servers"))
+    servers = [_read_vmess_server(each) for each in listed]
+    if section.find("servers", json=("vnext", "servers")) is None:
+        servers = [_read_flat_server(section)]
+    else:
+        if not servers:
+            section.report.problem(section.places()["servers"], "no server is in it; add one")
+        for name in ("address", "port", "id"):
+            section.refuse(
+                name, "the servers have a list of their own; this belongs into one of them"
+            )
+    return VMessOutbound(
+        servers=tuple(servers),
+        dialect=section.get("dialect", values.word(Dialect), Dialect.V2RAY),
+        global_padding=section.get("global_padding", values.flag, True),
+        authenticated_length=section.get("authenticated_length", values.flag, False),
+    )
+
+
+def _read_flat_server(section: Section) -> VMessServer:
+    if section.find("address") is None:
+        key = section.missing_place("servers", ("vnext",)).where.rpartition(".")[2]
+        section.report.problem(
+            section.place, f"no server is given: add '{key}', or 'address', 'port' and 'id'"
+        )
+        for name in ("port", "id", "alter_id", "security", "level", "email", "experiments"):
+            section.find(name)
+        return VMessServer(address="", port=0, users=())
+    address, port = _read_address(section)
+    return VMessServer(address=address, port=port, users=(_read_vmess_user(section),))
+
+
+def _read_address(section: Section) -> tuple[Host, int]:
+    return (
+        section.get("address", values.host, "", required="the server's IP address or name"),
+        section.get("port", values.port, 0, required="the server's port"),
+    )
+
+
+def _read_vmess_server(section: Section) -> VMessServer:
+    address, port = _read_address(section)
+    users = tuple(map(_read_vmess_user, section.sections("users")))
+    if not users and not section.places().get("users"):
+        section.report.problem(
+            section.missing_place("users"), "'users' is missing: who we are to the server"
+        )
+    elif not users:
+        section.report.problem(section.places()["users"], "no user is in it; add one")
+    return VMessServer(address=address, port=port, users=users)
+
+
+def _read_vmess_user(section: Section) -> OutboundUser:
+    return OutboundUser(
+        id=section.get("id", values.user_id, b"", required="the UUID that the server knows"),
+        alter_id=read_alter_id(section),
+        security=section.get("security", values.word(Security), Security.AUTO),
+        level=read_level(section),
+        email=section.get("email", values.text, ""),
+        experiments=_read_experiments(section),
+    )
+
+
+def _read_experiments(section: Section) -> tuple[Experiment, ...]:
+    entry = section.find("experiments")
+    if entry is not None and isinstance(entry.node.value, str):
+        return section.get("experiments", _experiments_text, ())
+    return section.many("experiments", values.word(Experiment))
+
+
+def _experiments_text(node: Node) -> tuple[Experiment, ...]:
+    """Take names with anything between them: V2Ray only looks whether a name occurs."""
+    names = values.text(node).replace("|", " ").replace(",", " ").split()
+    read = values.word(Experiment)
+    return tuple(dict.fromkeys(read(attrs.evolve(node, value=name)) for name in names))
+
+
+def _read_freedom(section: Section) -> FreedomOutbound:
+    if not section.native:
+        section.ignore("timeout", "the time limits are those of policy.levels")
+    return FreedomOutbound(
+        domain_strategy=section.get(
+            "domain_strategy", values.word(FreedomStrategy), FreedomStrategy.AS_IS
+        ),
+        redirect=section.get("redirect", _redirect, None),
+        user_level=read_user_level(section),
+        allow_private=section.get("allow_private", values.flag, False),
+    )
+
+
+def _redirect(node: Node) -> Redirect | None:
+    value = values.text(node)
+    if not value:
+        return None
+    name, _, port = value.rpartition(":")
+    if not (port.isascii() and port.isdigit() and int(port) <= 0xFFFF):
+        raise ValueError(
+            f"{quote(value)} is no redirection; expected host:port, where the host may be empty "
+            "and the port 0 to keep what was asked for"
+        )
+    return Redirect(
+        host=values.host(attrs.evolve(node, value=name)) if name else None,
+        port=int(port) or None,
+    )
+
+
+def _read_blackhole(section: Section) -> BlackholeOutbound:
+    read = values.word(BlackholeResponse)
+    if section.native:
+        return BlackholeOutbound(response=section.get("response", read, BlackholeResponse.NONE))
+    response = section.section("response")
+    if response is None:
+        return BlackholeOutbound()
+    return BlackholeOutbound(response=response.get("type", read, BlackholeResponse.NONE))
+
+
+def _read_upstreams(section: Section) -> tuple[UpstreamServer, ...]:
+    servers = tuple(_read_upstream(each) for each in section.sections("servers"))
+    if not servers and "servers" not in section.places():
+        section.report.problem(
+            section.missing_place("servers"), "'servers' is missing: the proxies to go through"
+        )
+    elif not servers:
+        section.report.problem(section.places()["servers"], "no server is in it; add one")
+    return servers
+
+
+def _read_upstream(section: Section) -> UpstreamServer:
+    address, port = _read_address(section)
+    users = tuple(
+        UpstreamUser(
+            user=each.get("user", values.filled_text, "", required="the name at the proxy"),
+            password=each.get(
+                "password", values.secret, "", json=("pass",), required="the password at the proxy"
+            ),
+            level=read_level(each),
+            email=each.get("email", values.text, ""),
+        )
+        for each in section.sections("users")
+    )
+    return UpstreamServer(address=address, port=port, users=users)
+
+
+def _read_socks(section: Section) -> SocksOutbound:
+    if not section.native:
+        version = section.get("version", values.text, "5")
+        if version != "5":
+            section.refuse("version", "only SOCKS 5 is spoken to other proxies")
+    return SocksOutbound(servers=_read_upstreams(section))
+
+
+def _read_http(section: Section) -> HttpOutbound:
+    return HttpOutbound(servers=_read_upstreams(section))
+
+
+_PROTOCOLS: Final[dict[str, Callable[[Section], OutboundProtocol]]] = {
+    "vmess": _read_vmess,
+    "freedom": _read_freedom,
+    "blackhole": _read_blackhole,
+    "socks": _read_socks,
+    "http": _read_http,
+}

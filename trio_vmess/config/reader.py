@@ -1,0 +1,344 @@
+"""Walking a raw tree: every key asked for, every mistake collected, nothing left unread.
+
+A `Section` is one object of the file. Readers ask it for keys by the model's field names; it finds
+them under the names of the file's style, notes where they were, and reports values that do not
+fit. A value that is missing or wrong yields the default, so that the rest is still read: what was
+read is only used if the report is empty in the end. `Report.finish` then reports the keys that
+nobody asked for.
+"""
+
+import enum
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
+
+import attrs
+
+from trio_vmess.config.tree import Member, Members, Node, describe, quote
+from trio_vmess.config.values import fold, nearest
+from trio_vmess.config.words import Place
+from trio_vmess.errors import ConfigError, ConfigProblem
+
+__all__ = ["Entry", "Report", "Section", "Style"]
+
+_T = TypeVar("_T")
+_D = TypeVar("_D")
+
+
+class Style(enum.Enum):
+    """How a file spells its keys."""
+
+    NATIVE = "TOML: snake_case, exactly"
+    V2RAY = "JSON: camelCase, in any case"
+
+
+@attrs.frozen
+class Entry:
+    """A value and its key path."""
+
+    node: Node
+    where: str
+
+    @property
+    def place(self) -> Place:
+        """Where the value stands."""
+        return Place(self.where, self.node.line, self.node.column)
+
+
+class Report:
+    """What is wrong with a file, found so far.
+
+    Attributes:
+        style: how the file spells its keys.
+        environ: the variables that `env:NAME` means; None for those of the process.
+    """
+
+    def __init__(
+        self, file: str, style: Style, *, environ: Mapping[str, str] | None = None
+    ) -> None:
+        self.style = style
+        self.environ = environ
+        self._file = file
+        self._problems: list[ConfigProblem] = []
+        self._warnings: list[ConfigProblem] = []
+        self._sections: list[Section] = []
+
+    def problem(self, place: Place, message: str) -> None:
+        """Note what makes the file unusable."""
+        self._problems.append(self._at(place, message))
+
+    def warn(self, place: Place, message: str) -> None:
+        """Note what the user should know, though the file can be used."""
+        self._warnings.append(self._at(place, message))
+
+    def open(self, node: Node, where: str) -> "Section":
+        """Begin to read an object; anything else is reported, and read as an empty one."""
+        place = Place(where, node.line, node.column)
+        members = node.value
+        if not isinstance(members, Members):
+            self.problem(place, f"expected {self.object_word}, found {describe(node)}")
+            members = Members(())
+        section = Section(self, members, place)
+        self._sections.append(section)
+        return section
+
+    @property
+    def object_word(self) -> str:
+        """What the file's format calls an object."""
+        return "a table" if self.style is Style.NATIVE else "an object { … }"
+
+    def finish(self) -> tuple[ConfigProblem, ...]:
+        """Report unread keys; return the warnings if nothing is wrong.
+
+        Raises:
+            ConfigError: everything that is wrong, in the order of the file.
+        """
+        for section in self._sections:
+            section.report_unread()
+        self._sections.clear()
+        if self._problems:
+            raise ConfigError(*sorted(self._problems, key=_order))
+        return tuple(sorted(self._warnings, key=_order))
+
+    def _at(self, place: Place, message: str) -> ConfigProblem:
+        return ConfigProblem(
+            where=place.where,
+            message=message,
+            file=self._file,
+            line=place.line,
+            column=place.column,
+        )
+
+
+def _order(problem: ConfigProblem) -> tuple[int, int]:
+    return problem.line or 0, problem.column or 0
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+class Section:
+    """One object of the file. Made by `Report.open`; `place` is where it stands.
+
+    Every method that looks for a key takes its name in the model, and in `json` its names in V2Ray
+    files where they are not the camelCase of it; the first of them is the one that messages use.
+    """
+
+    def __init__(self, report: Report, members: Members, place: Place) -> None:
+        self.report = report
+        self.place = place
+        self._members: dict[str, Member] = {}
+        self._read: set[str] = set()
+        self._known: dict[str, str] = {}
+        self._not_offered: set[str] = set()
+        self._unread_is_fine = False
+        self._places: dict[str, Place] = {"": place}
+        for member in members.items:
+            self._add(member)
+
+    def _add(self, member: Member) -> None:
+        first = self._members.setdefault(self._folded(member.key), member)
+        if first is not member:
+            place = Place(self._path(member.key), member.line, member.column)
+            line = "" if first.line is None else f" on line {first.line}"
+            self.report.problem(place, f"given twice: {quote(first.key)}{line} is the same key")
+
+    def _folded(self, key: str) -> str:
+        return key.lower() if self.report.style is Style.V2RAY else key
+
+    def _path(self, key: str) -> str:
+        return f"{self.place.where}.{key}" if self.place.where else key
+
+    @property
+    def native(self) -> bool:
+        """Whether the file is of our own format."""
+        return self.report.style is Style.NATIVE
+
+    def places(self) -> dict[str, Place]:
+        """Return where each key was that was found so far; under the empty key, the object."""
+        return dict(self._places)
+
+    def _names(self, name: str, json: tuple[str, ...]) -> tuple[str, ...]:
+        if self.native:
+            return (name,)
+        return json or (_camel(name),)
+
+    def missing_place(self, name: str, json: tuple[str, ...] = ()) -> Place:
+        """Return the place that a key would have: its path, and the object's line."""
+        key = self._names(name, json)[0]
+        return attrs.evolve(self.place, where=self._path(key))
+
+    def find(self, name: str, json: tuple[str, ...] = ()) -> Entry | None:
+        """Return the value of a key; None if it is not there, or null in a V2Ray file."""
+        names = self._names(name, json)
+        for spelling in (name, _camel(name), *json):
+            self._known.setdefault(fold(spelling), names[0])
+        found = None
+        for spelling in names:
+            self._known[fold(spelling)] = spelling
+            member = self._members.get(self._folded(spelling))
+            if member is None:
+                continue
+            entry = Entry(member.node, self._path(member.key))
+            self._read.add(self._folded(spelling))
+            if not self.native and member.node.value is None:
+                continue
+            if found is not None:
+                self.report.problem(entry.place, f"says the same as {quote(found.where)}")
+                continue
+            found = entry
+            self._places[name] = entry.place
+        return found
+
+    def inherit(self, name: str, entry: Entry) -> None:
+        """Use a value from elsewhere in the file, unless the key is here."""
+        key = self._names(name, ())[0]
+        member = Member(key, entry.node, entry.node.line, entry.node.column)
+        self._members.setdefault(self._folded(key), member)
+
+    def get(
+        self,
+        name: str,
+        read: Callable[[Node], _T],
+        default: _D,
+        *,
+        json: tuple[str, ...] = (),
+        required: str = "",
+    ) -> _T | _D:
+        """Return a key's value.
+
+        Args:
+            name: the key.
+            read: makes the setting, or raises ValueError.
+            default: what a missing or wrong value yields.
+            json: its names in V2Ray files.
+            required: if not empty, a missing key is a problem; this says what it is for.
+        """
+        entry = self.find(name, json)
+        if entry is None:
+            if required:
+                place = self.missing_place(name, json)
+                key = place.where.rpartition(".")[2]
+                self.report.problem(place, f"{quote(key)} is missing: {required}")
+            return default
+        return self._convert(entry, read, default)
+
+    def _convert(self, entry: Entry, read: Callable[[Node], _T], default: _D) -> _T | _D:
+        try:
+            return read(entry.node)
+        except ValueError as exc:
+            self.report.problem(entry.place, str(exc))
+            return default
+
+    def many(
+        self, name: str, read: Callable[[Node], _T], *, json: tuple[str, ...] = ()
+    ) -> tuple[_T, ...]:
+        """Return a list's values without the wrong ones; a single value is a list of one.
+
+        A text in a V2Ray file may hold several values with commas between them.
+        """
+        entry = self.find(name, json)
+        if entry is None:
+            return ()
+        values: list[_T] = []
+        for item in self._items(entry):
+            try:
+                values.append(read(item.node))
+            except ValueError as exc:
+                self.report.problem(item.place, str(exc))
+        return tuple(values)
+
+    def _items(self, entry: Entry) -> Iterator[Entry]:
+        value = entry.node.value
+        if isinstance(value, tuple):
+            for index, node in enumerate(value):
+                yield Entry(node, f"{entry.where}[{index}]")
+        elif isinstance(value, str) and not self.native:
+            for part in value.split(","):
+                if part.strip():
+                    yield Entry(attrs.evolve(entry.node, value=part.strip()), entry.where)
+        else:
+            yield entry
+
+    def section(self, name: str, json: tuple[str, ...] = ()) -> "Section | None":
+        """Return the object under a key."""
+        entry = self.find(name, json)
+        return None if entry is None else self.report.open(entry.node, entry.where)
+
+    def section_or_empty(self, name: str, json: tuple[str, ...] = ()) -> "Section":
+        """Return the object under a key, or one without keys."""
+        found = self.section(name, json)
+        if found is not None:
+            return found
+        place = self.missing_place(name, json)
+        return self.report.open(Node(Members(()), place.line, place.column), place.where)
+
+    def entries(self, name: str, json: tuple[str, ...] = ()) -> list[Entry]:
+        """Return the members of a list of objects; anything but a list is reported."""
+        entry = self.find(name, json)
+        if entry is None:
+            return []
+        if not isinstance(entry.node.value, tuple):
+            hint = ""
+            if self.native and isinstance(entry.node.value, Members):
+                key = entry.where.rpartition(".")[2]
+                hint = f"; write [[{key}]] with two brackets, once for each"
+            found = describe(entry.node)
+            self.report.problem(entry.place, f"expected a list, found {found}{hint}")
+            return []
+        return list(self._items(entry))
+
+    def sections(self, name: str, json: tuple[str, ...] = ()) -> list["Section"]:
+        """Return the objects of the list under a key."""
+        return [self.report.open(item.node, item.where) for item in self.entries(name, json)]
+
+    def members(self) -> list[tuple[str, Entry]]:
+        """Return all keys with their values, for objects whose keys are the user's own words."""
+        self._unread_is_fine = True
+        members = self._members.values()
+        return [(each.key, Entry(each.node, self._path(each.key))) for each in members]
+
+    def ignore(self, name: str, why: str, json: tuple[str, ...] = ()) -> None:
+        """Warn about a key that has no effect here."""
+        entry = self.find(name, json)
+        self._not_offered.add(self._names(name, json)[0])
+        if entry is not None:
+            self.report.warn(entry.place, f"ignored: {why}")
+
+    def refuse(self, name: str, why: str, json: tuple[str, ...] = ()) -> None:
+        """Report a key that would change what happens, and that we do not support."""
+        entry = self.find(name, json)
+        self._not_offered.add(self._names(name, json)[0])
+        if entry is not None:
+            self.report.problem(entry.place, why)
+
+    def leave_unread(self) -> None:
+        """Do not report the keys that nobody asked for: their meaning depends on a mistake."""
+        self._unread_is_fine = True
+
+    def report_unread(self) -> None:
+        """Report the keys that nobody asked for."""
+        if self._unread_is_fine:
+            return
+        for folded, member in self._members.items():
+            if folded in self._read or (not self.native and member.node.value is None):
+                continue
+            place = Place(self._path(member.key), member.line, member.column)
+            if not self.native and member.key.startswith("_"):
+                self.report.warn(place, "ignored: keys that begin with _ are comments")
+            else:
+                self.report.problem(place, self._unknown(member.key))
+
+    def _unknown(self, key: str) -> str:
+        exact = self._known.get(fold(key))
+        if exact is not None:
+            why = "TOML keys are snake_case; " if self.native and fold(exact) == fold(key) else ""
+            return f"unknown key; {why}write '{exact}' instead"
+        near = nearest(key, self._known)
+        if near is not None:
+            return f"unknown key; did you mean '{self._known[fold(near)]}'?"
+        offered = ", ".join(sorted(set(self._known.values()) - self._not_offered))
+        return (
+            f"unknown key; known here: {offered}" if offered else "unknown key; none is known here"
+        )

@@ -1,0 +1,316 @@
+"""`vmess://` share links: how clients pass a server and a user to each other.
+
+Three forms are read: Base64 of a JSON object (v2rayN's version 2, and version 1, which packs path
+and host into one field), and `vmess://uuid@host:port?type=tcp#name`. The first is written. A link
+may describe transports that this package does not speak; `share_link_outbound` says so.
+
+Source:
+    v2rayN, ServiceLib/Handler/Fmt/VmessFmt.cs and Models/Dto/VmessQRCode.cs; for version 1, its
+    release 3.29, ConfigHandler.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from typing import Final, NoReturn
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+
+import attrs
+
+from trio_vmess.config import values
+from trio_vmess.config.endpoints import OutboundSettings, OutboundUser, VMessOutbound, VMessServer
+from trio_vmess.config.tree import Node, quote
+from trio_vmess.config.words import Security
+from trio_vmess.core.vmess import format_user_id, parse_user_id
+from trio_vmess.errors import ConfigError, ConfigProblem
+
+__all__ = ["ShareLink", "format_share_link", "parse_share_link", "share_link_outbound"]
+
+_SCHEME: Final = "vmess://"
+_NETWORKS: Final = (
+    "tcp",
+    "kcp",
+    "ws",
+    "h2",
+    "quic",
+    "grpc",
+    "httpupgrade",
+    "xhttp",
+)
+_NETWORK_ALIASES: Final = {"": "tcp", "raw": "tcp", "http": "h2", "mkcp": "kcp", "websocket": "ws"}
+_OLD_FORM: Final = re.compile(r"[a-z0-9-]+:[^@\s]+@[^@\s]+:\d+")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_ALTER_ID_MAX: Final = 0xFFFF
+_PATH_KEYS: Final = {"kcp": "seed", "quic": "key", "grpc": "serviceName"}
+_HOST_KEYS: Final = {"quic": "quicSecurity", "grpc": "authority"}
+
+
+@attrs.frozen(kw_only=True)
+class ShareLink:
+    """What a share link says, in one form whatever form the link had.
+
+    Attributes:
+        name: what the user calls the server; may be empty.
+        address: an IP address or a domain name.
+        uuid: the user id in canonical form; a secret.
+        security: the client's word for the body cipher.
+        network: the transport: tcp, kcp, ws, h2, quic, grpc, httpupgrade or xhttp.
+        header_type: the transport's disguise; `none` for none.
+        host: the transport's host names, as the link writes them; may be empty.
+        path: the transport's path (or seed, key, service name); may be empty.
+        tls: `tls`, another word, or empty for none.
+        sni: the TLS server name; empty for the address.
+        alpn: the TLS application protocols.
+        fingerprint: the TLS client to look like; may be empty.
+        insecure: skip the check of the server's certificate.
+    """
+
+    name: str = ""
+    address: str
+    port: int
+    uuid: str = attrs.field(repr=False)
+    alter_id: int = 0
+    security: Security = Security.AUTO
+    network: str = "tcp"
+    header_type: str = "none"
+    host: str = ""
+    path: str = ""
+    tls: str = ""
+    sni: str = ""
+    alpn: tuple[str, ...] = ()
+    fingerprint: str = ""
+    insecure: bool = False
+
+
+def parse_share_link(text: str) -> ShareLink:
+    """Read a share link of any of the three forms.
+
+    Raises:
+        ConfigError: with every field that is missing or wrong, named as in the link.
+    """
+    text = text.strip()
+    if text[: len(_SCHEME)].lower() != _SCHEME:
+        _refuse("a share link begins with vmess://")
+    body = text[len(_SCHEME) :]
+    if "@" in body:
+        return _from_url(body)
+    return _from_fields(_decode(body))
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ConfigError(ConfigProblem(where="", message=f"not a usable share link: {message}"))
+
+
+def _decode(body: str) -> Mapping[str, object]:
+    body = re.split("[?#]", body, maxsplit=1)[0]
+    packed = "".join(body.split()).replace("-", "+").replace("_", "/").rstrip("=")
+    if not packed:
+        _refuse("there is nothing after vmess://")
+    try:
+        data = base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
+        text = data.decode("utf-8")
+    except ValueError:
+        _refuse("what follows vmess:// is no Base64 of a text; was it copied as a whole?")
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        if _OLD_FORM.fullmatch(text.strip().partition("?")[0]):
+            _refuse(
+                "it has the old form security:uuid@host:port, which says nothing of the "
+                "transport; ask for a link that v2rayN reads"
+            )
+        _refuse("the Base64 holds no JSON; was it copied as a whole?")
+    if not isinstance(fields, dict):
+        _refuse("the Base64 holds JSON, but no object { … }")
+    return fields
+
+
+class _Fields:
+    """The fields of a link, read one by one; mistakes are collected."""
+
+    def __init__(self, fields: Mapping[str, object]) -> None:
+        self._fields = fields
+        self._problems: list[ConfigProblem] = []
+
+    def problem(self, key: str, message: str) -> None:
+        self._problems.append(ConfigProblem(where=key, message=message))
+
+    def text(self, key: str) -> str:
+        """Return a field as text; numbers are spelled out, null and nothing are empty."""
+        value = self._fields.get(key)
+        match value:
+            case None:
+                return ""
+            case bool():
+                return "1" if value else ""
+            case str() if not _SURROGATE.search(value):
+                return value if key == "ps" else value.strip()
+            case int():
+                return str(value)
+        self.problem(key, "expected a text or a number")
+        return ""
+
+    def number(self, key: str, low: int, high: int) -> int:
+        value = self.text(key)
+        if not value and not low:
+            return 0
+        if value.isascii() and value.isdigit() and len(value) <= 5 and low <= int(value) <= high:
+            return int(value)
+        found = quote(value) if value else "nothing"
+        self.problem(key, f"expected a number from {low} to {high}, found {found}")
+        return 0
+
+    def address(self, key: str) -> str:
+        value = self.text(key)
+        try:
+            return str(values.host(Node(value)))
+        except ValueError as exc:
+            self.problem(key, str(exc) if value else "the server's address is missing")
+            return ""
+
+    def uuid(self, key: str) -> str:
+        value = self.text(key)
+        if not value:
+            self.problem(key, "the user's id is missing")
+            return ""
+        try:
+            return format_user_id(values.user_id(Node(value)))
+        except ValueError as exc:
+            self.problem(key, str(exc))
+            return ""
+
+    def security(self, key: str) -> Security:
+        value = self.text(key)
+        try:
+            return values.word(Security)(Node(value or "auto"))
+        except ValueError as exc:
+            self.problem(key, str(exc))
+            return Security.AUTO
+
+    def network(self, key: str) -> str:
+        value = self.text(key).lower()
+        network = _NETWORK_ALIASES.get(value, value)
+        if network not in _NETWORKS:
+            self.problem(key, values.not_among(value, _NETWORKS))
+        return network
+
+    def tls(self, key: str) -> str:
+        value = self.text(key).lower()
+        return "" if value == "none" else value
+
+    def alpn(self, key: str) -> tuple[str, ...]:
+        return tuple(part.strip() for part in self.text(key).split(",") if part.strip())
+
+    def flag(self, key: str) -> bool:
+        return self.text(key).lower() in ("1", "true")
+
+    def finish(self) -> None:
+        if self._problems:
+            raise ConfigError(*self._problems)
+
+
+def _from_fields(values_by_key: Mapping[str, object]) -> ShareLink:
+    fields = _Fields(values_by_key)
+    network = fields.network("net")
+    host, path = fields.text("host"), fields.text("path")
+    if fields.text("v") != "2" and network in ("ws", "h2") and ";" in host:
+        # Version 1 packs both into `host`, the path first.
+        path, _, host = (part.strip() for part in host.partition(";"))
+    link = ShareLink(
+        name=fields.text("ps"),
+        address=fields.address("add"),
+        port=fields.number("port", 1, 0xFFFF),
+        uuid=fields.uuid("id"),
+        alter_id=fields.number("aid", 0, _ALTER_ID_MAX),
+        security=fields.security("scy"),
+        network=network,
+        header_type=fields.text("type").lower() or "none",
+        host=host,
+        path=path,
+        tls=fields.tls("tls"),
+        sni=fields.text("sni"),
+        alpn=fields.alpn("alpn"),
+        fingerprint=fields.text("fp"),
+        insecure=fields.flag("insecure"),
+    )
+    fields.finish()
+    return link
+
+
+def _from_url(body: str) -> ShareLink:
+    try:
+        url: SplitResult = urlsplit("//" + body)
+        port = url.port
+    except ValueError as exc:
+        _refuse(f"{exc}; expected vmess://uuid@host:port?…#name")
+    query = {key: found[-1] for key, found in parse_qs(url.query).items()}
+    user = url.netloc.rpartition("@")[0]
+    fields = _Fields({**query, "uuid": unquote(user), "address": url.hostname, "port": port})
+    network = fields.network("type")
+    link = ShareLink(
+        name=unquote(url.fragment),
+        address=fields.address("address"),
+        port=fields.number("port", 1, 0xFFFF),
+        uuid=fields.uuid("uuid"),
+        alter_id=fields.number("alterId" if "alterId" in query else "aid", 0, _ALTER_ID_MAX),
+        security=fields.security("encryption"),
+        network=network,
+        header_type=fields.text("mode" if network == "grpc" else "headerType").lower() or "none",
+        host=fields.text(_HOST_KEYS.get(network, "host")),
+        path=fields.text(_PATH_KEYS.get(network, "path")),
+        tls=fields.tls("security"),
+        sni=fields.text("sni"),
+        alpn=fields.alpn("alpn"),
+        fingerprint=fields.text("fp"),
+        insecure=fields.flag("allowInsecure") or fields.flag("insecure"),
+    )
+    fields.finish()
+    return link
+
+
+def format_share_link(link: ShareLink) -> str:
+    """Write a share link of version 2, as v2rayN does."""
+    fields = {
+        "v": "2",
+        "ps": link.name,
+        "add": link.address,
+        "port": str(link.port),
+        "id": link.uuid,
+        "aid": str(link.alter_id),
+        "scy": link.security.value,
+        "net": link.network,
+        "type": link.header_type,
+        "host": link.host,
+        "path": link.path,
+        "tls": link.tls,
+        "sni": link.sni,
+        "alpn": ",".join(link.alpn),
+        "fp": link.fingerprint,
+    }
+    if link.insecure:
+        fields["insecure"] = "1"
+    text = json.dumps(fields, ensure_ascii=False)
+    return _SCHEME + base64.b64encode(text.encode("utf-8")).decode("ascii")
+
+
+def share_link_outbound(link: ShareLink, *, tag: str = "") -> OutboundSettings:
+    """Return the outbound that a link describes.
+
+    Raises:
+        ConfigError: the link needs a transport that is not supported.
+    """
+    problems = []
+    if link.network != "tcp":
+        problems.append(("net", f"the transport {quote(link.network)} is not supported; tcp is"))
+    elif link.header_type != "none":
+        problems.append(("type", f"the disguise {quote(link.header_type)} is not supported"))
+    if link.tls:
+        problems.append(("tls", f"{quote(link.tls)} is not supported"))
+    if problems:
+        raise ConfigError(
+            *(ConfigProblem(where=where, message=message) for where, message in problems)
+        )
+    user = OutboundUser(id=parse_user_id(link.uuid), alter_id=link.alter_id, security=link.security)
+    server = VMessServer(address=values.host(Node(link.address)), port=link.port, users=(user,))
+    return OutboundSettings(protocol=VMessOutbound(servers=(server,)), tag=tag)

@@ -1,0 +1,323 @@
+"""What no single key can show: references, duplicates, clashes, and what a role needs.
+
+These checks work on the model, so they hold for settings that were built in Python, too; the
+messages then name the place by the model's own names.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, Literal, TypeVar
+
+import attrs
+
+from trio_vmess.config.endpoints import (
+    DokodemoInbound,
+    HttpInbound,
+    InboundSettings,
+    MixedInbound,
+    OutboundSettings,
+    SocksInbound,
+    VMessInbound,
+    VMessOutbound,
+)
+from trio_vmess.config.model import Config, RuleSettings
+from trio_vmess.config.tree import quote
+from trio_vmess.config.values import nearest
+from trio_vmess.config.words import AllocateStrategy, IPAddress, Place, Places, UnixSocket
+from trio_vmess.core import Network
+from trio_vmess.errors import ConfigError, ConfigProblem
+
+__all__ = ["Finding", "Role", "check_role", "find_problems", "find_warnings", "validate"]
+
+_T = TypeVar("_T")
+
+Finding = tuple[Place, str]
+Role = Literal["server", "client"]
+
+_LOCAL_INBOUNDS: Final = (SocksInbound, HttpInbound, MixedInbound, DokodemoInbound)
+
+
+def validate(config: Config) -> tuple[ConfigProblem, ...]:
+    """Check a configuration that no file was read for.
+
+    Returns:
+        Warnings.
+
+    Raises:
+        ConfigError: with all problems.
+    """
+    problems = [_to_problem(config, finding) for finding in find_problems(config)]
+    if problems:
+        raise ConfigError(*problems)
+    return tuple(_to_problem(config, finding) for finding in find_warnings(config))
+
+
+def check_role(config: Config, role: Role) -> None:
+    """Check that a configuration has what a server, or a client, needs.
+
+    Raises:
+        ConfigError: saying what to add.
+    """
+    protocols = [inbound.protocol for inbound in config.inbounds]
+    findings: list[Finding] = []
+    if role == "server":
+        if not any(isinstance(protocol, VMessInbound) for protocol in protocols):
+            findings.append(
+                (Place("inbounds"), "a server needs an inbound of protocol 'vmess'; add one")
+            )
+    else:
+        if not any(isinstance(outbound.protocol, VMessOutbound) for outbound in config.outbounds):
+            findings.append(
+                (Place("outbounds"), "a client needs an outbound of protocol 'vmess'; add one")
+            )
+        if not any(isinstance(protocol, _LOCAL_INBOUNDS) for protocol in protocols):
+            findings.append(
+                (
+                    Place("inbounds"),
+                    (
+                        "a client needs an inbound for local programs; add one of protocol "
+                        "'socks', 'http', 'mixed' or 'dokodemo-door'"
+                    ),
+                )
+            )
+    if findings:
+        raise ConfigError(*(_to_problem(config, finding) for finding in findings))
+
+
+def _to_problem(config: Config, finding: Finding) -> ConfigProblem:
+    place, message = finding
+    return ConfigProblem(
+        where=place.where,
+        message=message,
+        file=config.file,
+        line=place.line,
+        column=place.column,
+    )
+
+
+def find_problems(config: Config) -> Iterator[Finding]:
+    """Find what makes a configuration unusable."""
+    if not config.outbounds:
+        yield Place("outbounds"), "no outbound is given; add one, such as protocol 'freedom'"
+    yield from _duplicate_tags("inbounds", config.inbounds)
+    yield from _duplicate_tags("outbounds", config.outbounds)
+    for index, inbound in enumerate(config.inbounds):
+        where = f"inbounds[{index}]"
+        yield from _allocation(inbound, where)
+        if isinstance(inbound.protocol, VMessInbound):
+            yield from _duplicate_users(inbound.protocol, where)
+            yield from _detour(config, inbound, inbound.protocol, where)
+    yield from _port_clashes(config.inbounds)
+    yield from _routing(config)
+
+
+def find_warnings(config: Config) -> Iterator[Finding]:
+    """Find what is allowed, but hardly meant."""
+    detours = {
+        inbound.protocol.detour
+        for inbound in config.inbounds
+        if isinstance(inbound.protocol, VMessInbound)
+    }
+    for index, inbound in enumerate(config.inbounds):
+        protocol = inbound.protocol
+        place = _place(inbound.places, "", f"inbounds[{index}]")
+        detoured_to = inbound.tag and inbound.tag in detours
+        if isinstance(protocol, VMessInbound) and not protocol.users and not detoured_to:
+            yield place, "it has no users, and no detour leads to it: nobody can connect"
+        allocate, count = inbound.allocate, len(inbound.port)
+        is_random = allocate.strategy is AllocateStrategy.RANDOM
+        if is_random and allocate.concurrency < count < 2 * allocate.concurrency:
+            message = (
+                f"the range {inbound.port} has {count} ports; two generations of "
+                f"{allocate.concurrency} are open at a time, which needs twice that many"
+            )
+            yield _place(inbound.places, "port", f"inbounds[{index}]"), message
+
+
+def _place(places: Places, key: str, fallback: str) -> Place:
+    """Return where a key is in the file; for a value built in Python, a path of our own."""
+    if key in places:
+        return places[key]
+    if "" in places:
+        around = places[""]
+        return attrs.evolve(around, where=f"{around.where}.{key}")
+    return Place(f"{fallback}.{key}" if key else fallback)
+
+
+def _on_line(place: Place) -> str:
+    return quote(place.where) + ("" if place.line is None else f" (line {place.line})")
+
+
+def _duplicates(
+    items: Iterable[tuple[_T, Place]], say: Callable[[Place], str]
+) -> Iterator[Finding]:
+    """Find values that were there before; `say` makes a sentence about the first one's place."""
+    first: dict[_T, Place] = {}
+    for value, place in items:
+        if not value:
+            continue
+        if value in first:
+            yield place, say(first[value])
+        else:
+            first[value] = place
+
+
+def _duplicate_tags(
+    name: str, endpoints: Sequence[InboundSettings | OutboundSettings]
+) -> Iterator[Finding]:
+    return _duplicates(
+        (
+            (each.tag, _place(each.places, "tag", f"{name}[{index}]"))
+            for index, each in enumerate(endpoints)
+        ),
+        lambda first: f"the tag is taken by {_on_line(first)}; give each its own",
+    )
+
+
+def _duplicate_users(protocol: VMessInbound, where: str) -> Iterator[Finding]:
+    users = [(user, f"{where}.users[{index}]") for index, user in enumerate(protocol.users)]
+    yield from _duplicates(
+        ((user.email.lower(), _place(user.places, "email", path)) for user, path in users),
+        lambda first: (
+            f"the email is taken by {_on_line(first)}; emails tell users apart, in either case"
+        ),
+    )
+    yield from _duplicates(
+        ((user.id, _place(user.places, "id", path)) for user, path in users),
+        lambda first: f"the id is taken by {_on_line(first)}; give each user an id of its own",
+    )
+
+
+def _dangling(tag: str, known: Iterable[str], what: str) -> str:
+    names = sorted(filter(None, known))
+    near = nearest(tag, names)
+    if near is not None:
+        return f"no {what} has the tag {quote(tag)}; did you mean '{near}'?"
+    listed = f"known are {', '.join(names)}" if names else "none has a tag"
+    return f"no {what} has the tag {quote(tag)}; {listed}"
+
+
+def _detour(
+    config: Config, inbound: InboundSettings, protocol: VMessInbound, where: str
+) -> Iterator[Finding]:
+    tag = protocol.detour
+    if not tag:
+        return
+    place = _place(protocol.places, "detour", where)
+    target = next((each for each in config.inbounds if each.tag == tag), None)
+    if target is None:
+        yield place, _dangling(tag, (each.tag for each in config.inbounds), "inbound")
+    elif target is inbound:
+        yield place, "the detour leads to the inbound itself; name another one"
+    elif not isinstance(target.protocol, VMessInbound):
+        yield place, f"the inbound {quote(tag)} is not of protocol 'vmess'; clients cannot use it"
+    elif isinstance(target.listen, UnixSocket):
+        yield place, f"the inbound {quote(tag)} listens on a Unix socket; clients cannot reach it"
+
+
+def _allocation(inbound: InboundSettings, where: str) -> Iterator[Finding]:
+    allocate = inbound.allocate
+    if allocate.strategy is not AllocateStrategy.RANDOM:
+        return
+    if isinstance(inbound.listen, UnixSocket):
+        place = _place(inbound.places, "allocate", where)
+        yield place, "a Unix socket has no ports to choose from; leave out 'allocate'"
+    elif len(inbound.port) <= allocate.concurrency:
+        yield (
+            _place(inbound.places, "port", where),
+            (
+                f"{inbound.port} has {len(inbound.port)} ports; with 'allocate' random, a range "
+                f"needs more than 'concurrency', which is {allocate.concurrency}"
+            ),
+        )
+
+
+def _port_clashes(inbounds: Sequence[InboundSettings]) -> Iterator[Finding]:
+    for index, inbound in enumerate(inbounds):
+        key = "listen" if isinstance(inbound.listen, UnixSocket) else "port"
+        for other_index, other in enumerate(inbounds[:index]):
+            shared = _shared_network(inbound, other)
+            if shared is None or not _same_address(inbound.listen, other.listen):
+                continue
+            if key == "port" and not inbound.port.overlaps(other.port):
+                continue
+            taken = _place(other.places, key, f"inbounds[{other_index}]")
+            what = f"{inbound.listen}" if key == "listen" else f"{shared} {inbound.listen}"
+            port = "" if key == "listen" else f" port {inbound.port}"
+            yield (
+                _place(inbound.places, key, f"inbounds[{index}]"),
+                f"{what}{port} clashes with {_on_line(taken)}; choose another {key}",
+            )
+            break
+
+
+def _shared_network(one: InboundSettings, other: InboundSettings) -> Network | None:
+    return next((each for each in one.networks if each in other.networks), None)
+
+
+def _same_address(one: IPAddress | UnixSocket, other: IPAddress | UnixSocket) -> bool:
+    if isinstance(one, UnixSocket) or isinstance(other, UnixSocket):
+        return one == other
+    if one.version != other.version:
+        return False
+    return one == other or one.is_unspecified or other.is_unspecified
+
+
+def _routing(config: Config) -> Iterator[Finding]:
+    balancers = config.routing.balancers
+    yield from _duplicates(
+        (
+            (each.tag, _place(each.places, "tag", f"routing.balancers[{index}]"))
+            for index, each in enumerate(balancers)
+        ),
+        lambda first: f"the tag is taken by {_on_line(first)}; give each balancer its own",
+    )
+    outbound_tags = [outbound.tag for outbound in config.outbounds]
+    for index, balancer in enumerate(balancers):
+        tags = filter(None, outbound_tags)
+        if balancer.selector and not any(tag.startswith(balancer.selector) for tag in tags):
+            place = _place(balancer.places, "selector", f"routing.balancers[{index}]")
+            yield place, "no outbound's tag begins with any of these"
+    for index, rule in enumerate(config.routing.rules):
+        yield from _rule(config, rule, f"routing.rules[{index}]")
+
+
+def _rule(config: Config, rule: RuleSettings, where: str) -> Iterator[Finding]:
+    itself = _place(rule.places, "", where)
+    if not _has_condition(rule):
+        yield itself, "the rule has no condition; add one, or reorder the outbounds instead"
+    api_tag = config.api.tag if config.api else ""
+    if rule.outbound_tag and rule.balancer_tag:
+        place = _place(rule.places, "balancer_tag", where)
+        yield place, "the rule names an outbound, too; it can have one of them"
+    elif rule.outbound_tag:
+        known = {*(outbound.tag for outbound in config.outbounds), api_tag}
+        if rule.outbound_tag not in known:
+            place = _place(rule.places, "outbound_tag", where)
+            yield place, _dangling(rule.outbound_tag, known, "outbound")
+    elif rule.balancer_tag:
+        known = {balancer.tag for balancer in config.routing.balancers}
+        if rule.balancer_tag not in known:
+            place = _place(rule.places, "balancer_tag", where)
+            yield place, _dangling(rule.balancer_tag, known, "balancer")
+    elif not {"outbound_tag", "balancer_tag"} & rule.places.keys():
+        yield itself, "the rule leads nowhere; name an outbound's tag, or a balancer's"
+    known = {*(inbound.tag for inbound in config.inbounds), api_tag, config.dns.tag}
+    for tag in rule.inbound_tags:
+        if tag not in known:
+            place = _place(rule.places, "inbound_tags", where)
+            yield place, _dangling(tag, known, "inbound")
+
+
+def _has_condition(rule: RuleSettings) -> bool:
+    return bool(
+        rule.domains
+        or rule.ips
+        or rule.ports
+        or rule.networks
+        or rule.sources
+        or rule.source_ports
+        or rule.users
+        or rule.inbound_tags
+        or rule.protocols
+        or rule.attributes
+    )

@@ -1,0 +1,236 @@
+"""From one raw value to one setting: small functions that say what they expected instead.
+
+Each takes a `Node` and raises `ValueError` with a whole sentence; the reader adds the place.
+"""
+
+import difflib
+import enum
+import ipaddress
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, TypeVar
+
+from trio_vmess.config.tree import Node, describe, quote
+from trio_vmess.config.words import IPAddress, PortRange, UnixSocket
+from trio_vmess.core import Host, Network, parse_host
+from trio_vmess.core.vmess import parse_user_id
+
+_E = TypeVar("_E", bound=enum.Enum)
+
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
+_HEX_TEXT: Final = re.compile(r"[0-9A-Fa-f-]{16,}")
+_PORT_RANGE: Final = re.compile(r"([0-9]{1,5})(?:\s*-\s*([0-9]{1,5}))?")
+
+
+def nearest(word: str, words: Iterable[str]) -> str | None:
+    """Return the one of `words` that `word` is most likely a misspelling of, or None."""
+    folded = {fold(each): each for each in words}
+    close = difflib.get_close_matches(fold(word), folded, n=1, cutoff=0.6)
+    return folded[close[0]] if close else None
+
+
+def fold(word: str) -> str:
+    """Strip a key of what differs between spellings: case, `_` and `-`."""
+    return word.lower().replace("_", "").replace("-", "")
+
+
+def text(node: Node) -> str:
+    """Take a text."""
+    if isinstance(node.value, str):
+        return node.value
+    raise ValueError(f"expected a text in quotes, found {describe(node)}")
+
+
+def filled_text(node: Node) -> str:
+    """Take a text that is not empty."""
+    if value := text(node):
+        return value
+    raise ValueError("expected a text, found an empty one")
+
+
+def secret(node: Node) -> str:
+    """Take a text that messages must not show."""
+    if isinstance(node.value, str):
+        return node.value
+    raise ValueError(f"expected a text in quotes, found {describe(node, secret=True)}")
+
+
+def flag(node: Node) -> bool:
+    """Take true or false."""
+    if isinstance(node.value, bool):
+        return node.value
+    hint = ""
+    if isinstance(node.value, str) and node.value.lower() in ("true", "false"):
+        hint = "; write it without quotes"
+    raise ValueError(f"expected true or false, found {describe(node)}{hint}")
+
+
+def whole(low: int, high: int) -> Callable[[Node], int]:
+    """Take a whole number from `low` to `high`."""
+
+    def read(node: Node) -> int:
+        value = node.value
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+            return value
+        hint = ""
+        if isinstance(value, str) and value.strip().isdecimal():
+            hint = "; write it without quotes"
+        raise ValueError(
+            f"expected a whole number from {low} to {high}, found {describe(node)}{hint}"
+        )
+
+    return read
+
+
+def seconds(node: Node) -> float:
+    """Take a duration of 0 seconds or more."""
+    value = node.value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        duration = float(value)
+        if math.isfinite(duration) and duration >= 0:
+            return duration
+    raise ValueError(f"expected a number of seconds, 0 or more, found {describe(node)}")
+
+
+def word(kind: type[_E], aliases: Mapping[str, _E] | None = None) -> Callable[[Node], _E]:
+    """Take one of an enumeration's words, in either case.
+
+    Args:
+        kind: an enumeration whose values are the words.
+        aliases: further words in lower case, which messages do not offer.
+    """
+    words = {str(member.value).lower(): member for member in kind}
+    words |= aliases or {}
+
+    def read(node: Node) -> _E:
+        value = text(node)
+        if (member := words.get(value.lower())) is not None:
+            return member
+        offered = [str(member.value) for member in kind]
+        raise ValueError(not_among(value, offered))
+
+    return read
+
+
+def not_among(value: str, offered: Iterable[str]) -> str:
+    """Say that a word is none of those offered, and which one may have been meant."""
+    offered = list(offered)
+    near = nearest(value, offered)
+    hint = f"; did you mean '{near}'?" if near else ""
+    return f"{quote(value)} is none of {', '.join(offered)}{hint}"
+
+
+def host(node: Node) -> Host:
+    """Take an IP address or a domain name."""
+    value = filled_text(node)
+    neither = f"{quote(value)} is neither an IP address nor a domain name"
+    try:
+        read = parse_host(value)
+    except ValueError:
+        name, colon, port = value.rpartition(":")
+        if colon and port.isdecimal() and ":" not in name:
+            raise ValueError(
+                f"{quote(value)} holds a port; an address stands alone, the port has its own key"
+            ) from None
+        raise ValueError(neither) from None
+    if isinstance(read, str) and not _HOST_NAME.fullmatch(read):
+        raise ValueError(neither)
+    return read
+
+
+def ip_address(node: Node) -> IPAddress:
+    """Take an IP address."""
+    value = text(node)
+    try:
+        return ipaddress.ip_address(value.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        raise ValueError(f"expected an IP address, found {quote(value)}") from None
+
+
+def listen(node: Node) -> IPAddress | UnixSocket:
+    """Take an address to listen on.
+
+    Source:
+        v2ray-core, transport/internet/tcp/hub.go: `localhost` is 127.0.0.1.
+    """
+    value = text(node)
+    if value.startswith(("/", "@")) and len(value) > 1:
+        return UnixSocket(value)
+    if value.lower() == "localhost":
+        return ipaddress.IPv4Address("127.0.0.1")
+    try:
+        return ip_address(node)
+    except ValueError:
+        raise ValueError(
+            f"{quote(value)} is nothing to listen on; expected an IP address, localhost, "
+            "or a Unix socket that begins with / or @"
+        ) from None
+
+
+def port(node: Node) -> int:
+    """Take the port of a remote place."""
+    return whole(1, 0xFFFF)(node)
+
+
+def port_range(node: Node, environ: Mapping[str, str] | None = None) -> PortRange:
+    """Take a port or a range of ports.
+
+    Args:
+        node: a number, or a text: `80`, `1000-2000`, or `env:NAME` for what a variable holds.
+        environ: the variables; None for those of the process.
+    """
+    value = node.value
+    if isinstance(value, int) and not isinstance(value, bool):
+        if 0 <= value <= 0xFFFF:
+            return PortRange(value, value)
+    elif isinstance(value, str):
+        spelled, source = value, ""
+        if value.startswith("env:"):
+            name = value[len("env:") :]
+            variables = os.environ if environ is None else environ
+            if name not in variables:
+                raise ValueError(f"the environment has no variable {quote(name)}")
+            spelled, source = variables[name], f" (from {quote(value)})"
+        match = _PORT_RANGE.fullmatch(spelled.strip())
+        if match is not None:
+            first = int(match[1])
+            last = int(match[2]) if match[2] else first
+            if first > last:
+                raise ValueError(f"the range {quote(spelled)}{source} ends before it begins")
+            if last <= 0xFFFF and (first or first == last):
+                return PortRange(first, last)
+        raise ValueError(
+            f"expected a port from 1 to 65535 or a range such as '1000-2000', "
+            f"found {quote(spelled)}{source}"
+        )
+    raise ValueError(
+        f"expected a port from 1 to 65535, a range such as '1000-2000', or 'env:NAME', "
+        f"found {describe(node)}"
+    )
+
+
+def remote_ports(node: Node) -> PortRange:
+    """Take a port or a range of ports in a rule."""
+    return port_range(node, {})
+
+
+network: Final = word(Network)
+
+
+def user_id(node: Node) -> bytes:
+    """Take a VMess user id, never shown beyond its first 8 characters."""
+    value = secret(node)
+    hidden = quote(value, secret=True)
+    try:
+        read = parse_user_id(value)
+    except ValueError as exc:
+        raise ValueError(
+            f"{hidden} is no user id: {exc}; make one with `cat /proc/sys/kernel/random/uuid`"
+        ) from None
+    if _HEX_TEXT.fullmatch(value) and len(value.replace("-", "")) != 32:
+        raise ValueError(
+            f"{hidden} looks like a UUID but has {len(value.replace('-', ''))} hex digits, not 32"
+        )
+    return read

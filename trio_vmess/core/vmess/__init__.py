@@ -10,7 +10,13 @@ from trio_vmess.core.vmess.account import Account, format_user_id, parse_user_id
 from trio_vmess.core.vmess.body import PacketBody, PacketOpener, PacketSealer, StreamBody
 from trio_vmess.core.vmess.client import ClientConnection
 from trio_vmess.core.vmess.command import SwitchAccount
-from trio_vmess.core.vmess.constants import Command, Option, Security
+from trio_vmess.core.vmess.constants import (
+    AUTH_SIZE,
+    TIMESTAMP_JITTER,
+    Command,
+    Option,
+    Security,
+)
 from trio_vmess.core.vmess.dialect import DIALECTS, DOCUMENT, V2RAY, Dialect
 from trio_vmess.core.vmess.events import (
     Data,
@@ -29,10 +35,12 @@ from trio_vmess.core.vmess.state import Phase
 from trio_vmess.core.vmess.users import AuthMatch, UserRegistry
 
 __all__ = [
+    "AUTH_SIZE",
     "DIALECTS",
     "DOCUMENT",
     "MUX_DESTINATION",
     "SECURITY_WORDS",
+    "TIMESTAMP_JITTER",
     "V2RAY",
     "Account",
     "AuthMatch",

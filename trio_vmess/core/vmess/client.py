@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import attrs
+
 from trio_vmess.core.buffer import NEED_DATA, NeedData
 from trio_vmess.core.codec import Codec
 from trio_vmess.core.crypto import StreamCipher, cfb_decryptor
@@ -62,13 +64,21 @@ class ClientConnection(Conversation):
         dialect: which VMess to speak.
         jitter: by how many seconds a legacy timestamp may be off: it is drawn from -jitter to
             jitter - 1. 0 is for sing-box, whose table of the past is short.
+        says_end: False leaves out the chunk that closes the body, and only the connection's end
+            tells the server; Xray calls it NoTerminationSignal.
     """
 
     def __init__(
-        self, *, entropy: Entropy, dialect: Dialect = V2RAY, jitter: int = TIMESTAMP_JITTER
+        self,
+        *,
+        entropy: Entropy,
+        dialect: Dialect = V2RAY,
+        jitter: int = TIMESTAMP_JITTER,
+        says_end: bool = True,
     ) -> None:
         super().__init__(dialect, entropy)
         self._jitter = jitter
+        self._says_end = says_end
         self._plan: BodyPlan | None = None
         self._aead = True
         self._response_auth = 0
@@ -195,8 +205,13 @@ class ClientConnection(Conversation):
             request=keys,
             dialect=dialect,
         )
-        self._build_sealer(self._plan, keys, None)
+        self._build_sealer(self._sealing_plan(self._plan), keys, None)
         return wire
+
+    def _sealing_plan(self, plan: BodyPlan) -> BodyPlan:
+        if self._says_end:
+            return plan
+        return attrs.evolve(plan, framing=attrs.evolve(plan.framing, terminated=False))
 
     @property
     def _form(self) -> HeaderForm:

@@ -40,6 +40,7 @@ FRAMINGS: Final = {
     "S+M+P+A": Option.CHUNK_STREAM | Option.MASK | Option.PADDING | Option.SEALED_SIZE,
 }
 BATCH: Final = 512 * 1024
+HEADERS: Final = 200
 NOW: Final = 1_700_000_000
 
 
@@ -101,7 +102,9 @@ def measure_body(
 
 def print_bodies(rounds: int) -> None:
     """Print the table of bodies."""
-    print("| security | options | payload | seal MB/s | seal µs/chunk | open MB/s | open µs/chunk |")
+    print(
+        "| security | options | payload | seal MB/s | seal µs/chunk | open MB/s | open µs/chunk |"
+    )
     print("|---|---|---|---|---|---|---|")
     for security in (
         Security.AES_128_GCM,
@@ -140,12 +143,11 @@ def print_headers(rounds: int) -> None:
             options=0x0D,
             timestamp=NOW,
         )
-        batch = 200
         wires: list[bytes] = []
 
         def write_requests(asked: Request = asked, wires: list[bytes] = wires) -> None:
             wires.clear()
-            for _ in range(batch):
+            for _ in range(HEADERS):
                 client = ClientConnection(entropy=secrets)
                 wires.append(client.send(asked))
 
@@ -162,8 +164,8 @@ def print_headers(rounds: int) -> None:
         for _ in range(rounds):
             making = min(making, best_of(1, write_requests))
             accepting = min(accepting, best_of(1, accept_requests))
-        print(f"| {name}: client writes a request | {making / batch * 1e6:.1f} |")
-        print(f"| {name}: server accepts a request, one user | {accepting / batch * 1e6:.1f} |")
+        print(f"| {name}: client writes a request | {making / HEADERS * 1e6:.1f} |")
+        print(f"| {name}: server accepts a request, one user | {accepting / HEADERS * 1e6:.1f} |")
         print(f"| {name}: a whole exchange, both ends | {measure_exchange(asked, users):.1f} |")
 
 

@@ -1,5 +1,6 @@
 """A client and a server joined by function calls: each test checks both ends at once."""
 
+from tests.kit.entropy import SeededEntropy
 from trio_vmess.core import NEED_DATA, Destination
 from trio_vmess.core.entropy import Entropy
 from trio_vmess.core.vmess import (
@@ -17,7 +18,6 @@ from trio_vmess.core.vmess import (
     UserRegistry,
     parse_user_id,
 )
-from tests.kit.entropy import SeededEntropy
 
 NOW = 1_700_000_000
 USER_ID = parse_user_id("b831381d-6324-4d53-ad4f-8cda48b30811")

@@ -11,7 +11,13 @@ from tests.kit.scripted_entropy import PaddingEntropy
 from tests.kit.vectors import load, name_of, unpack
 from trio_vmess.core import Codec
 from trio_vmess.core.crypto import StreamCipher, cfb_decryptor, cfb_encryptor
-from trio_vmess.core.vmess.body import BodyPlan, PacketOpener, PacketSealer, build_opener, build_sealer
+from trio_vmess.core.vmess.body import (
+    BodyPlan,
+    PacketOpener,
+    PacketSealer,
+    build_opener,
+    build_sealer,
+)
 from trio_vmess.core.vmess.constants import Command, Option, Security
 from trio_vmess.core.vmess.dialect import DOCUMENT, V2RAY
 from trio_vmess.core.vmess.security import BodyKeys, choose_framing
@@ -236,9 +242,7 @@ def test_no_prefix_raises_and_cuts_are_told(security: Security, options: int) ->
                 finish(opener)
 
 
-@pytest.mark.parametrize(
-    ("security", "options"), [p for p in BODY_KINDS if p.values[0].is_aead]
-)
+@pytest.mark.parametrize(("security", "options"), [p for p in BODY_KINDS if p.values[0].is_aead])
 def test_flipped_bit_never_alters_payload(security: Security, options: int) -> None:
     plan = plan_of(security, options)
     payload = b"attack at dawn", b"retreat at dusk"

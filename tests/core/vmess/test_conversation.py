@@ -112,7 +112,7 @@ def test_two_runs_with_one_seed_give_equal_bytes() -> None:
         for piece in wire:
             pair.server.receive_data(piece, now=NOW)
         events_of(pair.server)
-        return wire + [pair.server.send(Response()), pair.server.send(Data(bytes(40_000)))]
+        return [*wire, pair.server.send(Response()), pair.server.send(Data(bytes(40_000)))]
 
     assert run(5) == run(5)
     assert run(5) != run(6)

@@ -22,8 +22,8 @@ FORMS = pytest.mark.parametrize("alter_ids", [0, 4], ids=["aead", "legacy"])
 
 
 def refusal(server: ServerConnection, wire: bytes, *, now: int = NOW) -> AuthenticationError:
+    server.receive_data(wire, now=now)
     with pytest.raises(AuthenticationError) as caught:
-        server.receive_data(wire, now=now)
         server.next_event()
     assert server.receiving is Phase.FAILED
     # It stays refused, whatever comes.
@@ -147,9 +147,7 @@ def test_a_legacy_header_outside_the_window_is_unknown(offset: int) -> None:
 
 def test_legacy_is_for_users_with_alter_ids() -> None:
     users = UserRegistry([account(0)])
-    server = ServerConnection(
-        users, ReplayCache(window=users.window), entropy=SeededEntropy()
-    )
+    server = ServerConnection(users, ReplayCache(window=users.window), entropy=SeededEntropy())
     wire = ClientConnection(entropy=SeededEntropy()).send(request(account(4)))
     assert refusal(server, wire).reason is Refusal.UNKNOWN_USER
 
@@ -158,9 +156,7 @@ def test_the_main_id_works_in_a_legacy_header_where_there_are_alter_ids() -> Non
     pair = ConnectionPair(alter_id_count=4)
     pair.client = ClientConnection(entropy=SeededEntropy(), dialect=DOCUMENT)
     # Same layout for this request: only the security code differs, and 3 is legal in both.
-    wire = pair.client.send(
-        request(account(0), security=Security.CHACHA20_POLY1305, options=0x05)
-    )
+    wire = pair.client.send(request(account(0), security=Security.CHACHA20_POLY1305, options=0x05))
     pair.server.receive_data(wire, now=NOW)
     event = pair.server.next_event()
     assert isinstance(event, Request)
@@ -186,8 +182,7 @@ def test_the_document_dialect_has_no_aead_header() -> None:
 def test_a_removed_user_is_refused_at_once(alter_ids: int) -> None:
     pair = ConnectionPair(alter_id_count=alter_ids)
     first, second = (
-        ClientConnection(entropy=SeededEntropy(seed)).send(request(pair.account))
-        for seed in (1, 2)
+        ClientConnection(entropy=SeededEntropy(seed)).send(request(pair.account)) for seed in (1, 2)
     )
     pair.server.receive_data(first, now=NOW)
     assert isinstance(pair.server.next_event(), Request)
@@ -236,9 +231,7 @@ def test_insecure_encryption_can_be_forbidden(security: Security) -> None:
 
 
 def test_the_source_is_remembered_after_authentication_only() -> None:
-    accounts = [
-        Account(user_id=SeededEntropy(number).token_bytes(16)) for number in range(500)
-    ]
+    accounts = [Account(user_id=SeededEntropy(number).token_bytes(16)) for number in range(500)]
     users = UserRegistry(accounts)
     replay = ReplayCache(window=users.window)
     wire = ClientConnection(entropy=SeededEntropy()).send(request(accounts[321]))

@@ -1,0 +1,86 @@
+"""The examples, the README and the manual: what is shown there runs."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parent.parent
+LIMIT: Final = 30
+"""Seconds that an example may take."""
+
+EXAMPLES: Final = {
+    "01_sans_io.py": (
+        "server: Request(",
+        "destination=Destination(host='example.com', port=443",
+        "server: Data(payload=<5 bytes>)",
+        "client: Response(",
+        "client: Data(payload=<10 bytes>)",
+    ),
+}
+"""What each example prints, in this order, among other things."""
+
+
+def run(*arguments: str) -> str:
+    """Run Python on the package as it lies here; return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_every_example_is_run() -> None:
+    assert {path.name for path in (ROOT / "examples").glob("*.py")} == set(EXAMPLES)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_prints_what_it_should(name: str) -> None:
+    output = run(f"examples/{name}")
+    places = [output.find(text) for text in EXAMPLES[name]]
+    assert -1 not in places
+    assert places == sorted(places)
+
+
+def blocks(path: str, language: str) -> list[str]:
+    """Return the code blocks of a text."""
+    text = (ROOT / path).read_text("utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def test_the_readme_shows_the_first_example() -> None:
+    assert (ROOT / "examples" / "01_sans_io.py").read_text("utf-8") in blocks("README.md", "python")
+
+
+def test_the_manual_of_the_core_runs() -> None:
+    output = run("-c", "".join(blocks("docs/core.md", "python")))
+    assert "ann wants to go to tcp:example.com:443\nand says b'hello'\n" in output
+    assert "the clock is 3600 s behind ours" in output
+
+
+def test_the_readme_marks_its_test_line() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    marked = re.findall(r"^<!-- test-line.*-->\n```sh\n(.*)\n```$", text, re.MULTILINE)
+    assert len(marked) == 1
+    assert marked[0].endswith("/pytest")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md"))],
+)
+def test_links_lead_somewhere(path: str) -> None:
+    text = (ROOT / path).read_text("utf-8")
+    for target in re.findall(r"\]\(([^)#]+)", text):
+        if "://" not in target:
+            assert (ROOT / path).parent.joinpath(target).exists(), target

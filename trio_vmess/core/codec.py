@@ -114,6 +114,6 @@ class IdentityCodec:
         out[:size] = data
         return size
 
-    def finalize_into(self, out: memoryview, /) -> int:  # noqa: ARG002  (the interface's argument)
+    def finalize_into(self, out: memoryview, /) -> int:
         """Write nothing: the end of raw bytes is the end of the stream."""
         return 0

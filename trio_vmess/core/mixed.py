@@ -4,12 +4,12 @@ Telling them apart on one port, who may use them, and which hosts they may ask f
 """
 
 import enum
-import hmac
 import re
 from collections.abc import Mapping
 from typing import Final
 
 from trio_vmess.core.buffer import NEED_DATA, NeedData
+from trio_vmess.core.crypto import equal
 from trio_vmess.core.destination import Host, parse_host
 
 SOCKS4_FIRST_BYTE: Final = 0x04
@@ -87,7 +87,7 @@ class PasswordBook:
         known = self._passwords.get(user)
         # An unknown user costs a comparison too, so the time says less about who exists.
         name, expected = known if known is not None else ("", (b"",))
-        matches = [hmac.compare_digest(password, each) for each in expected]
+        matches = [equal(password, each) for each in expected]
         return name if known is not None and any(matches) else None
 
 

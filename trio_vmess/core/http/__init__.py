@@ -1,5 +1,6 @@
 """HTTP/1.1 as the proxy speaks it: CONNECT tunnels and forwarded requests."""
 
+from trio_vmess.core.http.client import HttpConnectClient, TunnelRefused
 from trio_vmess.core.http.events import (
     PAUSED,
     Challenged,
@@ -27,9 +28,11 @@ __all__ = [
     "Established",
     "Failure",
     "Forward",
+    "HttpConnectClient",
     "HttpProxyServer",
     "Paused",
     "ResponseData",
     "ResponseEnd",
     "ResponseHead",
+    "TunnelRefused",
 ]

@@ -104,6 +104,21 @@ def parse_absolute_form(target: str, method: str) -> Target:
     )
 
 
+def parse_origin_form(target: str, host: str) -> Target:
+    """Take a request for a web server, and its Host header, as one for a proxy.
+
+    The port is 80 unless the header says otherwise.
+
+    Raises:
+        NotAbsoluteError: this is no origin form, or the header is empty.
+        ValueError: the header is no address.
+    """
+    if not (target.startswith("/") or target == "*") or not host:
+        raise NotAbsoluteError(f"{target!r} for {host!r} is not for a proxy")
+    destination = parse_destination(host, default_port=DEFAULT_PORTS["http"])
+    return Target(destination=destination, authority=host, origin_form=target)
+
+
 def comma_list(message: Message, name: bytes) -> set[bytes]:
     """Return the members of a comma-separated header, in lower case."""
     members = (

@@ -77,6 +77,7 @@ from trio_vmess.core.http.message import (
     parse_absolute_form,
     parse_basic_credentials,
     parse_destination,
+    parse_origin_form,
     upstream_request,
 )
 from trio_vmess.core.mixed import PasswordBook
@@ -114,9 +115,14 @@ class HttpProxyServer:
 
     Args:
         accounts: user name to password. None asks nobody for a password; a mapping asks everybody.
+        allow_transparent: take requests as web servers get them, by their Host header. For
+            connections that are led here without the client's knowledge.
     """
 
-    def __init__(self, *, accounts: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, *, accounts: Mapping[str, str] | None = None, allow_transparent: bool = False
+    ) -> None:
+        self._allow_transparent = allow_transparent
         self._passwords = None if accounts is None else PasswordBook(accounts)
         self._client = BoundedConnection(h11.SERVER)
         self._upstream: BoundedConnection | None = None
@@ -331,7 +337,7 @@ class HttpProxyServer:
                 raise ValueError("a CONNECT request cannot have a body")
             target, destination = None, parse_destination(written)
         else:
-            target = parse_absolute_form(written, method)
+            target = self._parse_target(request, written, method)
             destination = target.destination
         user = None
         if self._passwords is not None:
@@ -344,6 +350,15 @@ class HttpProxyServer:
             self._state = _State.CONNECT
             return Connect(destination=destination, user=user)
         return self._forward(request, target, user)
+
+    def _parse_target(self, request: h11.Request, written: str, method: str) -> Target:
+        try:
+            return parse_absolute_form(written, method)
+        except NotAbsoluteError:
+            if not self._allow_transparent:
+                raise
+        host = dict(request.headers).get(b"host", b"")
+        return parse_origin_form(written, host.decode("ascii"))
 
     def _forward(self, request: h11.Request, target: Target, user: str | None) -> Forward:
         rewritten = upstream_request(request, target)

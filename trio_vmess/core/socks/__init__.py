@@ -1,5 +1,6 @@
 """SOCKS4, SOCKS4a and SOCKS5 as the proxy speaks them."""
 
+from trio_vmess.core.socks.client import SocksClient
 from trio_vmess.core.socks.constants import Command, ReplyCode
 from trio_vmess.core.socks.events import Reply, Request, UdpDatagram
 from trio_vmess.core.socks.server import SocksServer
@@ -10,6 +11,7 @@ __all__ = [
     "Reply",
     "ReplyCode",
     "Request",
+    "SocksClient",
     "SocksServer",
     "UdpDatagram",
     "decode_datagram",

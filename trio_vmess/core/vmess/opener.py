@@ -66,7 +66,7 @@ class ChunkOpener(abc.ABC):
             written += self._open(wire, out[written:])
         return written
 
-    def finalize_into(self, out: memoryview, /) -> int:  # noqa: ARG002  (the interface's argument)
+    def finalize_into(self, out: memoryview, /) -> int:
         """Accept the end of input between two chunks, said or not; see `Codec.finalize_into`."""
         if not self.ended and (self._held or self._size != _UNKNOWN):
             raise RemoteProtocolError("the body is cut off inside a chunk")

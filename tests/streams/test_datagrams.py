@@ -1,0 +1,99 @@
+"""A UDP socket that is read in batches, over loopback."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+import trio
+
+from trio_vmess.streams import DatagramSocket
+from trio_vmess.streams.datagrams import BATCH_COUNT
+
+
+def bound() -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    return sock
+
+
+@pytest.fixture
+def peer() -> Iterator[socket.socket]:
+    with bound() as sock:
+        sock.settimeout(5)
+        yield sock
+
+
+async def test_batches_keep_order_and_senders(peer: socket.socket) -> None:
+    datagrams = DatagramSocket(bound())
+    address = datagrams.socket.getsockname()
+    for number in range(BATCH_COUNT + 10):
+        peer.sendto(b"%d" % number, address)
+    first = await datagrams.receive()
+    second = await datagrams.receive()
+    assert (len(first), len(second)) == (BATCH_COUNT, 10)
+    sender = peer.getsockname()
+    assert first + second == [(b"%d" % number, sender) for number in range(BATCH_COUNT + 10)]
+    datagrams.close()
+
+
+async def test_empty_and_large_datagrams(peer: socket.socket) -> None:
+    datagrams = DatagramSocket(bound())
+    address = datagrams.socket.getsockname()
+    large = bytes(65_507)
+    assert datagrams.send_to(large, peer.getsockname())
+    assert peer.recvfrom(70_000) == (large, address)
+    peer.sendto(b"", address)
+    assert await datagrams.receive() == [(b"", peer.getsockname())]
+    assert not datagrams.send_to(bytes(65_508), peer.getsockname())
+    datagrams.close()
+
+
+async def test_waiting(peer: socket.socket) -> None:
+    datagrams = DatagramSocket(bound())
+    with trio.move_on_after(0.02) as scope:
+        await datagrams.receive()
+    assert scope.cancelled_caught
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def send_later() -> None:
+            await trio.sleep(0.01)
+            peer.sendto(b"late", datagrams.socket.getsockname())
+
+        assert await datagrams.receive() == [(b"late", peer.getsockname())]
+    datagrams.close()
+
+
+async def test_a_port_where_nobody_listens_breaks_nothing() -> None:
+    with bound() as gone:
+        address = gone.getsockname()
+    datagrams = DatagramSocket(bound())
+    datagrams.socket.connect(address)
+    # The system reports the first one when the second is sent, or while we wait.
+    datagrams.send(b"one")
+    datagrams.send(b"two")
+    with trio.move_on_after(0.02):
+        await datagrams.receive()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as back:
+        back.bind(address)
+        back.sendto(b"here", datagrams.socket.getsockname())
+        assert await datagrams.receive() == [(b"here", address)]
+    datagrams.close()
+
+
+async def test_closing_wakes_who_waits() -> None:
+    datagrams = DatagramSocket(bound())
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def close_later() -> None:
+            await trio.sleep(0.01)
+            datagrams.close()
+
+        with pytest.raises(trio.ClosedResourceError):
+            await datagrams.receive()
+    datagrams.close()
+    with pytest.raises(trio.ClosedResourceError):
+        await datagrams.receive()
+    assert not datagrams.send(b"x")
+    assert not datagrams.send_to(b"x", ("127.0.0.1", 9))

@@ -1,0 +1,184 @@
+"""The shapes that the rooms of the shell agree on.
+
+Transport     bytes of one connection, whatever carries them
+StreamSide    a transport with the codecs that its peer wants
+PacketLink    datagrams to and from one peer
+Answer        how an inbound tells its client that the outbound is there, or is not
+Inbound       what a listener hands a connection to
+Dispatch      what an inbound calls when it has understood a request
+Outbound      what dispatch calls to get the other side
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import attrs
+
+from trio_vmess.core import Codec, Destination, Flow
+from trio_vmess.errors import DialFailure
+
+
+class Transport(Protocol):
+    """Bytes of one connection, in both directions.
+
+    All connections of a node share their buffers: Trio runs one task at a time, so between a read
+    and the write of its result no other task can see them. That makes the two rules below.
+    """
+
+    async def receive_into(self, buffer: memoryview, /) -> int:
+        """Wait for bytes and put them at the front of `buffer`.
+
+        The buffer is filled right before the return: no checkpoint comes in between.
+
+        Returns:
+            How many bytes there are; 0 at the end of the stream.
+
+        Raises:
+            trio.BrokenResourceError: the connection was reset.
+        """
+        ...
+
+    async def send_all(self, data: bytes | bytearray | memoryview, /) -> None:
+        """Send all of `data`, which is not looked at any more after the first checkpoint.
+
+        Raises:
+            trio.BrokenResourceError: the connection was reset. What was sent of it is not known;
+                the same holds after a cancellation.
+        """
+        ...
+
+    async def send_eof(self) -> None:
+        """Say that nothing more will be sent; receiving goes on.
+
+        Raises:
+            trio.BrokenResourceError: the connection was reset.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close both directions; always does, even when cancelled."""
+        ...
+
+
+@attrs.define(eq=False, kw_only=True)
+class StreamSide:
+    """One side of a relay.
+
+    Attributes:
+        transport: carries the bytes.
+        opener: from the peer's bytes to payload; None where they are the same.
+        sealer: from payload to bytes for the peer; None where they are the same.
+        early: bytes of the peer that came with its request.
+        flush_after: the sealer holds a header that goes out with the first payload, or alone after
+            this many seconds; None where nothing is held back, or may be for as long as it takes.
+        local: our address on this side, where it is known.
+    """
+
+    transport: Transport
+    opener: Codec | None = None
+    sealer: Codec | None = None
+    early: bytes = attrs.field(default=b"", repr=False)
+    flush_after: float | None = None
+    local: Destination | None = None
+
+
+class PacketLink(Protocol):
+    """Datagrams to and from one peer."""
+
+    async def receive(self) -> Sequence[bytes]:
+        """Wait for datagrams.
+
+        Returns:
+            One or more, in their order; none when the peer has no more.
+
+        Raises:
+            trio.BrokenResourceError: the link is dead.
+            RemoteProtocolError: what came is not legal.
+        """
+        ...
+
+    async def send(self, datagrams: Sequence[bytes], /) -> None:
+        """Send datagrams; one that cannot be sent is dropped, as networks do.
+
+        Raises:
+            trio.BrokenResourceError: the link is dead.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close the link; always does, even when cancelled."""
+        ...
+
+
+class Answer(Protocol):
+    """How an inbound's client learns what became of its request."""
+
+    async def established(self, bound: Destination | None, /) -> None:
+        """Say that the other side is there.
+
+        Args:
+            bound: the local address of the outward connection, where it is known.
+        """
+        ...
+
+    async def refused(self, reason: DialFailure, /) -> None:
+        """Say that it is not."""
+        ...
+
+
+class Dispatch(Protocol):
+    """What an inbound calls when it has understood a request.
+
+    Both return when the flow is over, and raise nothing but cancellation: what goes wrong with one
+    flow is logged, not passed on.
+    """
+
+    async def stream(self, flow: Flow, near: StreamSide, answer: Answer, /) -> None:
+        """Connect `near` with the flow's destination, and close both in the end."""
+        ...
+
+    async def packets(self, flow: Flow, near: PacketLink, /) -> None:
+        """The same for datagrams."""
+        ...
+
+
+class Inbound(Protocol):
+    """A way into the node: it understands one client's requests and hands them to dispatch."""
+
+    async def serve(self, transport: Transport, *, source: str, local: Destination | None) -> None:
+        """Serve one connection to its end, and close it.
+
+        Args:
+            transport: the client's connection.
+            source: where it comes from, as `host:port`; empty for a Unix socket.
+            local: the address that the client has reached; None for a Unix socket.
+
+        Raises:
+            trio.Cancelled: from outside; everything that belongs to the connection is closed then.
+        """
+        ...
+
+
+class Outbound(Protocol):
+    """A way out of the node."""
+
+    @property
+    def tag(self) -> str:
+        """The outbound's name; may be empty."""
+        ...
+
+    async def connect(self, flow: Flow, /) -> StreamSide:
+        """Reach the flow's destination.
+
+        Raises:
+            DialError: it cannot be reached.
+        """
+        ...
+
+    async def connect_packets(self, flow: Flow, /) -> PacketLink:
+        """The same for datagrams.
+
+        Raises:
+            DialError: it cannot be reached.
+        """
+        ...

@@ -1,0 +1,40 @@
+"""A transport that gives back bytes which somebody has read already."""
+
+from trio_vmess.contracts import Transport
+
+
+class PrefixedTransport:
+    """Another transport, with bytes put back in front of it.
+
+    Args:
+        transport: belongs to this one from now on.
+        prefix: what was read from it before.
+    """
+
+    __slots__ = ("_prefix", "_transport")
+
+    def __init__(self, transport: Transport, prefix: bytes) -> None:
+        self._transport = transport
+        self._prefix = prefix
+
+    async def receive_into(self, buffer: memoryview, /) -> int:
+        """See `Transport.receive_into`; the prefix comes first, without waiting."""
+        if not self._prefix:
+            return await self._transport.receive_into(buffer)
+        size = min(len(self._prefix), len(buffer))
+        buffer[:size] = self._prefix[:size]
+        self._prefix = self._prefix[size:]
+        return size
+
+    async def send_all(self, data: bytes | bytearray | memoryview, /) -> None:
+        """See `Transport.send_all`."""
+        await self._transport.send_all(data)
+
+    async def send_eof(self) -> None:
+        """See `Transport.send_eof`."""
+        await self._transport.send_eof()
+
+    async def aclose(self) -> None:
+        """See `Transport.aclose`; what is left of the prefix is dropped."""
+        self._prefix = b""
+        await self._transport.aclose()

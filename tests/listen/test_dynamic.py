@@ -1,0 +1,414 @@
+"""Generations of ports over simulated days, on a machine that may say no."""
+
+import errno
+import itertools
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+from tests.kit.cancel_sweep import Scenario, sweep_cancellations
+from tests.kit.entropy import SeededEntropy
+from tests.listen.machine import FakeMachine, FakePort
+from trio_vmess.core import PortPlan
+from trio_vmess.core.vmess import Account, SwitchAccount
+from trio_vmess.listen import DynamicListener, PortInbound
+
+DAY = 24 * 60
+
+
+@attrs.frozen
+class Scene:
+    """A listener with its machine."""
+
+    machine: FakeMachine
+    plan: PortPlan
+    listener: DynamicListener
+
+    @property
+    def newest(self) -> list[int]:
+        return [worker.listener.port for worker in self.listener._generations[-1].workers]
+
+    def accepts(self, switch: SwitchAccount) -> bool:
+        """Tell whether the port that a user was sent to knows the user."""
+        (worker,) = [
+            worker
+            for worker in self.listener._workers()
+            if worker.listener.port == switch.port and worker.behind.users is not None
+        ]
+        assert worker.behind.users is not None
+        return switch.user_id in worker.behind.users
+
+
+def make_scene(
+    ports: range = range(1000, 1020),
+    *,
+    concurrency: int = 3,
+    refresh: int = 5,
+    machine: FakeMachine | None = None,
+) -> Scene:
+    machine = machine or FakeMachine()
+    entropy = SeededEntropy(7)
+    plan = PortPlan(ports, concurrency=concurrency, refresh=refresh, entropy=entropy)
+    listener = DynamicListener(
+        plan, machine.bind, machine.make_inbound, entropy=entropy, tag="dynamic"
+    )
+    return Scene(machine, plan, listener)
+
+
+async def start(scene: Scene, nursery: trio.Nursery) -> None:
+    async def serve(task_status: trio.TaskStatus[None]) -> None:
+        await scene.listener.serve(connections=nursery, task_status=task_status)
+
+    await nursery.start(serve)
+
+
+@contextmanager
+def everything_closes(scene: Scene) -> Iterator[None]:
+    yield
+    assert not scene.machine.open
+    assert scene.plan.in_use == frozenset()
+    assert scene.listener.ports == []
+    assert scene.listener.switch_account("a@example.com", now=0.0) is None
+
+
+# A day in the life ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("refresh", "concurrency", "minutes"),
+    [
+        (1, 2, DAY),
+        (2, 5, DAY),
+        (5, 3, DAY),
+        *((refresh, count, 60) for refresh, count in itertools.product((1, 2, 5), range(1, 6))),
+    ],
+)
+async def test_generations_overlap_and_end(
+    autojump_clock: trio.testing.MockClock, refresh: int, concurrency: int, minutes: int
+) -> None:
+    # Exactly two generations fit: every refresh needs the ports that come back in that moment.
+    scene = make_scene(
+        range(1000, 1000 + 2 * concurrency), concurrency=concurrency, refresh=refresh
+    )
+    begin = trio.current_time()
+    with everything_closes(scene):
+        async with trio.open_nursery() as nursery:
+            await start(scene, nursery)
+            generation: set[int] = set()
+            for minute in range(minutes):
+                await trio.sleep_until(begin + 60 * minute + 30)
+                is_first = minute < refresh
+                opened = list(scene.machine.open)
+                assert len(opened) == concurrency * (1 if is_first else 2)
+                assert sorted(scene.listener.ports) == sorted(opened)
+                assert all(port.is_served for port in scene.machine.open.values())
+                assert scene.plan.in_use == set(opened)
+                if minute % refresh == 0:
+                    assert not generation & set(scene.newest)
+                    generation = set(scene.newest)
+                assert set(scene.newest) == generation
+                switch = scene.listener.switch_account("User@Example.com")
+                assert switch is not None
+                assert switch.port in generation
+                assert switch.minutes == refresh - minute % refresh
+                assert scene.accepts(switch)
+            nursery.cancel_scope.cancel()
+    assert len(scene.machine.inbounds) == concurrency * -(-minutes // refresh)
+
+
+async def test_the_announced_minutes_are_kept(autojump_clock: trio.testing.MockClock) -> None:
+    scene = make_scene(refresh=2)
+    async with trio.open_nursery() as nursery:
+        await start(scene, nursery)
+        for _ in range(40):
+            await trio.sleep(17.0)
+            switch = scene.listener.switch_account("")
+            assert switch is not None
+            port = scene.machine.open[switch.port]
+
+            async def stays(port: FakePort = port, minutes: int = switch.minutes) -> None:
+                await trio.sleep(60.0 * minutes - 1.0)
+                assert port.is_open
+
+            nursery.start_soon(stays)
+        await trio.sleep(120.0)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_machine_that_slept_goes_on_in_step(mock_clock: trio.testing.MockClock) -> None:
+    scene = make_scene(refresh=5)
+    async with trio.open_nursery() as nursery:
+        await start(scene, nursery)
+        first = set(scene.machine.open)
+        mock_clock.jump(60.0 * 18)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(scene.machine.open) == 3
+        assert len(scene.machine.inbounds) == 6
+        assert first != set(scene.machine.open)
+        switch = scene.listener.switch_account("")
+        assert switch is not None
+        # The refresh of minute 15 was made up for; three minutes of it have passed.
+        assert switch.minutes == 2
+        mock_clock.jump(60.0 * 2)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(scene.machine.open) == 6
+        nursery.cancel_scope.cancel()
+
+
+# Things that go wrong ---------------------------------------------------------------------------
+
+
+def taken(port: int) -> OSError:
+    return OSError(errno.EADDRINUSE, f"cannot listen on 127.0.0.1:{port}: another program listens")
+
+
+async def test_busy_ports_are_replaced(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    busy = range(1000, 1005)
+    scene = make_scene(
+        range(1000, 1011), machine=FakeMachine(errors={port: taken(port) for port in busy})
+    )
+    with everything_closes(scene):
+        async with trio.open_nursery() as nursery:
+            await start(scene, nursery)
+            assert len(scene.machine.open) == 3
+            await trio.sleep(301.0)
+            assert set(scene.machine.open) == set(range(1005, 1011))
+            assert scene.plan.in_use == set(range(1005, 1011))
+            nursery.cancel_scope.cancel()
+    failures = [line for line in caplog.messages if line.startswith("ports.failed")]
+    assert failures
+    assert all("inbound=dynamic" in line and "another program" in line for line in failures)
+
+
+async def test_a_wholly_taken_range_is_tried_again(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    ports = range(2000, 3000)
+    machine = FakeMachine(errors={port: taken(port) for port in ports})
+    scene = make_scene(ports, machine=machine)
+    with everything_closes(scene):
+        async with trio.open_nursery() as nursery:
+            await start(scene, nursery)
+            assert 3 <= len(machine.binds) <= 3 + 16
+            assert len(set(machine.binds)) == len(machine.binds)
+            assert scene.plan.in_use == frozenset()
+            assert scene.listener.switch_account("") is None
+            assert any(line.startswith("ports.missing") for line in caplog.messages)
+            assert any("choose a range" in line for line in caplog.messages)
+            machine.errors.clear()
+            await trio.sleep(301.0)
+            assert len(machine.open) == 3
+            nursery.cancel_scope.cancel()
+
+
+async def test_other_errors_cost_no_second_try(autojump_clock: trio.testing.MockClock) -> None:
+    ports = range(2000, 2020)
+    machine = FakeMachine(errors={port: OSError(errno.EMFILE, "too many files") for port in ports})
+    scene = make_scene(ports, machine=machine)
+    with everything_closes(scene):
+        async with trio.open_nursery() as nursery:
+            await start(scene, nursery)
+            assert len(machine.binds) == 3
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_range_too_small_skips_every_other_refresh(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "trio_vmess.listen")
+    scene = make_scene(range(1000, 1005), concurrency=3, refresh=1)
+    with everything_closes(scene):
+        async with trio.open_nursery() as nursery:
+            await start(scene, nursery)
+            await trio.sleep(30.0)
+            for _ in range(10):
+                assert len(scene.machine.open) == 3
+                switch = scene.listener.switch_account("")
+                assert switch is not None
+                assert switch.port in scene.machine.open
+                await trio.sleep(60.0)
+            nursery.cancel_scope.cancel()
+    names = [line.partition(" ")[0] for line in caplog.messages]
+    assert names[:4] == ["ports.opened", "ports.exhausted", "ports.opened", "ports.exhausted"]
+    assert "widen the range to at least 6 ports" in caplog.messages[1]
+
+
+async def test_what_builds_inbounds_may_fail(autojump_clock: trio.testing.MockClock) -> None:
+    machine = FakeMachine()
+
+    def make_inbound(port: int) -> PortInbound:
+        if len(machine.inbounds) == 4:
+            raise ZeroDivisionError
+        return machine.make_inbound(port)
+
+    entropy = SeededEntropy(1)
+    plan = PortPlan(range(10, 20), concurrency=3, refresh=1, entropy=entropy)
+    listener = DynamicListener(plan, machine.bind, make_inbound, entropy=entropy)
+    scene = Scene(machine, plan, listener)
+    with everything_closes(scene), pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):
+        async with trio.open_nursery() as connections:
+            await listener.serve(connections=connections)
+
+
+# Cancellation -----------------------------------------------------------------------------------
+
+
+def build_three_refreshes() -> Scenario:
+    errors = {port: taken(port) for port in range(1000, 1003)}
+    scene = make_scene(
+        range(1000, 1012), concurrency=3, refresh=1, machine=FakeMachine(errors=errors)
+    )
+
+    async def run() -> None:
+        async with trio.open_nursery() as nursery:
+            await start(scene, nursery)
+            await trio.sleep(200.0)
+            nursery.cancel_scope.cancel()
+
+    def check() -> None:
+        assert not scene.machine.open
+        assert scene.plan.in_use == frozenset()
+        assert scene.listener.ports == []
+
+    return Scenario(run=run, check=check)
+
+
+def test_a_cancellation_at_any_step_closes_everything() -> None:
+    assert sweep_cancellations(build_three_refreshes) > 20
+
+
+# Asking users over ------------------------------------------------------------------------------
+
+
+async def test_each_port_knows_a_user_by_an_id_of_its_own(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    machine = FakeMachine(default_level=2, default_alter_id_count=4)
+    scene = make_scene(machine=machine)
+    async with trio.open_nursery() as nursery:
+        await start(scene, nursery)
+        offers: dict[int, SwitchAccount] = {}
+        for _ in range(100):
+            switch = scene.listener.switch_account("Ann@Example.COM")
+            assert switch is not None
+            # The port keeps to what it said first.
+            assert offers.setdefault(switch.port, switch) == switch
+            assert (switch.level, switch.alter_id_count) == (2, 4)
+            assert (switch.host, switch.minutes) == (None, 5)
+        assert set(offers) == set(scene.machine.open)
+        assert len({switch.user_id for switch in offers.values()}) == 3
+        assert all(
+            [account.email for account in users] == ["ann@example.com"]
+            for users in scene.listener.registries
+        )
+        nursery.cancel_scope.cancel()
+
+
+async def test_users_without_email_share_an_account(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    scene = make_scene(concurrency=1)
+    async with trio.open_nursery() as nursery:
+        await start(scene, nursery)
+        shared = scene.listener.switch_account("")
+        assert shared is not None
+        assert scene.listener.switch_account("") == shared
+        named = scene.listener.switch_account("ann@example.com")
+        assert named is not None
+        assert named.user_id != shared.user_id
+        (users,) = scene.listener.registries
+        assert len(users) == 2
+        # A new one is made when the old one was removed.
+        users.remove(shared.user_id)
+        fresh = scene.listener.switch_account("")
+        assert fresh is not None
+        assert fresh.user_id != shared.user_id
+        assert fresh.user_id in users
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_ports_own_users_are_found(autojump_clock: trio.testing.MockClock) -> None:
+    scene = make_scene(concurrency=1)
+    async with trio.open_nursery() as nursery:
+        await start(scene, nursery)
+        (users,) = scene.listener.registries
+        bob = Account(user_id=b"b" * 16, alter_id_count=1, level=7, email="Bob@example.com")
+        nobody = Account(user_id=b"n" * 16)
+        users.add(bob)
+        users.add(nobody)
+        switch = scene.listener.switch_account("bob@EXAMPLE.com")
+        assert switch is not None
+        assert (switch.user_id, switch.alter_id_count, switch.level) == (b"b" * 16, 1, 7)
+        switch = scene.listener.switch_account("")
+        assert switch is not None
+        assert switch.user_id == b"n" * 16
+        assert len(users) == 2
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_full_registry_makes_no_offer(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene = make_scene(concurrency=1)
+    async with trio.open_nursery() as nursery:
+        await start(scene, nursery)
+        (users,) = scene.listener.registries
+        # The next id that the source draws belongs to somebody already.
+        (behind,) = scene.machine.inbounds
+        users.add(Account(user_id=SeededEntropy(3).token_bytes(16)))
+        assert behind.invite("ann@example.com", entropy=SeededEntropy(3)) is None
+        assert caplog.messages[0].startswith("detour.full")
+        nursery.cancel_scope.cancel()
+
+
+async def test_ports_without_users_make_no_offer(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    machine = FakeMachine()
+    entropy = SeededEntropy(1)
+    plan = PortPlan(range(10, 20), concurrency=3, refresh=1, entropy=entropy)
+
+    def make_inbound(port: int) -> PortInbound:
+        return PortInbound(inbound=machine.make_inbound(port).inbound)
+
+    listener = DynamicListener(plan, machine.bind, make_inbound, entropy=entropy)
+    async with trio.open_nursery() as nursery:
+        await start(Scene(machine, plan, listener), nursery)
+        assert listener.switch_account("ann@example.com") is None
+        assert listener.registries == []
+        assert listener.replays == []
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_is_closed_is_not_offered(autojump_clock: trio.testing.MockClock) -> None:
+    scene = make_scene(concurrency=2)
+    async with trio.open_nursery() as nursery:
+        await start(scene, nursery)
+        one, other = scene.newest
+        scene.machine.open[one].close()
+        for _ in range(20):
+            switch = scene.listener.switch_account("")
+            assert switch is not None
+            assert switch.port == other
+        nursery.cancel_scope.cancel()
+
+
+async def test_housekeeping_sees_what_is_open(autojump_clock: trio.testing.MockClock) -> None:
+    scene = make_scene(concurrency=2, refresh=1)
+    async with trio.open_nursery() as nursery:
+        await start(scene, nursery)
+        first = scene.listener.registries
+        assert len(first) == len(scene.listener.replays) == 2
+        await trio.sleep(61.0)
+        assert scene.listener.registries[:2] == first
+        assert len(scene.listener.replays) == 4
+        await trio.sleep(60.0)
+        assert not set(first) & set(scene.listener.registries)
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,244 @@
+"""Dynamic ports: generations of random ports, each with users of its own.
+
+At each refresh a new generation opens and the one before the last closes. What is behind a port is
+made anew with it, and forgotten with it; connections that it accepted go on.
+
+    minutes    0          5          10         15
+    first      |==newest==|==========|
+    second                |==newest==|==========|
+    third                            |==newest==|=====
+
+A refresh that fails, for want of free ports, costs its generation and nothing else: the next one
+tries again. The plan of `trio_vmess.core.ports` says which ports; here they are opened and closed.
+Every port goes back to it when its generation ends, however it ends.
+"""
+
+import errno
+import logging
+from typing import Final, NoReturn
+
+import attrs
+import trio
+
+from trio_vmess.core import Entropy, PortPlan
+from trio_vmess.core.vmess import ReplayCache, SwitchAccount, UserRegistry
+from trio_vmess.errors import PortsExhausted
+from trio_vmess.listen.worker import (
+    Bind,
+    MakeInbound,
+    Worker,
+    offer,
+    open_worker,
+    registries_of,
+    replays_of,
+)
+
+log: Final = logging.getLogger("trio_vmess.listen")
+
+# What is wrong with one port, where another may do. EACCES: a port below 1024, or on Windows one
+# that the system has reserved.
+_PORT_ERRORS: Final = frozenset({errno.EADDRINUSE, errno.EACCES})
+
+
+@attrs.define(eq=False, kw_only=True)
+class _Generation:
+    """Ports that were opened together.
+
+    Attributes:
+        expires_at: on Trio's clock.
+        held: the ports that the plan will have to get back.
+        workers: those of them that are open.
+        closed: set once the ports are back.
+    """
+
+    expires_at: float
+    held: set[int]
+    workers: list[Worker] = attrs.field(factory=list)
+    closed: trio.Event = attrs.field(factory=trio.Event)
+
+
+class DynamicListener:
+    """Random ports of a range, in generations.
+
+    Args:
+        plan: says which ports; nobody else may use it.
+        bind: opens a port.
+        make_inbound: builds what is behind a port, new each time.
+        entropy: chooses among the ports when users are asked over.
+        tag: the inbound's name, for the log.
+    """
+
+    def __init__(
+        self,
+        plan: PortPlan,
+        bind: Bind,
+        make_inbound: MakeInbound,
+        *,
+        entropy: Entropy,
+        tag: str = "",
+    ) -> None:
+        self._plan = plan
+        self._bind = bind
+        self._make_inbound = make_inbound
+        self._entropy = entropy
+        self._tag = tag or "-"
+        self._generations: list[_Generation] = []
+
+    @property
+    def ports(self) -> list[int]:
+        """The ports that are open now, those of the newest generation last."""
+        return [worker.listener.port for worker in self._workers()]
+
+    @property
+    def registries(self) -> list[UserRegistry]:
+        """The user registries behind the ports that are open now."""
+        return registries_of(self._workers())
+
+    @property
+    def replays(self) -> list[ReplayCache]:
+        """The replay caches behind the ports that are open now."""
+        return replays_of(self._workers())
+
+    async def serve(
+        self,
+        *,
+        connections: trio.Nursery,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> NoReturn:
+        """Open and close generations for ever; all ports are closed when this ends.
+
+        Args:
+            connections: where connections run; to outlive this task.
+            task_status: is told when the first generation is open, or has failed.
+
+        Raises:
+            trio.Cancelled: from outside; connections that were accepted go on.
+        """
+        begin, period = trio.current_time(), self._plan.refresh_seconds
+        tick = 0
+        async with trio.open_nursery() as nursery:
+            while True:
+                opens_at = begin + tick * period
+                await self._wait_for_closing(opens_at)
+                # Computed like `opens_at`, or rounding could part what is one moment.
+                expires_at = begin + (tick + PortPlan.GENERATIONS) * period
+                generation = self._open(opens_at, expires_at)
+                if generation is not None:
+                    nursery.start_soon(self._run, generation, connections)
+                if not tick:
+                    task_status.started()
+                tick += 1
+                await trio.sleep_until(begin + tick * period)
+                # A machine that was asleep goes on with the tick that it woke up in.
+                tick = max(tick, int((trio.current_time() - begin) // period))
+
+    def switch_account(self, email: str, *, now: float | None = None) -> SwitchAccount | None:
+        """Ask a user over to a port of the newest generation.
+
+        The user is taken in there if need be; all without an email share one account.
+
+        Args:
+            email: the user's, in whatever case; may be empty.
+            now: on Trio's clock; None for this moment.
+
+        Returns:
+            Port, account and for how many minutes; None if no port is open.
+
+        Source:
+            v2ray-core, proxy/vmess/inbound/inbound.go, generateCommand.
+        """
+        if not self._generations:
+            return None
+        minutes = self._plan.minutes_left(trio.current_time() if now is None else now)
+        newest = self._generations[-1]
+        return offer(newest.workers, email, minutes=minutes, entropy=self._entropy)
+
+    def _workers(self) -> list[Worker]:
+        return [worker for generation in self._generations for worker in generation.workers]
+
+    # Opening ------------------------------------------------------------------------------------
+
+    def _open(self, opens_at: float, expires_at: float) -> _Generation | None:
+        """Open a generation, as far as there are ports for it; None if there is not one."""
+        try:
+            ports = self._plan.next_generation(opens_at)
+        except PortsExhausted as exc:
+            log.warning("ports.exhausted inbound=%s reason=%r", self._tag, str(exc))
+            return None
+        generation = _Generation(expires_at=expires_at, held=set(ports))
+        self._generations.append(generation)
+        try:
+            for port in ports:
+                self._open_port(generation, port)
+        except BaseException:
+            self._close(generation)
+            raise
+        opened = [worker.listener.port for worker in generation.workers]
+        if len(opened) < len(ports):
+            log.warning(
+                "ports.missing inbound=%s wanted=%d opened=%d hint=%r",
+                self._tag,
+                len(ports),
+                len(opened),
+                "the next refresh tries again; the lines before say what is in the way",
+            )
+        if not opened:
+            self._close(generation)
+            return None
+        log.info("ports.opened inbound=%s ports=%s", self._tag, ",".join(map(str, opened)))
+        return generation
+
+    def _open_port(self, generation: _Generation, port: int) -> None:
+        """Open a port, or another in its stead; the plan bounds how often that is tried."""
+        while True:
+            try:
+                worker = open_worker(port, self._bind, self._make_inbound)
+            except OSError as exc:
+                generation.held.remove(port)
+                replacement = self._replace(port, exc)
+                if replacement is None:
+                    return
+                generation.held.add(replacement)
+                port = replacement
+            else:
+                generation.workers.append(worker)
+                return
+
+    def _replace(self, port: int, exc: OSError) -> int | None:
+        """Give a port back that cannot be opened; return another one if that may help."""
+        log.warning(
+            "ports.failed inbound=%s port=%d reason=%r", self._tag, port, exc.strerror or str(exc)
+        )
+        if exc.errno not in _PORT_ERRORS:
+            self._plan.give_back((port,))
+            return None
+        try:
+            return self._plan.exchange(port)
+        except PortsExhausted as exhausted:
+            log.warning("ports.exhausted inbound=%s reason=%r", self._tag, str(exhausted))
+            return None
+
+    # Living and closing -------------------------------------------------------------------------
+
+    async def _run(self, generation: _Generation, connections: trio.Nursery) -> None:
+        try:
+            with trio.CancelScope(deadline=generation.expires_at):
+                async with trio.open_nursery() as nursery:
+                    for worker in generation.workers:
+                        nursery.start_soon(worker.serve, connections)
+        finally:
+            self._close(generation)
+
+    async def _wait_for_closing(self, opens_at: float) -> None:
+        """Wait until what ends now has given its ports back: a small range needs them again."""
+        for generation in list(self._generations):
+            if generation.expires_at <= opens_at:
+                await generation.closed.wait()
+
+    def _close(self, generation: _Generation) -> None:
+        for worker in generation.workers:
+            worker.listener.close()
+        self._plan.give_back(generation.held)
+        generation.held.clear()
+        self._generations.remove(generation)
+        generation.closed.set()

@@ -1,0 +1,160 @@
+"""Sorting datagrams into flows."""
+
+from collections.abc import Sequence
+
+import pytest
+import trio
+import trio.testing
+
+from trio_vmess.contracts import Answer, PacketLink, StreamSide
+from trio_vmess.core import Destination, Flow, Network
+from trio_vmess.inbound.associations import (
+    QUEUE_COUNT_MAX,
+    QUEUE_SIZE_MAX,
+    FlowTable,
+    Opening,
+    QueuedLink,
+)
+
+
+class HeldFlows:
+    """A dispatch that keeps its flows until the test lets them go."""
+
+    def __init__(self) -> None:
+        self.links: list[PacketLink] = []
+        self.names: list[str] = []
+        self.cancelled: list[str] = []
+        self.let_go = trio.Event()
+
+    async def stream(self, flow: Flow, near: StreamSide, answer: Answer, /) -> None:
+        raise TypeError("there are no streams here")
+
+    async def packets(self, flow: Flow, near: PacketLink, /) -> None:
+        self.links.append(near)
+        self.names.append(flow.source)
+        try:
+            await self.let_go.wait()
+        except trio.Cancelled:
+            self.cancelled.append(flow.source)
+            raise
+
+
+class Replies:
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def __call__(self, datagrams: Sequence[bytes]) -> None:
+        self.sent += datagrams
+
+
+def opening(name: str) -> Opening:
+    target = Destination(host="example.com", port=53, network=Network.UDP)
+    return Opening(flow=Flow(destination=target, source=name), reply=Replies())
+
+
+async def test_a_queue_gives_all_it_has_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    link = QueuedLink(Replies())
+    assert link.put(b"one")
+    assert link.put(b"")
+    assert await link.receive() == [b"one", b""]
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def put_later() -> None:
+            await trio.sleep(1)
+            link.put(b"late")
+
+        assert await link.receive() == [b"late"]
+
+
+async def test_a_full_queue_keeps_the_oldest() -> None:
+    link = QueuedLink(Replies())
+    taken = [link.put(b"%d" % number) for number in range(QUEUE_COUNT_MAX + 10)]
+    assert taken == [True] * QUEUE_COUNT_MAX + [False] * 10
+    assert await link.receive() == [b"%d" % number for number in range(QUEUE_COUNT_MAX)]
+    assert link.put(b"again")
+
+
+async def test_a_queue_is_bounded_in_bytes_too() -> None:
+    link = QueuedLink(Replies())
+    half = bytes(QUEUE_SIZE_MAX // 2)
+    assert [link.put(half) for _ in range(3)] == [True, True, False]
+    assert len(await link.receive()) == 2
+    assert link.put(half)
+
+
+async def test_a_closed_link(autojump_clock: trio.testing.MockClock) -> None:
+    replies = Replies()
+    link = QueuedLink(replies)
+    await link.send([b"a", b"b"])
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def close_later() -> None:
+            await trio.sleep(1)
+            await link.aclose()
+
+        assert list(await link.receive()) == []
+    assert not link.put(b"late")
+    assert list(await link.receive()) == []
+    with pytest.raises(trio.BrokenResourceError):
+        await link.send([b"c"])
+    assert replies.sent == [b"a", b"b"]
+
+
+async def test_one_flow_for_each_key(autojump_clock: trio.testing.MockClock) -> None:
+    dispatch = HeldFlows()
+    async with trio.open_nursery() as nursery:
+        flows: FlowTable[str] = FlowTable(dispatch, nursery, open_flow=opening)
+        for key, datagram in [("a", b"1"), ("b", b"2"), ("a", b"3")]:
+            assert flows.deliver(key, datagram)
+        await trio.testing.wait_all_tasks_blocked()
+        assert sorted(dispatch.names) == ["a", "b"]
+        assert len(flows) == 2
+        received = {
+            name: await link.receive()
+            for name, link in zip(dispatch.names, dispatch.links, strict=True)
+        }
+        assert received == {"a": [b"1", b"3"], "b": [b"2"]}
+        # A flow that is over is forgotten, and its key begins anew.
+        dispatch.let_go.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(flows) == 0
+        dispatch.let_go = trio.Event()
+        flows.deliver("a", b"4")
+        await trio.testing.wait_all_tasks_blocked()
+        assert await dispatch.links[-1].receive() == [b"4"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_silent_flow_makes_room(autojump_clock: trio.testing.MockClock) -> None:
+    dispatch = HeldFlows()
+    async with trio.open_nursery() as nursery:
+        flows: FlowTable[str] = FlowTable(dispatch, nursery, open_flow=opening, limit=3)
+        for key in "abca":
+            flows.deliver(key, b"")
+        await trio.testing.wait_all_tasks_blocked()
+        flows.deliver("d", b"")
+        await trio.testing.wait_all_tasks_blocked()
+        assert dispatch.cancelled == ["b"]
+        assert len(flows) == 3
+        # Its end does not take away the flow that has its key by then.
+        flows.deliver("b", b"")
+        flows.deliver("b", b"")
+        await trio.testing.wait_all_tasks_blocked()
+        assert dispatch.cancelled == ["b", "c"]
+        assert len(flows) == 3
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_flow_that_makes_room_for_itself(autojump_clock: trio.testing.MockClock) -> None:
+    dispatch = HeldFlows()
+    async with trio.open_nursery() as nursery:
+        flows: FlowTable[str] = FlowTable(dispatch, nursery, open_flow=opening, limit=1)
+        for _ in range(3):
+            flows.deliver("a", b"")
+            flows.deliver("b", b"")
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(flows) == 1
+        assert flows.deliver("b", b"still there")
+        nursery.cancel_scope.cancel()

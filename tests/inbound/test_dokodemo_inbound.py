@@ -1,0 +1,60 @@
+"""A port that stands for another one, by TCP over memory streams and by UDP over loopback."""
+
+import socket
+
+import trio
+import trio.testing
+
+from tests.kit.far_side import open_far_side
+from tests.kit.visitor import SOURCE, visit
+from trio_vmess.contracts import Dispatch
+from trio_vmess.core import Destination, Flow, Network
+from trio_vmess.errors import DialFailure
+from trio_vmess.inbound import DokodemoInbound
+
+
+def inbound(dispatch: Dispatch) -> DokodemoInbound:
+    return DokodemoInbound(dispatch, tag="door", level=1, host="example.com", port=53)
+
+
+def flow(network: Network, source: str) -> Flow:
+    destination = Destination(host="example.com", port=53, network=network)
+    return Flow(destination=destination, source=source, inbound_tag="door", level=1)
+
+
+async def test_stream(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_far_side() as far, visit(inbound(far.dispatch)) as client:
+        await client.send(b"ping")
+        assert await client.receive(4) == b"ping"
+        await client.stream.send_eof()
+        assert await client.receive_rest() == b""
+        assert far.outbound.flows == [flow(Network.TCP, SOURCE)]
+
+
+async def test_what_is_not_reached_is_a_close(autojump_clock: trio.testing.MockClock) -> None:
+    async with (
+        open_far_side(failure=DialFailure.REFUSED) as far,
+        visit(inbound(far.dispatch)) as client,
+    ):
+        assert await client.receive_rest() == b""
+
+
+async def test_datagrams() -> None:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    port = sock.getsockname()
+    with (
+        trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one,
+        trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as two,
+    ):
+        async with open_far_side() as far, trio.open_nursery() as nursery:
+            nursery.start_soon(inbound(far.dispatch).serve_datagrams, sock)
+            for client in (one, two, one):
+                await client.sendto(b"ping", port)
+                assert await client.recvfrom(100) == (b"udp:example.com:53: ping", port)
+            assert far.outbound.flows == [
+                flow(Network.UDP, f"127.0.0.1:{client.getsockname()[1]}") for client in (one, two)
+            ]
+            nursery.cancel_scope.cancel()
+    assert sock.fileno() == -1
+    assert far.outbound.all_closed

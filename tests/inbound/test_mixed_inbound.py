@@ -1,0 +1,101 @@
+"""One port for two protocols."""
+
+import logging
+
+import pytest
+import trio
+import trio.testing
+
+from tests.kit.far_side import open_far_side
+from tests.kit.socks_client import encode_address
+from tests.kit.visitor import LOCAL, SOURCE, visit
+from trio_vmess.contracts import Dispatch, Transport
+from trio_vmess.core import Destination, Policy
+from trio_vmess.inbound import HttpInbound, MixedInbound, SocksInbound
+
+SOCKS_BYTES = frozenset({4, 5})
+
+
+class Notebook:
+    """An inbound that writes down what reaches it, and to whom it went."""
+
+    def __init__(self, name: str, notes: list[tuple[str, bytes, str]]) -> None:
+        self._name = name
+        self._notes = notes
+
+    async def serve(self, transport: Transport, *, source: str, local: Destination | None) -> None:
+        assert local == LOCAL
+        room = memoryview(bytearray(3))
+        received = b""
+        while size := await transport.receive_into(room):
+            received += room[:size]
+        self._notes.append((self._name, received, source))
+        await transport.aclose()
+
+
+async def test_every_first_byte(autojump_clock: trio.testing.MockClock) -> None:
+    notes: list[tuple[str, bytes, str]] = []
+    mixed = MixedInbound(Notebook("socks", notes), Notebook("http", notes), policy=Policy())
+    for first in range(256):
+        data = bytes([first]) + b" and the rest"
+        async with visit(mixed) as client:
+            await client.send(data[:5])
+            await client.send(data[5:])
+            await client.stream.send_eof()
+            await client.left.wait()
+        expected = "socks" if first in SOCKS_BYTES else "http"
+        assert notes.pop() == (expected, data, SOURCE)
+    assert notes == []
+
+
+async def test_nothing_comes(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    notes: list[tuple[str, bytes, str]] = []
+    mixed = MixedInbound(
+        Notebook("socks", notes), Notebook("http", notes), policy=Policy(handshake=5.0)
+    )
+    async with visit(mixed) as client:
+        assert await client.receive_rest() == b""
+        assert trio.current_time() == pytest.approx(5.0)
+    async with visit(mixed) as client:
+        await client.stream.send_eof()
+        assert await client.receive_rest() == b""
+    assert notes == []
+    assert caplog.messages == [f"mixed.refused source={SOURCE} reason='no request in time'"]
+
+
+def proxies(dispatch: Dispatch) -> MixedInbound:
+    policy = Policy()
+    return MixedInbound(
+        SocksInbound(
+            dispatch, tag="", policy=policy, level=0, accounts=None, udp=False, udp_address=None
+        ),
+        HttpInbound(dispatch, tag="", policy=policy, level=0, accounts=None),
+        policy=policy,
+    )
+
+
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        (
+            b"\x05\x01\x00\x05\x01\x00" + encode_address("example.com", 443),
+            b"\x05\x00\x05\x00\x00" + encode_address("192.0.2.7", 4711),
+        ),
+        (
+            b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n",
+            b"HTTP/1.1 200 Connection established\r\n\r\n",
+        ),
+    ],
+)
+@pytest.mark.parametrize("step", [1, 1000])
+async def test_both_protocols(
+    sent: bytes, answer: bytes, step: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_far_side() as far, visit(proxies(far.dispatch)) as client:
+        whole = sent + b"early"
+        for start in range(0, len(whole), step):
+            await client.send(whole[start : start + step])
+        assert await client.receive(len(answer) + 5) == answer + b"early"

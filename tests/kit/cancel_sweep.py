@@ -1,0 +1,80 @@
+"""Cancel a scenario at each of its steps: whatever was open must be closed afterwards.
+
+A step is one turn of any task. The first run counts them, and then one run for each step cancels
+there. Trio varies the order of tasks on purpose, so two sweeps do not visit quite the same points;
+what is checked has to hold at all of them.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import attrs
+import trio
+import trio.testing
+
+STEP_COUNT_MAX: Final = 1000
+"""A scenario with more steps is too long for a test."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class Scenario:
+    """One run of what is to be cancelled.
+
+    Attributes:
+        run: does it.
+        check: asserts that everything is closed.
+    """
+
+    run: Callable[[], Awaitable[None]]
+    check: Callable[[], None]
+
+
+class _Cancellation(trio.abc.Instrument):
+    """Counts steps, and cancels a scope at one of them."""
+
+    def __init__(self, target: int | None) -> None:
+        self.count = 0
+        self.scope: trio.CancelScope | None = None
+        self._target = target
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        if self.scope is None:
+            return
+        self.count += 1
+        if self.count == self._target:
+            self.scope.cancel()
+
+
+def sweep_cancellations(build: Callable[[], Scenario], *, autojump: bool = True) -> int:
+    """Run a scenario once whole, and then once for each step with a cancellation there.
+
+    Args:
+        build: makes a fresh scenario.
+        autojump: use a clock that jumps; False where real sockets take part.
+
+    Returns:
+        How many steps the whole scenario has.
+
+    Raises:
+        AssertionError: something stayed open, or the scenario is too long.
+    """
+    count = _run(build(), None, autojump)
+    assert 0 < count <= STEP_COUNT_MAX, f"{count} steps"
+    for target in range(1, count + 1):
+        _run(build(), target, autojump)
+    return count
+
+
+def _run(scenario: Scenario, target: int | None, autojump: bool) -> int:
+    instrument = _Cancellation(target)
+
+    async def main() -> None:
+        with trio.CancelScope() as scope:
+            instrument.scope = scope
+            await scenario.run()
+        instrument.scope = None
+
+    clock = trio.testing.MockClock(autojump_threshold=0) if autojump else None
+    trio.run(main, clock=clock, instruments=[instrument])
+    scenario.check()
+    return instrument.count

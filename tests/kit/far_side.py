@@ -1,0 +1,150 @@
+"""The far side of a flow, written down by the test: an outbound over memory streams.
+
+With it, inbounds are tested against the real dispatcher and the real relay.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import attrs
+import trio
+import trio.testing
+
+from trio_vmess.contracts import PacketLink, StreamSide, Transport
+from trio_vmess.core import Destination, Flow, Policy, parse_host
+from trio_vmess.dispatch import Dispatcher
+from trio_vmess.errors import DialError, DialFailure
+from trio_vmess.relay import Scratch
+from trio_vmess.streams import StreamTransport
+
+BOUND: Final = Destination(host=parse_host("192.0.2.7"), port=4711)
+"""What the outbound gives as its local address."""
+
+Script = Callable[[trio.abc.HalfCloseableStream], Awaitable[None]]
+"""What a server does with a connection, which is closed afterwards."""
+
+
+class TrackedTransport:
+    """Another transport, which remembers that it was closed."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self.closed = False
+
+    async def receive_into(self, buffer: memoryview, /) -> int:
+        return await self._transport.receive_into(buffer)
+
+    async def send_all(self, data: bytes | bytearray | memoryview, /) -> None:
+        await self._transport.send_all(data)
+
+    async def send_eof(self) -> None:
+        await self._transport.send_eof()
+
+    async def aclose(self) -> None:
+        self.closed = True
+        await self._transport.aclose()
+
+
+async def echo(stream: trio.abc.HalfCloseableStream) -> None:
+    """Send everything back, and end when the client does."""
+    async for data in stream:
+        await stream.send_all(data)
+    await stream.send_eof()
+
+
+class EchoLink:
+    """A packet link whose far end answers each datagram with `name: datagram`."""
+
+    def __init__(self, name: str) -> None:
+        self.closed = False
+        self.batches: list[list[bytes]] = []
+        self._prefix = f"{name}: ".encode()
+        self._send, self._receive = trio.open_memory_channel[list[bytes]](64)
+
+    async def receive(self) -> Sequence[bytes]:
+        return await self._receive.receive()
+
+    async def send(self, datagrams: Sequence[bytes], /) -> None:
+        self.batches.append(list(datagrams))
+        await self._send.send([self._prefix + datagram for datagram in datagrams])
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+@attrs.define(eq=False)
+class ScriptedOutbound:
+    """An outbound that reaches whatever the test has written.
+
+    Attributes:
+        script: what servers do.
+        failure: None, or what dialling comes to.
+        flows: all that were asked for.
+        transports: our ends of the connections.
+        links: our ends of the datagram flows.
+    """
+
+    nursery: trio.Nursery
+    script: Script = echo
+    failure: DialFailure | None = None
+    tag: str = "scripted"
+    flows: list[Flow] = attrs.field(factory=list)
+    transports: list[TrackedTransport] = attrs.field(factory=list)
+    links: list[EchoLink] = attrs.field(factory=list)
+
+    async def connect(self, flow: Flow, /) -> StreamSide:
+        self._note(flow)
+        ours, theirs = trio.testing.memory_stream_pair()
+        transport = TrackedTransport(StreamTransport(ours))
+        self.transports.append(transport)
+        self.nursery.start_soon(self._run, theirs)
+        return StreamSide(transport=transport, local=BOUND)
+
+    async def connect_packets(self, flow: Flow, /) -> PacketLink:
+        self._note(flow)
+        link = EchoLink(str(flow.destination))
+        self.links.append(link)
+        return link
+
+    def _note(self, flow: Flow) -> None:
+        self.flows.append(flow)
+        if self.failure is not None:
+            raise DialError("the test says so", reason=self.failure)
+
+    async def _run(self, stream: trio.abc.HalfCloseableStream) -> None:
+        async with stream:
+            try:
+                await self.script(stream)
+            except trio.BrokenResourceError:
+                return
+
+    @property
+    def all_closed(self) -> bool:
+        """True if nothing that was opened here is still open."""
+        streams = all(transport.closed for transport in self.transports)
+        return streams and all(link.closed for link in self.links)
+
+
+@attrs.define(eq=False)
+class FarSide:
+    """A dispatcher and the outbound behind it."""
+
+    dispatch: Dispatcher
+    outbound: ScriptedOutbound
+
+
+@asynccontextmanager
+async def open_far_side(
+    script: Script = echo,
+    *,
+    failure: DialFailure | None = None,
+    policy: Policy | None = None,
+) -> AsyncIterator[FarSide]:
+    """Give a dispatcher whose only outbound follows a script; leaving the block ends all of it."""
+    limits = Policy() if policy is None else policy
+    async with trio.open_nursery() as nursery:
+        outbound = ScriptedOutbound(nursery, script, failure)
+        dispatch = Dispatcher(lambda _: outbound, policy_of=lambda _: limits, scratch=Scratch())
+        yield FarSide(dispatch, outbound)
+        nursery.cancel_scope.cancel()

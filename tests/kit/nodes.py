@@ -1,0 +1,268 @@
+"""This project's own nodes, run inside a test: the counterparts of `tests.kit.peers`.
+
+They take the same specs as the peers, so that each end of a path can be either.
+
+    async with start_server_node() as server:
+        async with start_client_node(ClientSpec(server_port=server.port)) as client:
+            stream = await open_socks_stream(client.port, "127.0.0.1", origin.port)
+
+A node runs in the test's own Trio run. Leaving the block stops it and cancels what it still serves.
+"""
+
+import ipaddress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import attrs
+import trio
+
+from tests.kit.names import IPV4_LOOPBACK
+from tests.kit.peer_specs import ClientSpec, DynamicPorts, ServerSpec, UnsupportedSpecError
+from trio_vmess import config
+from trio_vmess.app import Node
+from trio_vmess.core import parse_host
+from trio_vmess.core.vmess import TIMESTAMP_JITTER, parse_user_id
+
+VMESS_TAG: Final = "vmess"
+DYNAMIC_TAG: Final = "dynamic"
+PROXY_TAG: Final = "proxy"
+
+_ANY_PORT: Final = config.PortRange(0, 0)
+_LOOPBACK: Final = ipaddress.IPv4Address(IPV4_LOOPBACK)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class RunningNode:
+    """A node that listens.
+
+    Attributes:
+        node: for its tables.
+    """
+
+    node: Node
+
+    @property
+    def port(self) -> int:
+        """The port of the first inbound."""
+        return _port_of(self.node.listening[0].address)
+
+    @property
+    def dynamic_ports(self) -> Sequence[int]:
+        """The dynamic ports that are open now, the newest last."""
+        return [_port_of(each.address) for each in self.node.listening if each.tag == DYNAMIC_TAG]
+
+
+Running = AbstractAsyncContextManager[RunningNode]
+
+
+def _port_of(address: str) -> int:
+    return int(address.rpartition(":")[2])
+
+
+@asynccontextmanager
+async def start_node(settings: config.Config) -> AsyncIterator[RunningNode]:
+    """Run a node for the length of the block."""
+    node = Node(settings)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(node.run)
+        try:
+            yield RunningNode(node=node)
+        finally:
+            node.stop(grace=0)
+
+
+# Halves -----------------------------------------------------------------------------------------
+
+
+def vmess_inbounds(
+    spec: ServerSpec,
+    *,
+    dialect: config.Dialect = config.Dialect.V2RAY,
+    disable_insecure_encryption: bool = False,
+    socket_path: Path | None = None,
+) -> tuple[config.InboundSettings, ...]:
+    """Return the VMess inbound and, for dynamic ports, the one that it points to.
+
+    Args:
+        spec: how it is called.
+        dialect: which VMess it speaks.
+        disable_insecure_encryption: refuse aes-128-cfb and none.
+        socket_path: listen on this Unix socket instead of the spec's address.
+    """
+    main = config.InboundSettings(
+        tag=VMESS_TAG,
+        protocol=config.VMessInbound(
+            users=(
+                config.InboundUser(
+                    id=parse_user_id(spec.user_id),
+                    alter_id=spec.alter_id,
+                    email="user@test.invalid",
+                ),
+            ),
+            detour="" if spec.dynamic_ports is None else DYNAMIC_TAG,
+            disable_insecure_encryption=disable_insecure_encryption,
+            dialect=dialect,
+        ),
+        listen=_address(spec.host) if socket_path is None else config.UnixSocket(str(socket_path)),
+        port=_port_range(spec.port),
+    )
+    if spec.dynamic_ports is None:
+        return (main,)
+    return (main, _dynamic_inbound(spec.dynamic_ports, spec.host, dialect))
+
+
+def _dynamic_inbound(
+    plan: DynamicPorts, host: str, dialect: config.Dialect
+) -> config.InboundSettings:
+    return config.InboundSettings(
+        tag=DYNAMIC_TAG,
+        protocol=config.VMessInbound(
+            default=config.DefaultUser(alter_id=plan.alter_id), dialect=dialect
+        ),
+        listen=_address(host),
+        port=config.PortRange(plan.ports[0], plan.ports[-1]),
+        allocate=config.AllocateSettings(
+            strategy=config.AllocateStrategy.RANDOM,
+            concurrency=plan.concurrency,
+            refresh=plan.refresh,
+        ),
+    )
+
+
+def vmess_outbound(
+    spec: ClientSpec,
+    *,
+    other_ports: Sequence[int] = (),
+    dialect: config.Dialect = config.Dialect.V2RAY,
+    timestamp_jitter: int = TIMESTAMP_JITTER,
+) -> config.OutboundSettings:
+    """Return a VMess outbound.
+
+    Args:
+        spec: whom to call, as whom.
+        other_ports: further servers that know the same user.
+        dialect: which VMess they speak.
+        timestamp_jitter: seconds by which legacy timestamps may be off.
+
+    Raises:
+        UnsupportedSpecError: the spec asks for what a node cannot do.
+    """
+    if spec.mux or spec.packet_encoding != "off":
+        raise UnsupportedSpecError(f"a node cannot be {spec}")
+    user = config.OutboundUser(
+        id=parse_user_id(spec.user_id),
+        alter_id=spec.alter_id,
+        security=config.Security(spec.security),
+    )
+    return config.OutboundSettings(
+        tag="vmess",
+        protocol=config.VMessOutbound(
+            servers=tuple(
+                config.VMessServer(address=parse_host(spec.server_host), port=port, users=(user,))
+                for port in (spec.server_port, *other_ports)
+            ),
+            dialect=dialect,
+            global_padding=spec.global_padding is not False,
+            authenticated_length=spec.authenticated_length,
+            timestamp_jitter=timestamp_jitter,
+        ),
+    )
+
+
+def proxy_inbound(
+    spec: ClientSpec, protocol: config.InboundProtocol | None = None
+) -> config.InboundSettings:
+    """Return the local proxy of a client: SOCKS as the spec says, or another protocol."""
+    if protocol is None:
+        protocol = config.SocksInbound(udp=spec.udp)
+        if spec.proxy_login is not None:
+            user, password = spec.proxy_login
+            account = config.ProxyAccount(user=user, password=password)
+            protocol = attrs.evolve(protocol, auth=config.SocksAuth.PASSWORD, accounts=(account,))
+    return config.InboundSettings(
+        tag=PROXY_TAG, protocol=protocol, listen=_LOOPBACK, port=_port_range(spec.proxy_port)
+    )
+
+
+def freedom(*, allow_private: bool = True) -> config.OutboundSettings:
+    """Return an outbound straight to the destination, which in tests is on loopback."""
+    protocol = config.FreedomOutbound(allow_private=allow_private)
+    return config.OutboundSettings(tag="freedom", protocol=protocol)
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    return ipaddress.ip_address(host)
+
+
+def _port_range(port: int | None) -> config.PortRange:
+    return _ANY_PORT if port is None else config.PortRange(port, port)
+
+
+# Whole nodes --------------------------------------------------------------------------------------
+
+
+def start_server_node(
+    spec: ServerSpec | None = None,
+    *,
+    allow_private: bool = True,
+    dialect: config.Dialect = config.Dialect.V2RAY,
+    policy: config.PolicySettings | None = None,
+) -> Running:
+    """Run a VMess server that connects to targets itself.
+
+    Args:
+        spec: how it is called.
+        allow_private: let its users reach this machine, where all origins are.
+        dialect: which VMess it speaks.
+        policy: its time limits; None for the defaults.
+    """
+    return start_node(
+        config.Config(
+            inbounds=vmess_inbounds(spec or ServerSpec(), dialect=dialect),
+            outbounds=(freedom(allow_private=allow_private),),
+            policy=policy or config.PolicySettings(),
+        )
+    )
+
+
+def start_client_node(
+    spec: ClientSpec,
+    *,
+    proxy: config.InboundProtocol | None = None,
+    other_ports: Sequence[int] = (),
+    dialect: config.Dialect = config.Dialect.V2RAY,
+    timestamp_jitter: int = TIMESTAMP_JITTER,
+) -> Running:
+    """Run a local proxy that passes everything to a VMess server.
+
+    Args:
+        spec: whom to call, as whom.
+        proxy: None for SOCKS as the spec says.
+        other_ports: further servers that know the same user.
+        dialect: which VMess they speak.
+        timestamp_jitter: seconds by which legacy timestamps may be off.
+
+    Raises:
+        UnsupportedSpecError: the spec asks for what a node cannot do.
+    """
+    outbound = vmess_outbound(
+        spec, other_ports=other_ports, dialect=dialect, timestamp_jitter=timestamp_jitter
+    )
+    return start_node(config.Config(inbounds=(proxy_inbound(spec, proxy),), outbounds=(outbound,)))
+
+
+def start_chain_node(server: ServerSpec, client: ClientSpec) -> Running:
+    """Run a VMess server that passes everything to another VMess server.
+
+    Args:
+        server: how it is called.
+        client: whom it calls; what the spec says about SOCKS is not used.
+
+    Raises:
+        UnsupportedSpecError: the spec asks for what a node cannot do.
+    """
+    return start_node(
+        config.Config(inbounds=vmess_inbounds(server), outbounds=(vmess_outbound(client),))
+    )

@@ -1,0 +1,75 @@
+"""A client in front of an inbound: a memory stream whose other end the inbound serves."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import attrs
+import trio
+import trio.testing
+
+from tests.kit.far_side import TrackedTransport
+from trio_vmess.contracts import Inbound
+from trio_vmess.core import Destination, parse_host
+from trio_vmess.streams import StreamTransport
+
+SOURCE: Final = "127.0.0.1:50000"
+LOCAL: Final = Destination(host=parse_host("127.0.0.1"), port=1080)
+
+
+@attrs.define(eq=False)
+class Visitor:
+    """A client's connection.
+
+    Attributes:
+        stream: the client's end.
+        served: the inbound's end.
+        left: set when the inbound has returned.
+    """
+
+    stream: trio.abc.HalfCloseableStream
+    served: TrackedTransport
+    left: trio.Event = attrs.field(factory=trio.Event)
+    _ahead: bytes = b""
+
+    async def send(self, data: bytes) -> None:
+        await self.stream.send_all(data)
+
+    async def receive(self, size: int) -> bytes:
+        """Read exactly `size` bytes, or fewer where the stream ends."""
+        while len(self._ahead) < size and (data := await self.stream.receive_some(65536)):
+            self._ahead += data
+        taken, self._ahead = self._ahead[:size], self._ahead[size:]
+        return taken
+
+    async def receive_until(self, mark: bytes) -> bytes:
+        """Read up to and with `mark`, or to the end."""
+        while mark not in self._ahead and (data := await self.stream.receive_some(65536)):
+            self._ahead += data
+        end = self._ahead.find(mark)
+        return await self.receive(len(self._ahead) if end < 0 else end + len(mark))
+
+    async def receive_rest(self) -> bytes:
+        """Read to the end."""
+        return await self.receive(1 << 30)
+
+
+@asynccontextmanager
+async def visit(inbound: Inbound, *, source: str = SOURCE) -> AsyncIterator[Visitor]:
+    """Connect a client to an inbound.
+
+    When the block is left, the client closes, and the inbound has to end by itself.
+    """
+    ours, theirs = trio.testing.memory_stream_pair()
+    visitor = Visitor(ours, TrackedTransport(StreamTransport(theirs)))
+
+    async def serve() -> None:
+        await inbound.serve(visitor.served, source=source, local=LOCAL)
+        visitor.left.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        async with ours:
+            yield visitor
+        await visitor.left.wait()
+    assert visitor.served.closed

@@ -1,0 +1,307 @@
+"""Through other proxies, over loopback."""
+
+import ipaddress
+import socket
+
+import pytest
+import trio
+import trio.testing
+
+from tests.kit.far_side import FarSide, open_far_side
+from tests.kit.names import IPV4_LOOPBACK
+from tests.kit.ports import free_port
+from tests.kit.upstream_server import Handler, open_server, saying, through
+from trio_vmess.contracts import StreamSide
+from trio_vmess.core import Destination, Flow, Network, Policy
+from trio_vmess.core.socks import ReplyCode
+from trio_vmess.errors import DialError, DialFailure
+from trio_vmess.inbound import HttpInbound, SocksInbound
+from trio_vmess.outbound import HttpOutbound, SocksOutbound, UpstreamServer
+from trio_vmess.outbound import http as http_module
+from trio_vmess.outbound import socks as socks_module
+
+TARGET = Destination(host="example.com", port=443)
+FLOW = Flow(destination=TARGET)
+UDP_FLOW = Flow(destination=Destination(host="example.com", port=53, network=Network.UDP))
+LOOPBACK = ipaddress.ip_address(IPV4_LOOPBACK)
+Kind = type[SocksOutbound] | type[HttpOutbound]
+BOTH = pytest.mark.parametrize("kind", [SocksOutbound, HttpOutbound])
+HELLO = b"\x05\x01\x00"
+ZEROS = b"\x01\x00\x00\x00\x00\x00\x00"
+
+
+def server(port: int, user: str | None = None, password: str | None = None) -> UpstreamServer:
+    return UpstreamServer(host=LOOPBACK, port=port, user=user, password=password)
+
+
+def socks_inbound(far: FarSide, *, accounts: dict[str, str] | None = None) -> SocksInbound:
+    return SocksInbound(
+        far.dispatch,
+        tag="",
+        policy=Policy(),
+        level=0,
+        accounts=accounts,
+        udp=True,
+        udp_address=None,
+    )
+
+
+def inbound(
+    kind: Kind, far: FarSide, accounts: dict[str, str] | None
+) -> SocksInbound | HttpInbound:
+    if kind is SocksOutbound:
+        return socks_inbound(far, accounts=accounts)
+    return HttpInbound(far.dispatch, tag="", policy=Policy(), level=0, accounts=accounts)
+
+
+async def receive(side: StreamSide, size: int) -> bytes:
+    room = memoryview(bytearray(size))
+    received = side.early
+    while len(received) < size and (count := await side.transport.receive_into(room)):
+        received += room[:count]
+    return received
+
+
+@BOTH
+@pytest.mark.parametrize("accounts", [None, {"ann": "secret"}])
+async def test_a_stream(kind: Kind, accounts: dict[str, str] | None) -> None:
+    async with (
+        open_far_side() as far,
+        open_server(through(inbound(kind, far, accounts))) as port,
+    ):
+        login = ("ann", "secret") if accounts else (None, None)
+        outbound = kind(tag="up", servers=[server(port, *login)], local=LOOPBACK)
+        side = await outbound.connect(FLOW)
+        await side.transport.send_all(b"ping")
+        assert await receive(side, 4) == b"ping"
+        assert side.local is not None
+        assert side.local.host == LOOPBACK
+        assert [(flow.destination, flow.user) for flow in far.outbound.flows] == [
+            (TARGET, "ann" if accounts else "")
+        ]
+        await side.transport.aclose()
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer"),
+    [
+        (SocksOutbound, b"\x05\x00" + b"\x05\x00\x00" + ZEROS[:-1] + b"\x00" + b"banner"),
+        (HttpOutbound, b"HTTP/1.1 200 OK\r\n\r\nbanner"),
+    ],
+)
+async def test_data_behind_the_answer_is_early(kind: Kind, answer: bytes) -> None:
+    first = HELLO if kind is SocksOutbound else b"\r\n\r\n"
+    async with open_server(saying(answer, after=first)) as port:
+        side = await kind(tag="", servers=[server(port)]).connect(FLOW)
+        assert await receive(side, 6) == b"banner"
+        await side.transport.aclose()
+
+
+async def refusal(outbound: SocksOutbound | HttpOutbound) -> DialError:
+    with pytest.raises(DialError) as caught:
+        await outbound.connect(FLOW)
+    return caught.value
+
+
+@pytest.mark.parametrize("code", [code for code in ReplyCode if code is not ReplyCode.SUCCEEDED])
+async def test_what_a_socks_reply_means(code: ReplyCode) -> None:
+    answer = b"\x05\x00" + bytes([5, code, 0]) + ZEROS
+    async with open_server(saying(answer, after=HELLO)) as port:
+        error = await refusal(SocksOutbound(tag="", servers=[server(port)]))
+    assert error.reason is socks_module.FAILURES[code]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (403, DialFailure.FORBIDDEN),
+        (407, DialFailure.UPSTREAM),
+        (502, DialFailure.HOST_UNREACHABLE),
+        (503, DialFailure.UPSTREAM),
+        (504, DialFailure.TIMED_OUT),
+    ],
+)
+async def test_what_an_http_status_means(status: int, reason: DialFailure) -> None:
+    answer = b"HTTP/1.1 %d Why\r\nContent-Length: 0\r\n\r\n" % status
+    async with open_server(saying(answer, after=b"\r\n\r\n")) as port:
+        error = await refusal(HttpOutbound(tag="", servers=[server(port)]))
+    assert error.reason is reason
+    assert f"{status} Why" in str(error)
+
+
+@BOTH
+@pytest.mark.parametrize("answer", [b"", b"rubbish that is no answer\r\n\r\n"])
+async def test_a_server_that_does_not_answer(kind: Kind, answer: bytes) -> None:
+    first = HELLO if kind is SocksOutbound else b"\r\n\r\n"
+    async with open_server(saying(answer, after=first, then_close=True)) as port:
+        error = await refusal(kind(tag="", servers=[server(port)]))
+    assert error.reason is DialFailure.UPSTREAM
+    assert f"127.0.0.1:{port}" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("kind", "module"), [(SocksOutbound, socks_module), (HttpOutbound, http_module)]
+)
+async def test_a_server_that_says_nothing(
+    kind: Kind, module: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "NEGOTIATION_TIMEOUT", 0.05)
+    async with open_server(saying(b"", after=b"never")) as port:
+        error = await refusal(kind(tag="", servers=[server(port)]))
+    assert error.reason is DialFailure.UPSTREAM
+    assert "no answer in time" in str(error)
+
+
+@BOTH
+async def test_a_wrong_password(kind: Kind) -> None:
+    async with (
+        open_far_side() as far,
+        open_server(through(inbound(kind, far, {"ann": "secret"}))) as port,
+    ):
+        error = await refusal(kind(tag="", servers=[server(port, "ann", "wrong")]))
+        assert error.reason is DialFailure.UPSTREAM
+        assert far.outbound.flows == []
+    assert "wrong" not in str(error)
+
+
+@BOTH
+async def test_servers_take_turns_and_step_in(kind: Kind) -> None:
+    async with open_far_side() as one, open_far_side() as two:
+        async with (
+            open_server(through(inbound(kind, one, None))) as first,
+            open_server(through(inbound(kind, two, None))) as second,
+        ):
+            ports = [first, free_port(), second]
+            outbound = kind(tag="", servers=[server(port) for port in ports])
+            for _ in range(3):
+                await (await outbound.connect(FLOW)).transport.aclose()
+        # The second turn was the dead port's; the server behind it stepped in.
+        assert (len(one.outbound.flows), len(two.outbound.flows)) == (1, 2)
+
+
+@BOTH
+async def test_no_server_is_there(kind: Kind) -> None:
+    error = await refusal(kind(tag="", servers=[server(free_port()), server(free_port())]))
+    assert error.reason is DialFailure.UPSTREAM
+
+
+@BOTH
+def test_at_least_one_server(kind: Kind) -> None:
+    with pytest.raises(ValueError, match="no server"):
+        kind(tag="", servers=[])
+
+
+def test_passwords_are_not_printed() -> None:
+    assert "secret" not in repr(server(1, "ann", "secret"))
+
+
+async def test_a_host_that_cannot_be_written() -> None:
+    flow = Flow(destination=Destination(host="a" * 256, port=1))
+    async with open_server(saying(b"", after=b"never")) as port:
+        with pytest.raises(DialError) as caught:
+            await SocksOutbound(tag="", servers=[server(port)]).connect(flow)
+    assert caught.value.reason is DialFailure.UNSUPPORTED
+
+
+@BOTH
+async def test_cancelling_closes_the_connection(kind: Kind) -> None:
+    ended = trio.Event()
+
+    async def handle(stream: trio.SocketStream) -> None:
+        while await stream.receive_some(65536):
+            pass
+        ended.set()
+
+    async with open_server(handle) as port:
+        with trio.move_on_after(0.05) as scope:
+            await kind(tag="", servers=[server(port)]).connect(FLOW)
+        assert scope.cancelled_caught
+        await ended.wait()
+
+
+# Datagrams --------------------------------------------------------------------------------------
+
+
+async def test_datagrams() -> None:
+    async with open_far_side() as far, open_server(through(socks_inbound(far))) as port:
+        outbound = SocksOutbound(tag="", servers=[server(port)], local=LOOPBACK)
+        link = await outbound.connect_packets(UDP_FLOW)
+        other = await outbound.connect_packets(
+            Flow(destination=Destination(host="a", port=1, network=Network.UDP))
+        )
+        await link.send([b"one"])
+        assert await link.receive() == [b"udp:example.com:53: one"]
+        await other.send([b"two"])
+        assert await other.receive() == [b"udp:a:1: two"]
+        await link.send([b"", b"three"])
+        answers: list[bytes] = []
+        while len(answers) < 2:
+            answers += await link.receive()
+        assert answers == [b"udp:example.com:53: ", b"udp:example.com:53: three"]
+        await link.aclose()
+        await other.aclose()
+        # With the control connections, both associations end at the other proxy.
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert far.dispatch.connections == set()
+        assert far.outbound.all_closed
+
+
+def association(reply_host: bytes, relay: socket.socket) -> Handler:
+    port = relay.getsockname()[1].to_bytes(2, "big")
+    return saying(b"\x05\x00\x05\x00\x00" + reply_host + port, after=HELLO, then_close=False)
+
+
+@pytest.mark.parametrize("reply_host", [ZEROS[:5], b"\x01\x7f\x00\x00\x01", b"\x03\x09localhost"])
+async def test_where_the_proxy_takes_datagrams(reply_host: bytes) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as relay:
+        relay.bind((IPV4_LOOPBACK, 0))
+        relay.settimeout(5)
+        async with open_server(association(reply_host, relay)) as port:
+            if reply_host[0] == 3 and socket.getaddrinfo("localhost", 1)[0][4][0] != IPV4_LOOPBACK:
+                pytest.skip("localhost is not 127.0.0.1 first")
+            link = await SocksOutbound(tag="", servers=[server(port)]).connect_packets(UDP_FLOW)
+            await link.send([b"ping"])
+            packet, client = relay.recvfrom(1000)
+            assert packet == b"\x00\x00\x00\x03\x0bexample.com\x00\x35ping"
+            # What has no legal header is dropped; the sender inside it does not matter.
+            relay.sendto(b"rubbish", client)
+            relay.sendto(b"\x00\x00\x01\x01\x01\x02\x03\x04\x00\x35fragment", client)
+            relay.sendto(b"\x00\x00\x00\x01\x01\x02\x03\x04\x00\x35pong", client)
+            assert await link.receive() == [b"pong"]
+            await link.aclose()
+
+
+async def test_the_link_ends_with_its_connection() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as relay:
+        relay.bind((IPV4_LOOPBACK, 0))
+        port = relay.getsockname()[1].to_bytes(2, "big")
+        hang_up = trio.Event()
+
+        async def handle(stream: trio.SocketStream) -> None:
+            await stream.send_all(b"\x05\x00\x05\x00\x00" + ZEROS[:5] + port)
+            await stream.receive_some(1000)
+            await hang_up.wait()
+
+        async with open_server(handle) as tcp_port:
+            link = await SocksOutbound(tag="", servers=[server(tcp_port)]).connect_packets(UDP_FLOW)
+            await link.send([b"ping"])
+            hang_up.set()
+            with pytest.raises(trio.BrokenResourceError):  # noqa: PT012  (the end takes a moment)
+                while True:
+                    await link.send([b"ping"])
+                    await trio.sleep(0.01)
+            await link.aclose()
+
+
+async def test_no_datagrams_there() -> None:
+    answer = b"\x05\x00\x05\x07\x00" + ZEROS
+    async with open_server(saying(answer, after=HELLO)) as port:
+        with pytest.raises(DialError) as caught:
+            await SocksOutbound(tag="", servers=[server(port)]).connect_packets(UDP_FLOW)
+    assert caught.value.reason is DialFailure.UNSUPPORTED
+
+
+async def test_http_carries_no_datagrams() -> None:
+    with pytest.raises(DialError) as caught:
+        await HttpOutbound(tag="", servers=[server(1)]).connect_packets(UDP_FLOW)
+    assert caught.value.reason is DialFailure.UNSUPPORTED

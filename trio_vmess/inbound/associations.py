@@ -1,0 +1,159 @@
+"""Datagrams of one UDP port, sorted into flows.
+
+Each flow has a queue that the port's one reader fills, and a task in which dispatch empties it.
+Nothing waits for a full queue: what does not fit is dropped, as networks do.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Sequence
+from typing import Final, Generic, TypeVar
+
+import attrs
+import trio
+
+from trio_vmess.contracts import Dispatch
+from trio_vmess.core import Flow
+
+QUEUE_COUNT_MAX: Final = 256
+"""Datagrams that wait in one flow; further ones are dropped."""
+
+QUEUE_SIZE_MAX: Final = 1024 * 1024
+"""Bytes that they may have together."""
+
+FLOW_COUNT_MAX: Final = 1024
+"""Flows of one port; one more ends the one that was silent for longest."""
+
+Reply = Callable[[Sequence[bytes]], None]
+"""Sends datagrams to the client, at once or not at all."""
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class QueuedLink:
+    """A client's side of one flow of datagrams: a `PacketLink`.
+
+    Args:
+        reply: takes what comes back.
+    """
+
+    __slots__ = ("_closed", "_lot", "_reply", "_size", "_waiting", "scope")
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self._waiting: deque[bytes] = deque()
+        self._size = 0
+        self._lot = trio.lowlevel.ParkingLot()
+        self._closed = False
+        self.scope = trio.CancelScope()
+        """Ends the flow when it is cancelled."""
+
+    def put(self, datagram: bytes) -> bool:
+        """Queue a datagram from the client; tell whether there was room."""
+        if (
+            self._closed
+            or len(self._waiting) >= QUEUE_COUNT_MAX
+            or self._size + len(datagram) > QUEUE_SIZE_MAX
+        ):
+            return False
+        self._waiting.append(datagram)
+        self._size += len(datagram)
+        self._lot.unpark_all()
+        return True
+
+    async def receive(self) -> Sequence[bytes]:
+        """See `PacketLink.receive`; all that waits comes at once."""
+        while not self._waiting:
+            if self._closed:
+                return ()
+            await self._lot.park()
+        datagrams = list(self._waiting)
+        self._waiting.clear()
+        self._size = 0
+        return datagrams
+
+    async def send(self, datagrams: Sequence[bytes], /) -> None:
+        """See `PacketLink.send`."""
+        if self._closed:
+            raise trio.BrokenResourceError("the flow is over")
+        self._reply(datagrams)
+
+    async def aclose(self) -> None:
+        """See `PacketLink.aclose`."""
+        self.close()
+
+    def close(self) -> None:
+        """Drop what waits, and let nothing more in or out."""
+        self._closed = True
+        self._waiting.clear()
+        self._size = 0
+        self._lot.unpark_all()
+
+
+@attrs.frozen(kw_only=True)
+class Opening:
+    """What a new flow needs.
+
+    Attributes:
+        flow: for dispatch.
+        reply: sends to the client of this flow.
+    """
+
+    flow: Flow
+    reply: Reply
+
+
+class FlowTable(Generic[Key]):
+    """The flows of one port, each under its key.
+
+    Args:
+        dispatch: gets each flow with its link.
+        nursery: the flows' tasks run in it.
+        open_flow: says what a new key's flow is.
+        limit: flows at most.
+    """
+
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        nursery: trio.Nursery,
+        *,
+        open_flow: Callable[[Key], Opening],
+        limit: int = FLOW_COUNT_MAX,
+    ) -> None:
+        self._dispatch = dispatch
+        self._nursery = nursery
+        self._open_flow = open_flow
+        self._limit = limit
+        self._links: OrderedDict[Key, QueuedLink] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._links)
+
+    def deliver(self, key: Key, datagram: bytes) -> bool:
+        """Give a datagram to its flow, which is opened if need be; tell whether there was room."""
+        link = self._links.get(key)
+        if link is None:
+            link = self._open(key)
+        else:
+            self._links.move_to_end(key)
+        return link.put(datagram)
+
+    def _open(self, key: Key) -> QueuedLink:
+        if len(self._links) >= self._limit:
+            _, silent = self._links.popitem(last=False)
+            silent.scope.cancel()
+            silent.close()
+        opening = self._open_flow(key)
+        link = self._links[key] = QueuedLink(opening.reply)
+        self._nursery.start_soon(self._run, key, link, opening.flow)
+        return link
+
+    async def _run(self, key: Key, link: QueuedLink, flow: Flow) -> None:
+        try:
+            with link.scope:
+                await self._dispatch.packets(flow, link)
+        finally:
+            link.close()
+            # Another flow may have the key by now.
+            if self._links.get(key) is link:
+                del self._links[key]

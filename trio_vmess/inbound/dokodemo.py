@@ -1,0 +1,100 @@
+"""The dokodemo-door inbound: everything that comes goes to one destination."""
+
+import logging
+import socket
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+
+from trio_vmess.contracts import Dispatch, StreamSide, Transport
+from trio_vmess.core import Destination, Flow, Host, Network, format_endpoint, parse_host
+from trio_vmess.errors import DialFailure
+from trio_vmess.inbound.associations import FlowTable, Opening
+from trio_vmess.streams import DatagramSocket, SocketAddress
+
+log: Final = logging.getLogger("trio_vmess.inbound.dokodemo")
+
+
+class DokodemoInbound:
+    """A port that stands for another one elsewhere.
+
+    Args:
+        dispatch: gets every flow.
+        tag: the inbound's name; may be empty.
+        level: the policy level of all who come through here.
+        host: where everything goes to.
+        port: the port there.
+    """
+
+    def __init__(self, dispatch: Dispatch, *, tag: str, level: int, host: Host, port: int) -> None:
+        self._dispatch = dispatch
+        self._tag = tag
+        self._level = level
+        self._host = host
+        self._port = port
+
+    async def serve(self, transport: Transport, *, source: str, local: Destination | None) -> None:
+        """See `Inbound.serve`."""
+        try:
+            flow = self._flow(Network.TCP, source)
+            await self._dispatch.stream(flow, StreamSide(transport=transport), _SILENCE)
+        finally:
+            await transport.aclose()
+
+    async def serve_datagrams(self, sock: socket.socket) -> None:
+        """Serve a UDP port; each address that sends is a flow, until it is idle.
+
+        Args:
+            sock: bound; it belongs to the inbound from now on.
+
+        Raises:
+            trio.Cancelled: from outside, which is how it ends unless the system breaks the socket;
+                it is closed then.
+        """
+        datagrams = DatagramSocket(sock)
+        try:
+            async with trio.open_nursery() as nursery:
+
+                def open_flow(address: SocketAddress) -> Opening:
+                    def reply(payloads: Sequence[bytes]) -> None:
+                        for payload in payloads:
+                            datagrams.send_to(payload, address)
+
+                    return Opening(flow=self._flow(Network.UDP, _format(address)), reply=reply)
+
+                flows = FlowTable(self._dispatch, nursery, open_flow=open_flow)
+                try:
+                    while True:
+                        for datagram, address in await datagrams.receive():
+                            flows.deliver(address, datagram)
+                except trio.BrokenResourceError as exc:
+                    log.warning("dokodemo.broken tag=%s reason=%r", self._tag or "-", str(exc))
+                    nursery.cancel_scope.cancel()
+        finally:
+            datagrams.close()
+
+    def _flow(self, network: Network, source: str) -> Flow:
+        return Flow(
+            destination=Destination(host=self._host, port=self._port, network=network),
+            source=source,
+            inbound_tag=self._tag,
+            level=self._level,
+        )
+
+
+class _Silence:
+    """The client asked for nothing, so it is answered nothing; it sees data or a close."""
+
+    async def established(self, bound: Destination | None, /) -> None:
+        """Say nothing."""
+
+    async def refused(self, reason: DialFailure, /) -> None:
+        """Say nothing."""
+
+
+_SILENCE: Final = _Silence()
+
+
+def _format(address: SocketAddress) -> str:
+    return format_endpoint(parse_host(address[0].partition("%")[0]), address[1])

@@ -1,0 +1,261 @@
+"""The HTTP inbound: the shell around `core.http`.
+
+CONNECT turns the connection into a stream for dispatch. Any other request is a stream of its own,
+and the connection stays with the client's next one. When a response is complete, the client need
+not wait for its server to close: the flow ends by itself, in a task beside the conversation.
+"""
+
+import contextlib
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+import trio
+
+from trio_vmess.contracts import Answer, Dispatch, StreamSide, Transport
+from trio_vmess.core import NEED_DATA, Destination, Flow, Policy
+from trio_vmess.core.http import (
+    Challenged,
+    Connect,
+    ConnectionClosed,
+    Established,
+    Failure,
+    Forward,
+    HttpProxyServer,
+)
+from trio_vmess.errors import DialFailure, LocalProtocolError, RemoteProtocolError
+from trio_vmess.inbound.farewell import say_farewell
+from trio_vmess.inbound.forward import ForwardTransport
+
+log: Final = logging.getLogger("trio_vmess.inbound.http")
+
+READ_SIZE: Final = 4096
+"""Bytes that one read of a request's head takes."""
+
+FLOW_LINGER: Final = 2.0
+"""Seconds that a flow may go on after its response, for a server that does not close."""
+
+
+class HttpInbound:
+    """An HTTP/1.1 proxy.
+
+    Args:
+        dispatch: gets every flow.
+        tag: the inbound's name; may be empty.
+        policy: the limits of `level`; its `handshake` is for the head of each request.
+        level: the policy level of all who come through here.
+        accounts: user name to password; None asks nobody.
+        allow_transparent: take requests without an absolute address, by their Host header.
+    """
+
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        *,
+        tag: str,
+        policy: Policy,
+        level: int,
+        accounts: Mapping[str, str] | None,
+        allow_transparent: bool = False,
+    ) -> None:
+        self.dispatch = dispatch
+        self.policy = policy
+        self._tag = tag
+        self._level = level
+        self._accounts = accounts
+        self.allow_transparent = allow_transparent
+
+    async def serve(self, transport: Transport, *, source: str, local: Destination | None) -> None:
+        """See `Inbound.serve`."""
+        server = HttpProxyServer(accounts=self._accounts, allow_transparent=self.allow_transparent)
+        async with trio.open_nursery() as nursery:
+            conversation = _Conversation(self, server, transport, nursery, source, local)
+            try:
+                await conversation.run()
+            finally:
+                await transport.aclose()
+
+    def flow(self, request: Connect | Forward, source: str) -> Flow:
+        """Return the flow of a request."""
+        return Flow(
+            destination=request.destination,
+            source=source,
+            inbound_tag=self._tag,
+            user=request.user or "",
+            level=self._level,
+        )
+
+
+class _Conversation:
+    """The requests of one connection, one after the other."""
+
+    def __init__(
+        self,
+        inbound: HttpInbound,
+        server: HttpProxyServer,
+        transport: Transport,
+        nursery: trio.Nursery,
+        source: str,
+        local: Destination | None,
+    ) -> None:
+        self._inbound = inbound
+        self._server = server
+        self._transport = transport
+        self._nursery = nursery
+        self._source = source
+        self._local = local
+        self._request_count = 0
+
+    async def run(self) -> None:
+        """Serve requests until the connection is of no further use; it is still to be closed."""
+        while (request := await self._next_request()) is not None:
+            self._request_count += 1
+            if self._inbound.allow_transparent and self._is_own(request.destination):
+                # Such a request would come back to us, again and again.
+                await self._say_farewell(f"{request.destination} is the proxy itself.")
+                return
+            if isinstance(request, Connect):
+                await self._open_tunnel(request)
+                return
+            if not await self._forward(request):
+                return
+
+    # Requests -----------------------------------------------------------------------------------
+
+    async def _next_request(self) -> Connect | Forward | None:
+        """Read the head of a request; None where there is none."""
+        reason = "no request in time"
+        try:
+            with trio.move_on_after(self._inbound.policy.handshake) as limit:
+                return await self._read_request(limit)
+        except RemoteProtocolError as exc:
+            log.warning("http.refused source=%s reason=%r", self._source, str(exc))
+            await say_farewell(self._transport, self._server.data_to_send())
+            return None
+        except trio.BrokenResourceError:
+            reason = "the connection was reset before the request"
+        # Between two requests, both are a client's right.
+        if not self._request_count or self._server.trailing_data:
+            log.info("http.refused source=%s reason=%r", self._source, reason)
+        return None
+
+    async def _read_request(self, limit: trio.CancelScope) -> Connect | Forward | None:
+        """Read until a request is understood; None if the client ends the connection instead.
+
+        Raises:
+            RemoteProtocolError: the client is refused.
+            trio.BrokenResourceError: the connection was reset.
+        """
+        room = memoryview(bytearray(READ_SIZE))
+        while True:
+            event = self._server.next_event()
+            if event is NEED_DATA:
+                size = await self._transport.receive_into(room)
+                if size:
+                    self._server.receive_data(room[:size])
+                else:
+                    self._server.receive_eof()
+            elif isinstance(event, Connect | Forward):
+                return event
+            elif isinstance(event, Challenged):
+                await self._transport.send_all(self._server.data_to_send())
+                # A person may have to type now.
+                limit.deadline = trio.current_time() + self._inbound.policy.handshake
+            elif isinstance(event, ConnectionClosed):
+                return None
+            else:
+                raise LocalProtocolError(f"no request was read, but {event!r} came")
+
+    async def _say_farewell(self, reason: str) -> None:
+        """Tell the client what the server has to say, or the reason if nothing was said yet."""
+        words = self._server.data_to_send()
+        if not words and not self._server.response_started:
+            # No request waits any more where the client did not take its whole response.
+            with contextlib.suppress(LocalProtocolError):
+                words = self._server.send(Failure(reason=reason))
+        await say_farewell(self._transport, words)
+
+    def _is_own(self, destination: Destination) -> bool:
+        """Tell whether a destination is the very port that the client has reached."""
+        if self._local is None or destination.port != self._local.port:
+            return False
+        host = destination.host
+        if isinstance(host, str):
+            return host.lower().removesuffix(".") == "localhost"
+        return host == self._local.host or host.is_loopback
+
+    # What becomes of them -----------------------------------------------------------------------
+
+    async def _open_tunnel(self, request: Connect) -> None:
+        side = StreamSide(transport=self._transport, early=self._server.trailing_data)
+        answer = _TunnelAnswer(self._server, self._transport, request.destination)
+        flow = self._inbound.flow(request, self._source)
+        await self._inbound.dispatch.stream(flow, side, answer)
+
+    async def _forward(self, request: Forward) -> bool:
+        """Serve one request; tell whether the client may send another."""
+        near = ForwardTransport(self._server, self._transport)
+        side = StreamSide(transport=near, early=request.head)
+        answer = _ForwardAnswer(near)
+        flow = self._inbound.flow(request, self._source)
+        scope = trio.CancelScope()
+        self._nursery.start_soon(self._carry, flow, side, answer, near, scope)
+        await near.over.wait()
+        scope.deadline = trio.current_time() + FLOW_LINGER
+        if near.keep_alive:
+            return True
+        reason = near.failure or "the connection to the server ended without a response"
+        await self._say_farewell(f"{request.destination}: {reason}.")
+        return False
+
+    async def _carry(
+        self,
+        flow: Flow,
+        side: StreamSide,
+        answer: Answer,
+        near: ForwardTransport,
+        scope: trio.CancelScope,
+    ) -> None:
+        try:
+            with scope:
+                await self._inbound.dispatch.stream(flow, side, answer)
+        finally:
+            near.release()
+
+
+class _TunnelAnswer:
+    """The response to a CONNECT."""
+
+    def __init__(
+        self, server: HttpProxyServer, transport: Transport, destination: Destination
+    ) -> None:
+        self._server = server
+        self._transport = transport
+        self._destination = destination
+
+    async def established(self, bound: Destination | None, /) -> None:
+        """See `Answer.established`.
+
+        Raises:
+            trio.BrokenResourceError: the client is gone.
+        """
+        await self._transport.send_all(self._server.send(Established()))
+
+    async def refused(self, reason: DialFailure, /) -> None:
+        """See `Answer.refused`."""
+        failure = Failure(reason=f"{self._destination}: {reason.value}.")
+        await say_farewell(self._transport, self._server.send(failure))
+
+
+class _ForwardAnswer:
+    """The response to a request whose server is not reached; else the server gives it."""
+
+    def __init__(self, near: ForwardTransport) -> None:
+        self._near = near
+
+    async def established(self, bound: Destination | None, /) -> None:
+        """See `Answer.established`: the client waits for the server's own response."""
+
+    async def refused(self, reason: DialFailure, /) -> None:
+        """See `Answer.refused`: the conversation tells the client when the flow is over."""
+        self._near.failure = reason.value

@@ -1,0 +1,305 @@
+"""The SOCKS inbound: the shell around `core.socks`.
+
+CONNECT becomes a stream for dispatch. UDP ASSOCIATE gets a UDP port of its own that lives as long
+as the connection which asked for it, and serves the address of that connection alone.
+"""
+
+import functools
+import ipaddress
+import logging
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import trio
+
+from trio_vmess.contracts import Dispatch, StreamSide, Transport
+from trio_vmess.core import (
+    NEED_DATA,
+    Destination,
+    Flow,
+    Host,
+    Network,
+    Policy,
+    parse_endpoint,
+    parse_host,
+)
+from trio_vmess.core.socks import (
+    Command,
+    Reply,
+    ReplyCode,
+    Request,
+    SocksServer,
+    decode_datagram,
+    encode_datagram,
+)
+from trio_vmess.errors import DialFailure, RemoteProtocolError
+from trio_vmess.inbound.associations import FlowTable, Opening
+from trio_vmess.inbound.associations import Reply as SendBack
+from trio_vmess.inbound.farewell import say_farewell
+from trio_vmess.streams import DatagramSocket, SocketAddress
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+log: Final = logging.getLogger("trio_vmess.inbound.socks")
+
+READ_SIZE: Final = 4096
+"""Bytes that one read of the handshake takes; what is behind the request is early data."""
+
+LOOPBACK: Final = ipaddress.IPv4Address("127.0.0.1")
+
+REPLY_CODES: Final[Mapping[DialFailure, ReplyCode]] = {
+    DialFailure.REFUSED: ReplyCode.CONNECTION_REFUSED,
+    DialFailure.TIMED_OUT: ReplyCode.HOST_UNREACHABLE,
+    DialFailure.HOST_UNREACHABLE: ReplyCode.HOST_UNREACHABLE,
+    DialFailure.NETWORK_UNREACHABLE: ReplyCode.NETWORK_UNREACHABLE,
+    DialFailure.NAME_NOT_FOUND: ReplyCode.HOST_UNREACHABLE,
+    DialFailure.FORBIDDEN: ReplyCode.NOT_ALLOWED,
+    DialFailure.UNSUPPORTED: ReplyCode.COMMAND_NOT_SUPPORTED,
+    DialFailure.UPSTREAM: ReplyCode.GENERAL_FAILURE,
+}
+"""What a program is told of a destination that was not reached."""
+
+
+class SocksInbound:
+    """A SOCKS4, SOCKS4a and SOCKS5 proxy.
+
+    Args:
+        dispatch: gets every flow.
+        tag: the inbound's name; may be empty.
+        policy: the limits of `level`; its `handshake` is for each connection.
+        level: the policy level of all who come through here.
+        accounts: user name to password; None asks nobody.
+        udp: serve UDP ASSOCIATE.
+        udp_address: what programs are told to send datagrams to; None for the address on which
+            they have reached us.
+    """
+
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        *,
+        tag: str,
+        policy: Policy,
+        level: int,
+        accounts: Mapping[str, str] | None,
+        udp: bool,
+        udp_address: IPAddress | None,
+    ) -> None:
+        self._dispatch = dispatch
+        self._tag = tag
+        self._policy = policy
+        self._level = level
+        self._accounts = accounts
+        self._udp = udp
+        self._udp_address = udp_address
+
+    async def serve(self, transport: Transport, *, source: str, local: Destination | None) -> None:
+        """See `Inbound.serve`."""
+        try:
+            server = SocksServer(accounts=self._accounts)
+            request = await self._read_request(server, transport, source)
+            if request is None:
+                return
+            if request.command is Command.CONNECT:
+                flow = self._flow(request.destination, request, source)
+                side = StreamSide(transport=transport, early=server.trailing_data)
+                await self._dispatch.stream(flow, side, _Answer(server, transport))
+            elif self._udp:
+                await self._associate(server, request, transport, source=source, local=local)
+            else:
+                log.info("socks.refused source=%s reason=%r", source, "UDP is not enabled")
+                reply = Reply(code=ReplyCode.COMMAND_NOT_SUPPORTED)
+                await say_farewell(transport, server.send(reply))
+        finally:
+            await transport.aclose()
+
+    def _flow(self, destination: Destination, request: Request, source: str) -> Flow:
+        return Flow(
+            destination=destination,
+            source=source,
+            inbound_tag=self._tag,
+            user=request.user or "",
+            level=self._level,
+        )
+
+    async def _read_request(
+        self, server: SocksServer, transport: Transport, source: str
+    ) -> Request | None:
+        """Go through the handshake; None where it came to nothing."""
+        reason = "no request in time"
+        try:
+            with trio.move_on_after(self._policy.handshake):
+                request = await _negotiate(server, transport)
+                if request is not None:
+                    return request
+                reason = "the client left before its request"
+        except RemoteProtocolError as exc:
+            log.warning("socks.refused source=%s reason=%r", source, str(exc))
+            await say_farewell(transport, server.data_to_send())
+            return None
+        except trio.BrokenResourceError:
+            reason = "the connection was reset before the request"
+        log.info("socks.refused source=%s reason=%r", source, reason)
+        return None
+
+    # UDP ----------------------------------------------------------------------------------------
+
+    async def _associate(
+        self,
+        server: SocksServer,
+        request: Request,
+        transport: Transport,
+        *,
+        source: str,
+        local: Destination | None,
+    ) -> None:
+        """Serve one association until its connection ends."""
+        reached = LOOPBACK if local is None else local.host
+        try:
+            datagrams = DatagramSocket(_bind(reached))
+        except OSError as exc:
+            log.warning("socks.refused source=%s reason=%r", source, f"no UDP port: {exc}")
+            reply = Reply(code=ReplyCode.GENERAL_FAILURE)
+            await say_farewell(transport, server.send(reply))
+            return
+        try:
+            bound = Destination(
+                host=self._udp_address or reached,
+                port=datagrams.socket.getsockname()[1],
+                network=Network.UDP,
+            )
+            await transport.send_all(server.send(Reply(code=ReplyCode.SUCCEEDED, bound=bound)))
+            client = parse_endpoint(source)[0] if source else LOOPBACK
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_wait_for_end, transport, nursery.cancel_scope)
+                association = _Association(datagrams, client)
+                flows: FlowTable[Destination] = FlowTable(
+                    self._dispatch,
+                    nursery,
+                    open_flow=lambda destination: Opening(
+                        flow=self._flow(destination, request, source),
+                        reply=association.reply_from(destination),
+                    ),
+                )
+                await association.receive(flows)
+                nursery.cancel_scope.cancel()
+        except trio.BrokenResourceError:
+            log.info("socks.association.lost source=%s", source)
+        finally:
+            datagrams.close()
+
+
+class _Association:
+    """The datagrams of one client.
+
+    Args:
+        datagrams: the port.
+        client: the address that may use it; the first port from there keeps it.
+    """
+
+    def __init__(self, datagrams: DatagramSocket, client: Host) -> None:
+        self._datagrams = datagrams
+        self._client = client
+        self._peer: SocketAddress | None = None
+
+    async def receive(self, flows: FlowTable[Destination]) -> None:
+        """Sort datagrams into flows until the port is of no further use."""
+        while True:
+            try:
+                batch = await self._datagrams.receive()
+            except trio.BrokenResourceError as exc:
+                log.warning("socks.association.broken reason=%r", str(exc))
+                return
+            for data, address in batch:
+                if address != self._peer and not self._may_begin(address):
+                    continue
+                try:
+                    datagram = decode_datagram(data)
+                except RemoteProtocolError as exc:
+                    log.debug("socks.datagram.dropped source=%s reason=%r", address, str(exc))
+                    continue
+                self._peer = address
+                flows.deliver(datagram.destination, datagram.payload)
+
+    def _may_begin(self, address: SocketAddress) -> bool:
+        return self._peer is None and _host_of(address) == self._client
+
+    def reply_from(self, destination: Destination) -> SendBack:
+        """Return what sends datagrams to the client as coming from `destination`."""
+        header = encode_datagram(destination.host, destination.port, b"")
+        return functools.partial(self._reply, header)
+
+    def _reply(self, header: bytes, payloads: Sequence[bytes]) -> None:
+        peer = self._peer
+        if peer is None:
+            return
+        for payload in payloads:
+            self._datagrams.send_to(header + payload, peer)
+
+
+class _Answer:
+    """The SOCKS reply to a CONNECT."""
+
+    def __init__(self, server: SocksServer, transport: Transport) -> None:
+        self._server = server
+        self._transport = transport
+
+    async def established(self, bound: Destination | None, /) -> None:
+        """See `Answer.established`.
+
+        Raises:
+            trio.BrokenResourceError: the client is gone.
+        """
+        reply = Reply(code=ReplyCode.SUCCEEDED, bound=bound)
+        await self._transport.send_all(self._server.send(reply))
+
+    async def refused(self, reason: DialFailure, /) -> None:
+        """See `Answer.refused`."""
+        await say_farewell(self._transport, self._server.send(Reply(code=REPLY_CODES[reason])))
+
+
+async def _negotiate(server: SocksServer, transport: Transport) -> Request | None:
+    """Run the handshake; None if the client ends it.
+
+    Raises:
+        RemoteProtocolError: the client is refused.
+        trio.BrokenResourceError: the connection was reset.
+    """
+    room = memoryview(bytearray(READ_SIZE))
+    while True:
+        event = server.next_event()
+        if words := server.data_to_send():
+            await transport.send_all(words)
+        if event is not NEED_DATA:
+            return event
+        size = await transport.receive_into(room)
+        if not size:
+            return None
+        server.receive_data(room[:size])
+
+
+async def _wait_for_end(transport: Transport, scope: trio.CancelScope) -> None:
+    """Cancel when the connection ends; what still comes on it means nothing."""
+    room = memoryview(bytearray(64))
+    try:
+        while await transport.receive_into(room):
+            pass
+    except trio.BrokenResourceError:
+        pass
+    scope.cancel()
+
+
+def _bind(host: Host) -> socket.socket:
+    family = socket.AF_INET6 if isinstance(host, ipaddress.IPv6Address) else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.bind((str(host), 0))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _host_of(address: SocketAddress) -> Host:
+    return parse_host(address[0].partition("%")[0])

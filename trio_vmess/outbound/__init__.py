@@ -1,0 +1,19 @@
+"""The ways out of the node: each reaches destinations in its own manner."""
+
+from trio_vmess.outbound.blackhole import BlackholeOutbound
+from trio_vmess.outbound.freedom import FreedomOutbound
+from trio_vmess.outbound.http import HttpOutbound
+from trio_vmess.outbound.socks import SocksOutbound
+from trio_vmess.outbound.upstream import UpstreamServer
+from trio_vmess.outbound.vmess import Identity, Server, VMessOutbound
+
+__all__ = [
+    "BlackholeOutbound",
+    "FreedomOutbound",
+    "HttpOutbound",
+    "Identity",
+    "Server",
+    "SocksOutbound",
+    "UpstreamServer",
+    "VMessOutbound",
+]

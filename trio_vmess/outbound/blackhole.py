@@ -1,0 +1,95 @@
+"""The blackhole outbound: the end of whatever is sent there."""
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import trio
+
+from trio_vmess.contracts import PacketLink, StreamSide
+from trio_vmess.core import Flow
+
+FORBIDDEN: Final = (
+    b"HTTP/1.1 403 Forbidden\r\n"
+    b"Connection: close\r\n"
+    b"Cache-Control: max-age=3600, public\r\n"
+    b"Content-Length: 0\r\n"
+    b"\r\n"
+)
+"""Source: v2ray-core, proxy/blackhole/config.go."""
+
+RESPONSE_LINGER: Final = 1.0
+"""Seconds between the response and the end. Source: v2ray-core, proxy/blackhole/blackhole.go."""
+
+
+class BlackholeOutbound:
+    """Reaches nothing.
+
+    Args:
+        tag: the outbound's name; may be empty.
+        response: what the client gets: nothing but the end, or HTTP's 403 before it.
+    """
+
+    def __init__(self, *, tag: str, response: Literal["none", "http"] = "none") -> None:
+        self.tag = tag
+        self._response = FORBIDDEN if response == "http" else b""
+
+    async def connect(self, flow: Flow, /) -> StreamSide:
+        """See `Outbound.connect`; it never fails."""
+        linger = RESPONSE_LINGER if self._response else 0.0
+        return StreamSide(transport=BlackholeTransport(linger), early=self._response)
+
+    async def connect_packets(self, flow: Flow, /) -> PacketLink:
+        """See `Outbound.connect_packets`; it never fails."""
+        return BlackholePacketLink()
+
+
+class BlackholeTransport:
+    """A connection that takes everything and ends soon: a `Transport`.
+
+    Args:
+        linger: seconds until its end.
+    """
+
+    def __init__(self, linger: float) -> None:
+        self._linger = linger
+        self._ended = False
+
+    async def receive_into(self, buffer: memoryview, /) -> int:
+        """See `Transport.receive_into`; there is never a byte."""
+        await trio.sleep(self._linger)
+        self._ended = True
+        return 0
+
+    async def send_all(self, data: bytes | bytearray | memoryview, /) -> None:
+        """See `Transport.send_all`; the bytes are gone.
+
+        Raises:
+            trio.BrokenResourceError: the end has come, so that a client which goes on sending does
+                not keep the connection.
+        """
+        await trio.lowlevel.checkpoint()
+        if self._ended:
+            raise trio.BrokenResourceError("this is a black hole")
+
+    async def send_eof(self) -> None:
+        """See `Transport.send_eof`."""
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        """See `Transport.aclose`; it never waits."""
+        self._ended = True
+
+
+class BlackholePacketLink:
+    """A peer that never answers: a `PacketLink`, which its idle limit ends."""
+
+    async def receive(self) -> Sequence[bytes]:
+        """See `PacketLink.receive`; nothing ever comes."""
+        await trio.sleep_forever()
+
+    async def send(self, datagrams: Sequence[bytes], /) -> None:
+        """See `PacketLink.send`; the datagrams are gone."""
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        """See `PacketLink.aclose`; it never waits."""

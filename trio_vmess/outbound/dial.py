@@ -1,0 +1,230 @@
+"""Dialling: from a destination to a connected socket.
+
+An address is dialled as it is. A name is resolved first and its addresses are raced as RFC 8305
+("Happy Eyeballs") says: families take turns, and the next address starts when the one before has
+failed or has had a quarter of a second. Every address passes the caller's check before it is
+dialled, so it is never a name that decides what may be reached.
+"""
+
+import errno
+import ipaddress
+import itertools
+import os
+import socket
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import trio
+
+from trio_vmess.core import Destination, Host, parse_host, unmap
+from trio_vmess.errors import DialError, DialFailure
+from trio_vmess.streams import SocketTransport
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+Permit = Callable[[IPAddress], bool]
+
+ATTEMPT_DELAY: Final = 0.25
+"""Seconds between two attempts: RFC 8305 section 5, "Connection Attempt Delay"."""
+
+DIAL_TIMEOUT: Final = 16.0
+"""Seconds for all attempts together. Source: v2ray-core, transport/internet/system_dialer.go."""
+
+_FAILURES: Final = {
+    errno.ECONNREFUSED: DialFailure.REFUSED,
+    errno.ETIMEDOUT: DialFailure.TIMED_OUT,
+    errno.EHOSTUNREACH: DialFailure.HOST_UNREACHABLE,
+    errno.ENETUNREACH: DialFailure.NETWORK_UNREACHABLE,
+    errno.EADDRNOTAVAIL: DialFailure.NETWORK_UNREACHABLE,
+    errno.EACCES: DialFailure.FORBIDDEN,
+    errno.EPERM: DialFailure.FORBIDDEN,
+}
+
+
+def dial_error(exc: OSError, target: str) -> DialError:
+    """Turn a system's error into ours."""
+    reason = _FAILURES.get(exc.errno or 0, DialFailure.HOST_UNREACHABLE)
+    return DialError(f"{target}: {exc.strerror or exc}", reason=reason)
+
+
+async def resolve(name: str, family: socket.AddressFamily = socket.AF_UNSPEC) -> list[IPAddress]:
+    """Ask the system for the addresses of a name, in its order.
+
+    Raises:
+        DialError: there are none.
+    """
+    try:
+        found = await trio.socket.getaddrinfo(name, None, family=family, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as exc:
+        raise DialError(f"{name}: {exc}", reason=DialFailure.NAME_NOT_FOUND) from None
+    addresses: dict[IPAddress, None] = {}
+    for _, _, _, _, sockaddr in found:
+        address = ipaddress.ip_address(str(sockaddr[0]).partition("%")[0])
+        addresses[address] = None
+    return list(addresses)
+
+
+def local_destination(sock: socket.socket) -> Destination | None:
+    """Return a socket's own address; None for one that has no host and port."""
+    try:
+        name = sock.getsockname()
+    except OSError:
+        return None
+    if not isinstance(name, tuple):
+        return None
+    return Destination(host=parse_host(str(name[0]).partition("%")[0]), port=name[1])
+
+
+async def dial(
+    host: Host,
+    port: int,
+    *,
+    family: socket.AddressFamily = socket.AF_UNSPEC,
+    local: IPAddress | None = None,
+    permit: Permit | None = None,
+) -> SocketTransport:
+    """Connect to a host by TCP.
+
+    Args:
+        host: an address, or a name.
+        port: 1 to 65535.
+        family: which addresses of a name are looked for.
+        local: the address to connect from; None leaves it to the system.
+        permit: is asked for every address before it is dialled.
+
+    Raises:
+        DialError: no address could be reached, or none was permitted.
+        trio.Cancelled: from outside; nothing stays open.
+    """
+    if not port:
+        raise DialError(f"{host}: nothing can be reached at port 0", reason=DialFailure.REFUSED)
+    with trio.move_on_after(DIAL_TIMEOUT):
+        if not isinstance(host, str):
+            return await _dial_address(host, port, local, permit)
+        addresses = _take_turns(await resolve(host, family))
+        return await _race(addresses, host, port, local, permit)
+    raise DialError(f"{host}:{port}: no answer in time", reason=DialFailure.TIMED_OUT)
+
+
+async def _dial_address(
+    address: IPAddress, port: int, local: IPAddress | None, permit: Permit | None
+) -> SocketTransport:
+    if permit is not None and not permit(address):
+        raise DialError(
+            f"{address}:{port}: private and special addresses are not for remote users",
+            reason=DialFailure.FORBIDDEN,
+        )
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as exc:  # no descriptor is left, or the family is switched off
+        raise dial_error(exc, f"{address}:{port}") from None
+    try:
+        sock.setblocking(False)
+        if local is not None and local.version == address.version:
+            sock.bind((str(local), 0))
+        code = sock.connect_ex((str(address), port))
+        if code in (errno.EINPROGRESS, errno.EWOULDBLOCK):
+            await trio.lowlevel.wait_writable(sock.fileno())
+            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, os.strerror(code))
+        return SocketTransport(sock)
+    except OSError as exc:
+        sock.close()
+        raise dial_error(exc, f"{address}:{port}") from None
+    except BaseException:
+        trio.lowlevel.notify_closing(sock.fileno())
+        sock.close()
+        raise
+
+
+def _take_turns(addresses: Sequence[IPAddress]) -> list[IPAddress]:
+    """Let the two families take turns, the system's favourite first."""
+    if not addresses:
+        return []
+    favourite = addresses[0].version
+    first = [address for address in addresses if address.version == favourite]
+    other = [address for address in addresses if address.version != favourite]
+    pairs = itertools.zip_longest(first, other)
+    return [address for pair in pairs for address in pair if address is not None]
+
+
+async def _race(
+    addresses: Sequence[IPAddress],
+    name: str,
+    port: int,
+    local: IPAddress | None,
+    permit: Permit | None,
+) -> SocketTransport:
+    winner: SocketTransport | None = None
+    failures: list[DialError] = []
+
+    async def attempt(number: int, failed: trio.Event, nursery: trio.Nursery) -> None:
+        nonlocal winner
+        try:
+            transport = await _dial_address(addresses[number], port, local, permit)
+        except DialError as exc:
+            failures.append(exc)
+            failed.set()
+            return
+        if winner is None:
+            winner = transport
+            nursery.cancel_scope.cancel()
+        else:
+            await transport.aclose()
+
+    try:
+        async with trio.open_nursery() as nursery:
+            for number in range(len(addresses)):
+                failed = trio.Event()
+                nursery.start_soon(attempt, number, failed, nursery)
+                with trio.move_on_after(ATTEMPT_DELAY):
+                    await failed.wait()
+    except BaseException:
+        # A cancellation from outside can come in the very turn in which an attempt succeeds.
+        if winner is not None:
+            await winner.aclose()
+        raise
+    if winner is not None:
+        return winner
+    if not failures:
+        raise DialError(f"{name}: no address to dial", reason=DialFailure.NAME_NOT_FOUND)
+    reasons = "; ".join(str(failure) for failure in failures)
+    raise DialError(f"{name}: {reasons}", reason=failures[0].reason)
+
+
+def is_public(address: IPAddress) -> bool:
+    """Tell whether an address is one of the open Internet's, not this machine's or network's own.
+
+    Addresses that carry an IPv4 address inside (mapped, NAT64, 6to4) are judged by that one. Of
+    IPv6, only what is allocated at all is public; Teredo is not, for its packets go to servers that
+    the address names.
+
+    Source:
+        The IANA registries of IPv4 and IPv6 special-purpose addresses, and RFC 4291 section 2.4.
+    """
+    plain = unmap(address)
+    if isinstance(plain, str):
+        return False
+    if isinstance(plain, ipaddress.IPv6Address):
+        if plain in _NAT64:
+            return is_public(ipaddress.IPv4Address(plain.packed[-4:]))
+        if plain.sixtofour is not None:
+            return is_public(plain.sixtofour)
+        if plain not in _UNICAST:
+            return False
+    if any(plain in network for network in _SPECIAL if network.version == plain.version):
+        return False
+    return plain.is_global and not plain.is_multicast
+
+
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
+_SPECIAL: Final = (
+    # What some versions of Python take for public: protocol assignments, relays of 6to4, Teredo,
+    # documentation.
+    ipaddress.IPv4Network("192.0.0.0/24"),
+    ipaddress.IPv4Network("192.88.99.0/24"),
+    ipaddress.IPv6Network("2001::/32"),
+    ipaddress.IPv6Network("3fff::/20"),
+)

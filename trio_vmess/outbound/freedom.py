@@ -1,0 +1,169 @@
+"""Freedom: straight to the destination.
+
+Clients that came through VMess are on another machine. To them, this machine's own services and
+its private networks are closed unless the outbound allows it; the check is made on each address
+that is really dialled.
+"""
+
+import errno
+import socket
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+
+from trio_vmess.contracts import PacketLink, StreamSide
+from trio_vmess.core import Destination, Flow, Host, format_endpoint
+from trio_vmess.errors import DialError, DialFailure
+from trio_vmess.outbound.dial import (
+    IPAddress,
+    Permit,
+    dial,
+    dial_error,
+    is_public,
+    local_destination,
+    resolve,
+)
+
+DATAGRAM_SIZE_MAX: Final = 0xFFFF
+BATCH_MAX: Final = 64
+"""Datagrams that are read in one turn; the others wait until everybody else has had theirs."""
+
+_PASSING: Final = frozenset(
+    {
+        *(errno.EMSGSIZE, errno.ECONNREFUSED, errno.ENOBUFS, errno.EPERM),
+        *(errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN),
+    }
+)
+"""Errors of one datagram, not of the socket."""
+
+
+class FreedomOutbound:
+    """Connects straight to destinations.
+
+    Args:
+        tag: the outbound's name.
+        allow_private: let remote clients reach loopback, private and special addresses.
+        family: `AF_INET` or `AF_INET6` to resolve names to one family only.
+        redirect_host: replaces every host.
+        redirect_port: replaces every port.
+        local: the address to connect from; None leaves it to the system.
+    """
+
+    def __init__(
+        self,
+        *,
+        tag: str,
+        allow_private: bool = False,
+        family: socket.AddressFamily = socket.AF_UNSPEC,
+        redirect_host: Host | None = None,
+        redirect_port: int | None = None,
+        local: IPAddress | None = None,
+    ) -> None:
+        self.tag = tag
+        self._allow_private = allow_private
+        self._family = family
+        self._redirect_host = redirect_host
+        self._redirect_port = redirect_port
+        self._local = local
+
+    async def connect(self, flow: Flow, /) -> StreamSide:
+        """See `Outbound.connect`."""
+        host, port = self._target(flow.destination)
+        transport = await dial(
+            host, port, family=self._family, local=self._local, permit=self._permit(flow)
+        )
+        return StreamSide(transport=transport, local=local_destination(transport.socket))
+
+    async def connect_packets(self, flow: Flow, /) -> PacketLink:
+        """See `Outbound.connect_packets`: a socket of its own for each destination."""
+        host, port = self._target(flow.destination)
+        target = format_endpoint(host, port)
+        if not port:
+            raise DialError(f"{target}: nothing is there", reason=DialFailure.REFUSED)
+        addresses = [host] if not isinstance(host, str) else await resolve(host, self._family)
+        permit = self._permit(flow)
+        failure = DialError(f"{target}: no address", reason=DialFailure.NAME_NOT_FOUND)
+        for address in addresses:
+            if permit is not None and not permit(address):
+                failure = DialError(
+                    f"{target}: private and special addresses are not for remote users",
+                    reason=DialFailure.FORBIDDEN,
+                )
+                continue
+            try:
+                return SocketPacketLink(self._connect_datagrams(address, port))
+            except OSError as exc:
+                failure = dial_error(exc, target)
+        raise failure
+
+    def _connect_datagrams(self, address: IPAddress, port: int) -> socket.socket:
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            sock.setblocking(False)
+            if self._local is not None and self._local.version == address.version:
+                sock.bind((str(self._local), 0))
+            sock.connect((str(address), port))
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    def _target(self, destination: Destination) -> tuple[Host, int]:
+        host = destination.host if self._redirect_host is None else self._redirect_host
+        port = destination.port if self._redirect_port is None else self._redirect_port
+        return host, port
+
+    def _permit(self, flow: Flow) -> Permit | None:
+        return is_public if flow.is_remote and not self._allow_private else None
+
+
+class SocketPacketLink:
+    """Datagrams over a connected UDP socket.
+
+    Args:
+        sock: belongs to the link from now on.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+
+    async def receive(self) -> Sequence[bytes]:
+        """See `PacketLink.receive`: what waits already comes along, up to a batch."""
+        sock = self._socket
+        datagrams: list[bytes] = []
+        while not datagrams:
+            if sock.fileno() < 0:
+                raise trio.ClosedResourceError("the link is closed")
+            await trio.lowlevel.wait_readable(sock.fileno())
+            while len(datagrams) < BATCH_MAX:
+                try:
+                    datagrams.append(sock.recv(DATAGRAM_SIZE_MAX))
+                except BlockingIOError:
+                    break
+                except OSError as exc:
+                    if exc.errno not in _PASSING:
+                        raise trio.BrokenResourceError(f"receiving: {exc}") from exc
+        return datagrams
+
+    async def send(self, datagrams: Sequence[bytes], /) -> None:
+        """See `PacketLink.send`."""
+        sock = self._socket
+        for datagram in datagrams:
+            while True:
+                try:
+                    sock.send(datagram)
+                except BlockingIOError:
+                    await trio.lowlevel.wait_writable(sock.fileno())
+                    continue
+                except OSError as exc:
+                    if exc.errno not in _PASSING:
+                        raise trio.BrokenResourceError(f"sending: {exc}") from exc
+                break
+
+    async def aclose(self) -> None:
+        """See `PacketLink.aclose`."""
+        if self._socket.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._socket.fileno())
+            self._socket.close()

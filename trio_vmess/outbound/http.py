@@ -1,0 +1,109 @@
+"""The HTTP outbound: through the CONNECT of other HTTP proxies."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import trio
+
+from trio_vmess.contracts import PacketLink, StreamSide
+from trio_vmess.core import NEED_DATA, Destination, Flow
+from trio_vmess.core.http import Established, HttpConnectClient, TunnelRefused
+from trio_vmess.errors import DialError, DialFailure, RemoteProtocolError
+from trio_vmess.outbound.dial import IPAddress, local_destination
+from trio_vmess.outbound.upstream import (
+    NEGOTIATION_TIMEOUT,
+    READ_SIZE,
+    Upstreams,
+    UpstreamServer,
+    send_pending,
+    upstream_error,
+)
+from trio_vmess.streams import SocketTransport
+
+FAILURES: Final[Mapping[int, DialFailure]] = {
+    403: DialFailure.FORBIDDEN,
+    502: DialFailure.HOST_UNREACHABLE,
+    504: DialFailure.TIMED_OUT,
+}
+"""What the other proxy's refusals mean here; any other one is its own failure."""
+
+
+class HttpOutbound:
+    """Connects through HTTP proxies, which take turns.
+
+    Args:
+        tag: the outbound's name; may be empty.
+        servers: one or more.
+        local: the address to connect from; None leaves it to the system.
+
+    Raises:
+        ValueError: there is no server.
+    """
+
+    def __init__(
+        self, *, tag: str, servers: Sequence[UpstreamServer], local: IPAddress | None = None
+    ) -> None:
+        self.tag = tag
+        self._upstreams = Upstreams(servers, local)
+
+    async def connect(self, flow: Flow, /) -> StreamSide:
+        """See `Outbound.connect`."""
+        destination = flow.destination
+        server, transport = await self._upstreams.dial()
+        try:
+            client = _client(server, destination)
+            with trio.move_on_after(NEGOTIATION_TIMEOUT):
+                answer = await _negotiate(client, transport)
+                if isinstance(answer, TunnelRefused):
+                    raise DialError(
+                        f"{server}: {destination}: {answer.status} {answer.reason}",
+                        reason=FAILURES.get(answer.status, DialFailure.UPSTREAM),
+                    )
+                return StreamSide(
+                    transport=transport,
+                    early=client.trailing_data,
+                    local=local_destination(transport.socket),
+                )
+            raise upstream_error(server, "no answer in time")
+        except (RemoteProtocolError, trio.BrokenResourceError) as exc:
+            await transport.aclose()
+            raise upstream_error(server, exc) from None
+        except BaseException:
+            await transport.aclose()
+            raise
+
+    async def connect_packets(self, flow: Flow, /) -> PacketLink:
+        """See `Outbound.connect_packets`: HTTP carries no datagrams."""
+        raise DialError(
+            f"{flow.destination}: an HTTP proxy carries no datagrams",
+            reason=DialFailure.UNSUPPORTED,
+        )
+
+
+def _client(server: UpstreamServer, destination: Destination) -> HttpConnectClient:
+    try:
+        return HttpConnectClient(
+            destination=destination, user=server.user, password=server.password
+        )
+    except ValueError as exc:
+        raise DialError(f"{destination}: {exc}", reason=DialFailure.UNSUPPORTED) from None
+
+
+async def _negotiate(
+    client: HttpConnectClient, transport: SocketTransport
+) -> Established | TunnelRefused:
+    """Ask for the tunnel.
+
+    Raises:
+        RemoteProtocolError: the server's answer is none.
+        trio.BrokenResourceError: the connection was reset.
+    """
+    room = memoryview(bytearray(READ_SIZE))
+    await send_pending(client, transport)
+    while (event := client.next_event()) is NEED_DATA:
+        size = await transport.receive_into(room)
+        if size:
+            client.receive_data(room[:size])
+        else:
+            client.receive_eof()
+    return event

@@ -1,0 +1,233 @@
+"""The SOCKS outbound: through other SOCKS5 proxies.
+
+A stream is a CONNECT. Datagrams take a UDP ASSOCIATE for each flow; the connection that asked for
+it stays open beside it, and its end is the association's.
+"""
+
+import ipaddress
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import trio
+
+from trio_vmess.contracts import PacketLink, StreamSide
+from trio_vmess.core import NEED_DATA, Destination, Flow, Host, Network, parse_host
+from trio_vmess.core.socks import (
+    Command,
+    Reply,
+    ReplyCode,
+    SocksClient,
+    decode_datagram,
+    encode_datagram,
+)
+from trio_vmess.errors import DialError, DialFailure, RemoteProtocolError
+from trio_vmess.outbound.dial import IPAddress, dial_error, local_destination, resolve
+from trio_vmess.outbound.upstream import (
+    NEGOTIATION_TIMEOUT,
+    READ_SIZE,
+    Upstreams,
+    UpstreamServer,
+    send_pending,
+    upstream_error,
+)
+from trio_vmess.streams import DatagramSocket, SocketTransport
+
+FAILURES: Final[Mapping[ReplyCode, DialFailure]] = {
+    ReplyCode.GENERAL_FAILURE: DialFailure.UPSTREAM,
+    ReplyCode.NOT_ALLOWED: DialFailure.FORBIDDEN,
+    ReplyCode.NETWORK_UNREACHABLE: DialFailure.NETWORK_UNREACHABLE,
+    ReplyCode.HOST_UNREACHABLE: DialFailure.HOST_UNREACHABLE,
+    ReplyCode.CONNECTION_REFUSED: DialFailure.REFUSED,
+    ReplyCode.TTL_EXPIRED: DialFailure.TIMED_OUT,
+    ReplyCode.COMMAND_NOT_SUPPORTED: DialFailure.UNSUPPORTED,
+    ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED: DialFailure.UNSUPPORTED,
+}
+"""What the other proxy's refusals mean here."""
+
+_ANYWHERE: Final = Destination(host=ipaddress.IPv4Address(0), port=0, network=Network.UDP)
+
+
+class SocksOutbound:
+    """Connects through SOCKS5 proxies, which take turns.
+
+    Args:
+        tag: the outbound's name; may be empty.
+        servers: one or more.
+        local: the address to connect from; None leaves it to the system.
+
+    Raises:
+        ValueError: there is no server.
+    """
+
+    def __init__(
+        self, *, tag: str, servers: Sequence[UpstreamServer], local: IPAddress | None = None
+    ) -> None:
+        self.tag = tag
+        self._upstreams = Upstreams(servers, local)
+        self._local = local
+
+    async def connect(self, flow: Flow, /) -> StreamSide:
+        """See `Outbound.connect`."""
+        transport, _, early = await self._ask(Command.CONNECT, flow.destination)
+        return StreamSide(
+            transport=transport, early=early, local=local_destination(transport.socket)
+        )
+
+    async def connect_packets(self, flow: Flow, /) -> PacketLink:
+        """See `Outbound.connect_packets`."""
+        try:
+            header = encode_datagram(flow.destination.host, flow.destination.port, b"")
+        except ValueError as exc:
+            raise DialError(f"{flow.destination}: {exc}", reason=DialFailure.UNSUPPORTED) from None
+        control, relay, _ = await self._ask(Command.UDP_ASSOCIATE, _ANYWHERE)
+        try:
+            address = await _relay_address(relay, control)
+            return SocksPacketLink(
+                control, _connect_datagrams(address, relay.port, self._local), header
+            )
+        except BaseException:
+            await control.aclose()
+            raise
+
+    async def _ask(
+        self, command: Command, destination: Destination
+    ) -> tuple[SocketTransport, Destination, bytes]:
+        """Reach a server and put a request to it.
+
+        Returns:
+            The connection, the bound address of the reply, and what came behind the reply.
+
+        Raises:
+            DialError: no server could be reached, or the one that was refuses.
+        """
+        server, transport = await self._upstreams.dial()
+        try:
+            client = _client(server, command, destination)
+            with trio.move_on_after(NEGOTIATION_TIMEOUT):
+                reply = await _negotiate(client, transport)
+                if reply.code is not ReplyCode.SUCCEEDED or reply.bound is None:
+                    raise DialError(
+                        f"{server}: {destination}: {reply.code.name.lower().replace('_', ' ')}",
+                        reason=FAILURES[reply.code],
+                    )
+                return transport, reply.bound, client.trailing_data
+            raise upstream_error(server, "no answer in time")
+        except (RemoteProtocolError, trio.BrokenResourceError) as exc:
+            await transport.aclose()
+            raise upstream_error(server, exc) from None
+        except BaseException:
+            await transport.aclose()
+            raise
+
+
+class SocksPacketLink:
+    """One destination's datagrams through a SOCKS5 proxy: a `PacketLink`.
+
+    Args:
+        control: the connection that the association belongs to; it belongs to the link from now on.
+        datagrams: connected to the proxy's UDP port; so does this.
+        header: goes before each datagram.
+    """
+
+    def __init__(self, control: SocketTransport, datagrams: DatagramSocket, header: bytes) -> None:
+        self._control = control
+        self._datagrams = datagrams
+        self._header = header
+
+    async def receive(self) -> Sequence[bytes]:
+        """See `PacketLink.receive`; what has no legal header is dropped."""
+        payloads: list[bytes] = []
+        while not payloads:
+            for data, _ in await self._datagrams.receive():
+                try:
+                    payloads.append(decode_datagram(data).payload)
+                except RemoteProtocolError:
+                    continue
+        return payloads
+
+    async def send(self, datagrams: Sequence[bytes], /) -> None:
+        """See `PacketLink.send`.
+
+        Raises:
+            trio.BrokenResourceError: the other proxy has ended the association.
+        """
+        if self._has_ended():
+            raise trio.BrokenResourceError("the proxy has ended the association")
+        header = self._header
+        for datagram in datagrams:
+            self._datagrams.send(header + datagram)
+
+    def _has_ended(self) -> bool:
+        """Look at the control connection, without waiting; nothing is ever said on it."""
+        try:
+            return not self._control.socket.recv(64)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    async def aclose(self) -> None:
+        """See `PacketLink.aclose`; it never waits."""
+        self._datagrams.close()
+        await self._control.aclose()
+
+
+def _client(server: UpstreamServer, command: Command, destination: Destination) -> SocksClient:
+    try:
+        return SocksClient(
+            command=command, destination=destination, user=server.user, password=server.password
+        )
+    except ValueError as exc:
+        raise DialError(f"{destination}: {exc}", reason=DialFailure.UNSUPPORTED) from None
+
+
+async def _negotiate(client: SocksClient, transport: SocketTransport) -> Reply:
+    """Run the handshake.
+
+    Raises:
+        RemoteProtocolError: the server does not accept us, or does not speak SOCKS5.
+        trio.BrokenResourceError: the connection was reset.
+    """
+    room = memoryview(bytearray(READ_SIZE))
+    while True:
+        event = client.next_event()
+        if event is not NEED_DATA:
+            return event
+        await send_pending(client, transport)
+        size = await transport.receive_into(room)
+        if not size:
+            raise RemoteProtocolError("the server closed the connection without an answer")
+        client.receive_data(room[:size])
+
+
+async def _relay_address(relay: Destination, control: SocketTransport) -> IPAddress:
+    """Return where the proxy takes datagrams: all zeros stand for the address it was reached at.
+
+    Raises:
+        DialError: it names a host that has no address.
+    """
+    host: Host = relay.host
+    if isinstance(host, str):
+        return (await resolve(host))[0]
+    if host.is_unspecified:
+        try:
+            peer = control.socket.getpeername()
+        except OSError as exc:
+            raise dial_error(exc, "the proxy") from None
+        found = parse_host(str(peer[0]).partition("%")[0])
+        return host if isinstance(found, str) else found
+    return host
+
+
+def _connect_datagrams(address: IPAddress, port: int, local: IPAddress | None) -> DatagramSocket:
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        if local is not None and local.version == address.version:
+            sock.bind((str(local), 0))
+        sock.connect((str(address), port))
+    except OSError as exc:
+        sock.close()
+        raise dial_error(exc, f"{address}:{port}") from None
+    return DatagramSocket(sock)

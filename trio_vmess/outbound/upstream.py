@@ -1,0 +1,100 @@
+"""Other proxies that connections go through: which one is next, and the way to it."""
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import attrs
+
+from trio_vmess.core import Host, format_endpoint
+from trio_vmess.errors import DialError, DialFailure
+from trio_vmess.outbound.dial import IPAddress, dial
+from trio_vmess.streams import SocketTransport
+
+NEGOTIATION_TIMEOUT: Final = 30.0
+"""Seconds that the other proxy has to reach a destination: it has to dial, as we do."""
+
+READ_SIZE: Final = 4096
+"""Bytes that one read of its answer takes; what is behind the answer is early data."""
+
+
+@attrs.frozen(kw_only=True)
+class UpstreamServer:
+    """Another proxy.
+
+    Attributes:
+        host: its address or name.
+        port: 1 to 65535.
+        user: None authenticates nobody.
+        password: goes with `user`.
+    """
+
+    host: Host
+    port: int
+    user: str | None = None
+    password: str | None = attrs.field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        return format_endpoint(self.host, self.port)
+
+
+class Negotiation(Protocol):
+    """A sans-IO client, as far as driving it goes."""
+
+    def data_to_send(self) -> bytes:
+        """Take what is to be sent."""
+        ...
+
+    def receive_data(self, data: bytes | bytearray | memoryview) -> None:
+        """Store what was received."""
+        ...
+
+
+class Upstreams:
+    """Servers that take turns; the next one steps in for one that cannot be reached.
+
+    Args:
+        servers: one or more.
+        local: the address to connect from; None leaves it to the system.
+
+    Raises:
+        ValueError: there is no server.
+    """
+
+    def __init__(self, servers: Sequence[UpstreamServer], local: IPAddress | None) -> None:
+        if not servers:
+            raise ValueError("there is no server to go through")
+        self._servers = tuple(servers)
+        self._local = local
+        self._next = 0
+
+    async def dial(self) -> tuple[UpstreamServer, SocketTransport]:
+        """Connect to the server whose turn it is, or to one behind it.
+
+        Raises:
+            DialError: none of them could be reached.
+            trio.Cancelled: from outside; nothing stays open.
+        """
+        start = self._next
+        self._next = (start + 1) % len(self._servers)
+        failures: list[str] = []
+        for server in self._servers[start:] + self._servers[:start]:
+            try:
+                return server, await dial(server.host, server.port, local=self._local)
+            except DialError as exc:
+                failures.append(str(exc))
+        raise DialError(f"no server: {'; '.join(failures)}", reason=DialFailure.UPSTREAM)
+
+
+def upstream_error(server: UpstreamServer, message: object) -> DialError:
+    """Return the error for a server that does not do its part."""
+    return DialError(f"{server}: {message}", reason=DialFailure.UPSTREAM)
+
+
+async def send_pending(client: Negotiation, transport: SocketTransport) -> None:
+    """Send what a client has to say.
+
+    Raises:
+        trio.BrokenResourceError: the connection was reset.
+    """
+    if data := client.data_to_send():
+        await transport.send_all(data)

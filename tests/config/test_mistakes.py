@@ -608,6 +608,12 @@ TOML_MISTAKES = [
         "add 'servers', or 'address', 'port' and 'id'",
         1,
     ),
+    (
+        "[[outbounds]]\nprotocol = 'vmess'\ntimestamp_jitter = 31\n",
+        "outbounds[0].timestamp_jitter",
+        "0 to 30",
+        3,
+    ),
     ("[policy.levels.x]\nhandshake = 1", "policy.levels.x", "no user level", 1),
     ("[routing]\nrules = 5", "routing.rules", "expected a list, found the number 5", 2),
 ]

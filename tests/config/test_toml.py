@@ -169,7 +169,8 @@ JSON = """
   ],
   "outbounds": [
     {"protocol": "vmess", "sendThrough": "::1", "tag": "o", "settings": {"globalPadding": false,
-     "authenticatedLength": true, "vnext": [{"address": "c.d", "port": 9, "users": [
+     "authenticatedLength": true, "timestampJitter": 7,
+     "vnext": [{"address": "c.d", "port": 9, "users": [
        {"id": "example", "alterId": 2, "security": "zero",
         "experiments": "AuthenticatedLength|NoTerminationSignal"}]}]}},
     {"protocol": "freedom", "settings": {"domainStrategy": "UseIPv4", "redirect": ":5"}},
@@ -236,6 +237,7 @@ send_through = "::1"
 tag = "o"
 global_padding = false
 authenticated_length = true
+timestamp_jitter = 7
 address = "c.d"
 port = 9
 id = "example"

@@ -19,6 +19,7 @@ from trio_vmess.config.words import (
     UnixSocket,
 )
 from trio_vmess.core import Host, Network
+from trio_vmess.core.vmess import TIMESTAMP_JITTER
 
 ANY_IPV4: Final = ipaddress.IPv4Address("0.0.0.0")
 ANY_PORT: Final = PortRange(0, 0)
@@ -222,12 +223,15 @@ class VMessOutbound:
     Attributes:
         global_padding: pad chunks, so that their sizes say less.
         authenticated_length: seal each chunk's size, too; not every server can.
+        timestamp_jitter: seconds by which legacy timestamps may be off, so that they say less
+            about our clock. sing-box's legacy servers want 0: they forget past seconds early.
     """
 
     servers: tuple[VMessServer, ...]
     dialect: Dialect = Dialect.V2RAY
     global_padding: bool = True
     authenticated_length: bool = False
+    timestamp_jitter: int = TIMESTAMP_JITTER
 
 
 @attrs.frozen(kw_only=True)

@@ -36,6 +36,7 @@ from trio_vmess.config.words import (
     Security,
 )
 from trio_vmess.core import Host
+from trio_vmess.core.vmess import TIMESTAMP_JITTER
 
 __all__ = ["read_outbound"]
 
@@ -86,6 +87,9 @@ def _read_vmess(section: Section) -> VMessOutbound:
         dialect=section.get("dialect", values.word(Dialect), Dialect.V2RAY),
         global_padding=section.get("global_padding", values.flag, True),
         authenticated_length=section.get("authenticated_length", values.flag, False),
+        timestamp_jitter=section.get(
+            "timestamp_jitter", values.whole(0, TIMESTAMP_JITTER), TIMESTAMP_JITTER
+        ),
     )
 
 

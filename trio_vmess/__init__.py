@@ -1,0 +1,52 @@
+"""VMess, the encrypted proxy protocol of V2Ray, for Trio.
+
+What most programs need is here. `trio_vmess.core.vmess` is the protocol without I/O, for other
+event loops.
+"""
+
+from trio_vmess._version import __version__
+from trio_vmess.app import Node
+from trio_vmess.config import Config, load_config, parse_config
+from trio_vmess.core import Destination
+from trio_vmess.core.vmess import Account
+from trio_vmess.errors import (
+    AuthenticationError,
+    ConfigError,
+    ConfigProblem,
+    DialError,
+    DialFailure,
+    LocalProtocolError,
+    NoRouteError,
+    PortsExhausted,
+    ProtocolError,
+    Refusal,
+    RemoteProtocolError,
+    VMessError,
+)
+from trio_vmess.library import open_vmess_stream, serve
+from trio_vmess.streams import VMessStream
+
+__all__ = [
+    "Account",
+    "AuthenticationError",
+    "Config",
+    "ConfigError",
+    "ConfigProblem",
+    "Destination",
+    "DialError",
+    "DialFailure",
+    "LocalProtocolError",
+    "NoRouteError",
+    "Node",
+    "PortsExhausted",
+    "ProtocolError",
+    "Refusal",
+    "RemoteProtocolError",
+    "VMessError",
+    "VMessStream",
+    "__version__",
+    "load_config",
+    "open_vmess_stream",
+    "parse_config",
+    "serve",
+]

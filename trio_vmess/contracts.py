@@ -97,8 +97,11 @@ class PacketLink(Protocol):
         """
         ...
 
-    async def send(self, datagrams: Sequence[bytes], /) -> None:
+    async def send(self, datagrams: Sequence[bytes], /) -> int:
         """Send datagrams; one that cannot be sent is dropped, as networks do.
+
+        Returns:
+            How many were dropped.
 
         Raises:
             trio.BrokenResourceError: the link is dead.

@@ -85,11 +85,12 @@ class Dispatcher:
                     policy=self._policy_of(flow.level),
                     meter=connection.meter,
                 )
-        except trio.BrokenResourceError:
+        except* trio.BrokenResourceError:
             if ending is Ending.CANCELLED:
                 ending = Ending.CLIENT_RESET
-        except Exception:
-            # The boundary: a bug in one connection is not the others' business.
+        except* Exception:
+            # The boundary: a bug in one connection is not the others' business. A cancellation that
+            # came with it goes on its way.
             ending = Ending.BUG
             log.exception("dispatch.bug %s", _facts(connection))
         finally:
@@ -117,8 +118,9 @@ class Dispatcher:
                 ending, fault = await relay_packets(
                     near, far, policy=self._policy_of(flow.level), meter=connection.meter
                 )
-        except Exception:
-            # The boundary: a bug in one connection is not the others' business.
+        except* Exception:
+            # The boundary: a bug in one connection is not the others' business. A cancellation that
+            # came with it goes on its way.
             ending = Ending.BUG
             log.exception("dispatch.bug %s", _facts(connection))
         finally:
@@ -152,10 +154,11 @@ class Dispatcher:
         if access_log.isEnabledFor(logging.INFO):
             meter = connection.meter
             access_log.info(
-                "closed %s up=%d down=%d seconds=%.3f reason=%s",
+                "closed %s up=%d down=%d%s seconds=%.3f reason=%s",
                 _facts(connection),
                 meter.uplink,
                 meter.downlink,
+                f" dropped={meter.dropped}" if meter.dropped else "",
                 trio.current_time() - connection.since,
                 quoted(ending.value),
             )

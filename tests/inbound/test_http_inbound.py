@@ -140,6 +140,24 @@ async def test_requests_in_one_write(autojump_clock: trio.testing.MockClock) -> 
         assert bodies == [b"GET /0", b"GET /1", b"GET /2"]
 
 
+async def test_the_next_request_waits_for_its_turn(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    body = bytes(3 << 20)
+    servers = WebServers(lambda seen: response(b"%d" % len(seen.body)), delay=10.0)
+    async with open_far_side(servers.script) as far, visit(inbound(far.dispatch)) as client:
+        await client.send(request(""))
+        await trio.sleep(1)
+        length = b"Content-Length: %d\r\n" % len(body)
+        head = request("", method="POST", headers=length)
+        for start in range(0, len(body), 1 << 16):
+            await client.send(head + body[start : start + (1 << 16)])
+            await trio.sleep(0.01)
+            head = b""
+        assert (await receive_response(client))[1] == b"0"
+        assert (await receive_response(client))[1] == b"%d" % len(body)
+
+
 async def test_a_tunnel_behind_a_request(autojump_clock: trio.testing.MockClock) -> None:
     async with open_far_side() as far, visit(inbound(far.dispatch)) as client:
         far.outbound.script = WebServers(name_the_path).script
@@ -294,7 +312,7 @@ async def test_a_body_that_is_no_http(autojump_clock: trio.testing.MockClock) ->
 
 
 async def test_a_server_that_says_more_than_its_response(
-    autojump_clock: trio.testing.MockClock,
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def script(stream: trio.abc.HalfCloseableStream) -> None:
         await stream.receive_some(65536)
@@ -307,6 +325,7 @@ async def test_a_server_that_says_more_than_its_response(
             await client.send(request(""))
             assert (await receive_response(client))[1] == b"ok"
             await trio.sleep(1)
+    assert caplog.messages == []
 
 
 async def test_a_client_that_leaves_while_it_waits(autojump_clock: trio.testing.MockClock) -> None:
@@ -364,6 +383,8 @@ async def test_refused(
         received = await client.receive_rest()
         assert received.startswith(answer)
         assert bool(received) == bool(answer)
+        # The end follows at once, though the inbound waits a moment for the client's.
+        assert trio.current_time() == 0
         assert far.outbound.flows == []
     (message,) = caplog.messages
     assert message.startswith(f"http.refused source={SOURCE} reason=")

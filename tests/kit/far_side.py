@@ -65,9 +65,10 @@ class EchoLink:
     async def receive(self) -> Sequence[bytes]:
         return await self._receive.receive()
 
-    async def send(self, datagrams: Sequence[bytes], /) -> None:
+    async def send(self, datagrams: Sequence[bytes], /) -> int:
         self.batches.append(list(datagrams))
         await self._send.send([self._prefix + datagram for datagram in datagrams])
+        return 0
 
     async def aclose(self) -> None:
         self.closed = True

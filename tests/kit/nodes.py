@@ -12,7 +12,6 @@ A node runs in the test's own Trio run. Leaving the block stops it and cancels w
 import ipaddress
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 from typing import Final
 
 import attrs
@@ -81,7 +80,7 @@ def vmess_inbounds(
     *,
     dialect: config.Dialect = config.Dialect.V2RAY,
     disable_insecure_encryption: bool = False,
-    socket_path: Path | None = None,
+    unix_socket: str = "",
 ) -> tuple[config.InboundSettings, ...]:
     """Return the VMess inbound and, for dynamic ports, the one that it points to.
 
@@ -89,7 +88,7 @@ def vmess_inbounds(
         spec: how it is called.
         dialect: which VMess it speaks.
         disable_insecure_encryption: refuse aes-128-cfb and none.
-        socket_path: listen on this Unix socket instead of the spec's address.
+        unix_socket: listen there instead of on the spec's address: a path, or `@name`.
     """
     main = config.InboundSettings(
         tag=VMESS_TAG,
@@ -105,7 +104,7 @@ def vmess_inbounds(
             disable_insecure_encryption=disable_insecure_encryption,
             dialect=dialect,
         ),
-        listen=_address(spec.host) if socket_path is None else config.UnixSocket(str(socket_path)),
+        listen=config.UnixSocket(unix_socket) if unix_socket else _address(spec.host),
         port=_port_range(spec.port),
     )
     if spec.dynamic_ports is None:
@@ -208,6 +207,7 @@ def start_server_node(
     *,
     allow_private: bool = True,
     dialect: config.Dialect = config.Dialect.V2RAY,
+    disable_insecure_encryption: bool = False,
     policy: config.PolicySettings | None = None,
 ) -> Running:
     """Run a VMess server that connects to targets itself.
@@ -216,11 +216,16 @@ def start_server_node(
         spec: how it is called.
         allow_private: let its users reach this machine, where all origins are.
         dialect: which VMess it speaks.
+        disable_insecure_encryption: refuse aes-128-cfb and none.
         policy: its time limits; None for the defaults.
     """
     return start_node(
         config.Config(
-            inbounds=vmess_inbounds(spec or ServerSpec(), dialect=dialect),
+            inbounds=vmess_inbounds(
+                spec or ServerSpec(),
+                dialect=dialect,
+                disable_insecure_encryption=disable_insecure_encryption,
+            ),
             outbounds=(freedom(allow_private=allow_private),),
             policy=policy or config.PolicySettings(),
         )
@@ -234,6 +239,7 @@ def start_client_node(
     other_ports: Sequence[int] = (),
     dialect: config.Dialect = config.Dialect.V2RAY,
     timestamp_jitter: int = TIMESTAMP_JITTER,
+    policy: config.PolicySettings | None = None,
 ) -> Running:
     """Run a local proxy that passes everything to a VMess server.
 
@@ -243,6 +249,7 @@ def start_client_node(
         other_ports: further servers that know the same user.
         dialect: which VMess they speak.
         timestamp_jitter: seconds by which legacy timestamps may be off.
+        policy: its time limits; None for the defaults.
 
     Raises:
         UnsupportedSpecError: the spec asks for what a node cannot do.
@@ -250,7 +257,13 @@ def start_client_node(
     outbound = vmess_outbound(
         spec, other_ports=other_ports, dialect=dialect, timestamp_jitter=timestamp_jitter
     )
-    return start_node(config.Config(inbounds=(proxy_inbound(spec, proxy),), outbounds=(outbound,)))
+    return start_node(
+        config.Config(
+            inbounds=(proxy_inbound(spec, proxy),),
+            outbounds=(outbound,),
+            policy=policy or config.PolicySettings(),
+        )
+    )
 
 
 def start_chain_node(server: ServerSpec, client: ClientSpec) -> Running:

@@ -64,3 +64,20 @@ def refused_port() -> int:
         probe.bind((IPV4_LOOPBACK, 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+def clogged_listener(address: str = IPV4_LOOPBACK, port: int = 0) -> socket.socket:
+    """Return a listener that answers no further connection: its queue is full.
+
+    Args:
+        address: where it listens, on loopback.
+        port: its port; 0 for any.
+    """
+    listener = socket.create_server((address, port), backlog=0)
+    for _ in range(2):
+        filler = socket.socket()
+        filler.setblocking(False)
+        filler.connect_ex(listener.getsockname())
+        _remember((filler,))
+    _remember((listener,))
+    return listener

@@ -23,8 +23,8 @@ QUEUE_SIZE_MAX: Final = 1024 * 1024
 FLOW_COUNT_MAX: Final = 1024
 """Flows of one port; one more ends the one that was silent for longest."""
 
-Reply = Callable[[Sequence[bytes]], None]
-"""Sends datagrams to the client, at once or not at all."""
+Reply = Callable[[Sequence[bytes]], int]
+"""Sends datagrams to the client, at once or not at all; returns how many were dropped."""
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -71,11 +71,11 @@ class QueuedLink:
         self._size = 0
         return datagrams
 
-    async def send(self, datagrams: Sequence[bytes], /) -> None:
+    async def send(self, datagrams: Sequence[bytes], /) -> int:
         """See `PacketLink.send`."""
         if self._closed:
             raise trio.BrokenResourceError("the flow is over")
-        self._reply(datagrams)
+        return self._reply(datagrams)
 
     async def aclose(self) -> None:
         """See `PacketLink.aclose`."""

@@ -57,9 +57,8 @@ class DokodemoInbound:
             async with trio.open_nursery() as nursery:
 
                 def open_flow(address: SocketAddress) -> Opening:
-                    def reply(payloads: Sequence[bytes]) -> None:
-                        for payload in payloads:
-                            datagrams.send_to(payload, address)
+                    def reply(payloads: Sequence[bytes]) -> int:
+                        return sum(not datagrams.send_to(each, address) for each in payloads)
 
                     return Opening(flow=self._flow(Network.UDP, _format(address)), reply=reply)
 

@@ -146,11 +146,7 @@ class ForwardTransport:
                 self._reading.cancel()
 
     async def aclose(self) -> None:
-        """See `Transport.aclose`; the client's connection stays open."""
-        self.release()
-
-    def release(self) -> None:
-        """Note that the relay is over, whatever the response has come to."""
+        """See `Transport.aclose`; the client's connection stays open. It never waits."""
         self._request_ended = self._response_ended = True
         self._delivered.set()
         if self._reading is None:

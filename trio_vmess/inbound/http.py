@@ -13,7 +13,7 @@ from typing import Final
 import trio
 
 from trio_vmess.contracts import Answer, Dispatch, StreamSide, Transport
-from trio_vmess.core import NEED_DATA, Destination, Flow, Policy
+from trio_vmess.core import NEED_DATA, Destination, Flow, Policy, format_endpoint
 from trio_vmess.core.http import (
     Challenged,
     Connect,
@@ -112,7 +112,7 @@ class _Conversation:
             self._request_count += 1
             if self._inbound.allow_transparent and self._is_own(request.destination):
                 # Such a request would come back to us, again and again.
-                await self._say_farewell(f"{request.destination} is the proxy itself.")
+                await self._say_farewell(f"{_name(request.destination)} is the proxy itself.")
                 return
             if isinstance(request, Connect):
                 await self._open_tunnel(request)
@@ -199,28 +199,20 @@ class _Conversation:
         answer = _ForwardAnswer(near)
         flow = self._inbound.flow(request, self._source)
         scope = trio.CancelScope()
-        self._nursery.start_soon(self._carry, flow, side, answer, near, scope)
+        self._nursery.start_soon(self._carry, flow, side, answer, scope)
         await near.over.wait()
         scope.deadline = trio.current_time() + FLOW_LINGER
         if near.keep_alive:
             return True
         reason = near.failure or "the connection to the server ended without a response"
-        await self._say_farewell(f"{request.destination}: {reason}.")
+        await self._say_farewell(f"{_name(request.destination)}: {reason}.")
         return False
 
     async def _carry(
-        self,
-        flow: Flow,
-        side: StreamSide,
-        answer: Answer,
-        near: ForwardTransport,
-        scope: trio.CancelScope,
+        self, flow: Flow, side: StreamSide, answer: Answer, scope: trio.CancelScope
     ) -> None:
-        try:
-            with scope:
-                await self._inbound.dispatch.stream(flow, side, answer)
-        finally:
-            near.release()
+        with scope:
+            await self._inbound.dispatch.stream(flow, side, answer)
 
 
 class _TunnelAnswer:
@@ -243,7 +235,7 @@ class _TunnelAnswer:
 
     async def refused(self, reason: DialFailure, /) -> None:
         """See `Answer.refused`."""
-        failure = Failure(reason=f"{self._destination}: {reason.value}.")
+        failure = Failure(reason=f"{_name(self._destination)}: {reason.value}.")
         await say_farewell(self._transport, self._server.send(failure))
 
 
@@ -259,3 +251,7 @@ class _ForwardAnswer:
     async def refused(self, reason: DialFailure, /) -> None:
         """See `Answer.refused`: the conversation tells the client when the flow is over."""
         self._near.failure = reason.value
+
+
+def _name(destination: Destination) -> str:
+    return format_endpoint(destination.host, destination.port)

@@ -230,12 +230,12 @@ class _Association:
         header = encode_datagram(destination.host, destination.port, b"")
         return functools.partial(self._reply, header)
 
-    def _reply(self, header: bytes, payloads: Sequence[bytes]) -> None:
+    def _reply(self, header: bytes, payloads: Sequence[bytes]) -> int:
         peer = self._peer
         if peer is None:
-            return
-        for payload in payloads:
-            self._datagrams.send_to(header + payload, peer)
+            return len(payloads)
+        send_to = self._datagrams.send_to
+        return sum(not send_to(header + payload, peer) for payload in payloads)
 
 
 class _Answer:

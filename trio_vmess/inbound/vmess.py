@@ -20,6 +20,7 @@ from trio_vmess.core.vmess import (
     Command,
     Dialect,
     PacketBody,
+    Phase,
     ReplayCache,
     Request,
     Response,
@@ -96,10 +97,16 @@ class VMessInbound:
         )
         request: Request | None = None
         try:
-            with trio.move_on_after(self._policy.handshake):
+            with trio.move_on_after(self._policy.handshake) as limit:
                 request = await self._read_request(connection, transport, source)
             if request is not None:
                 await self._hand_on(request, connection, transport, source)
+            elif limit.cancelled_caught and connection.receiving is Phase.HEADER:
+                log.info(
+                    "vmess.timeout source=%s reason='no whole request in %g s'",
+                    source,
+                    self._policy.handshake,
+                )
         except trio.BrokenResourceError:
             log.debug("vmess.reset source=%s", source)
         finally:

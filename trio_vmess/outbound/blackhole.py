@@ -87,9 +87,10 @@ class BlackholePacketLink:
         """See `PacketLink.receive`; nothing ever comes."""
         await trio.sleep_forever()
 
-    async def send(self, datagrams: Sequence[bytes], /) -> None:
-        """See `PacketLink.send`; the datagrams are gone."""
+    async def send(self, datagrams: Sequence[bytes], /) -> int:
+        """See `PacketLink.send`; the datagrams are gone, as they were meant to be."""
         await trio.lowlevel.checkpoint()
+        return 0
 
     async def aclose(self) -> None:
         """See `PacketLink.aclose`; it never waits."""

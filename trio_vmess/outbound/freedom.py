@@ -5,12 +5,8 @@ its private networks are closed unless the outbound allows it; the check is made
 that is really dialled.
 """
 
-import errno
 import socket
 from collections.abc import Sequence
-from typing import Final
-
-import trio
 
 from trio_vmess.contracts import PacketLink, StreamSide
 from trio_vmess.core import Destination, Flow, Host, format_endpoint
@@ -24,18 +20,7 @@ from trio_vmess.outbound.dial import (
     local_destination,
     resolve,
 )
-
-DATAGRAM_SIZE_MAX: Final = 0xFFFF
-BATCH_MAX: Final = 64
-"""Datagrams that are read in one turn; the others wait until everybody else has had theirs."""
-
-_PASSING: Final = frozenset(
-    {
-        *(errno.EMSGSIZE, errno.ECONNREFUSED, errno.ENOBUFS, errno.EPERM),
-        *(errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN),
-    }
-)
-"""Errors of one datagram, not of the socket."""
+from trio_vmess.streams import DatagramSocket
 
 
 class FreedomOutbound:
@@ -120,50 +105,24 @@ class FreedomOutbound:
 
 
 class SocketPacketLink:
-    """Datagrams over a connected UDP socket.
+    """Datagrams to and from one destination: a `PacketLink`.
 
     Args:
-        sock: belongs to the link from now on.
+        sock: a connected UDP socket; it belongs to the link from now on.
     """
 
     def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock
+        self._datagrams = DatagramSocket(sock)
 
     async def receive(self) -> Sequence[bytes]:
-        """See `PacketLink.receive`: what waits already comes along, up to a batch."""
-        sock = self._socket
-        datagrams: list[bytes] = []
-        while not datagrams:
-            if sock.fileno() < 0:
-                raise trio.ClosedResourceError("the link is closed")
-            await trio.lowlevel.wait_readable(sock.fileno())
-            while len(datagrams) < BATCH_MAX:
-                try:
-                    datagrams.append(sock.recv(DATAGRAM_SIZE_MAX))
-                except BlockingIOError:
-                    break
-                except OSError as exc:
-                    if exc.errno not in _PASSING:
-                        raise trio.BrokenResourceError(f"receiving: {exc}") from exc
-        return datagrams
+        """See `PacketLink.receive`."""
+        return [datagram for datagram, _ in await self._datagrams.receive()]
 
-    async def send(self, datagrams: Sequence[bytes], /) -> None:
-        """See `PacketLink.send`."""
-        sock = self._socket
-        for datagram in datagrams:
-            while True:
-                try:
-                    sock.send(datagram)
-                except BlockingIOError:
-                    await trio.lowlevel.wait_writable(sock.fileno())
-                    continue
-                except OSError as exc:
-                    if exc.errno not in _PASSING:
-                        raise trio.BrokenResourceError(f"sending: {exc}") from exc
-                break
+    async def send(self, datagrams: Sequence[bytes], /) -> int:
+        """See `PacketLink.send`; it never waits."""
+        send = self._datagrams.send
+        return sum(not send(datagram) for datagram in datagrams)
 
     async def aclose(self) -> None:
-        """See `PacketLink.aclose`."""
-        if self._socket.fileno() >= 0:
-            trio.lowlevel.notify_closing(self._socket.fileno())
-            self._socket.close()
+        """See `PacketLink.aclose`; it never waits."""
+        self._datagrams.close()

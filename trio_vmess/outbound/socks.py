@@ -146,7 +146,7 @@ class SocksPacketLink:
                     continue
         return payloads
 
-    async def send(self, datagrams: Sequence[bytes], /) -> None:
+    async def send(self, datagrams: Sequence[bytes], /) -> int:
         """See `PacketLink.send`.
 
         Raises:
@@ -154,9 +154,8 @@ class SocksPacketLink:
         """
         if self._has_ended():
             raise trio.BrokenResourceError("the proxy has ended the association")
-        header = self._header
-        for datagram in datagrams:
-            self._datagrams.send(header + datagram)
+        header, send = self._header, self._datagrams.send
+        return sum(not send(header + datagram) for datagram in datagrams)
 
     def _has_ended(self) -> bool:
         """Look at the control connection, without waiting; nothing is ever said on it."""

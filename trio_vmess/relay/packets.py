@@ -55,7 +55,7 @@ async def relay_packets(
                         meter.downlink += size
                     touch()
                     at_sink = True
-                    await sink.send(datagrams)
+                    meter.dropped += await sink.send(datagrams)
                     at_sink = False
             except RemoteProtocolError as exc:
                 end(Ending.CLIENT_PROTOCOL if uplink else Ending.REMOTE_PROTOCOL, str(exc))

@@ -24,6 +24,8 @@ _SOFT_ERRORS: Final = frozenset(
         errno.ECONNRESET,
         errno.EHOSTUNREACH,
         errno.ENETUNREACH,
+        errno.ENETDOWN,
+        errno.EPERM,
         errno.EINTR,
         errno.EMSGSIZE,
     }
@@ -79,20 +81,33 @@ class DatagramSocket:
                     raise trio.BrokenResourceError(f"receiving: {exc}") from exc
 
     def send(self, datagram: bytes) -> bool:
-        """Send to the connected address; tell whether the system took it."""
+        """Send to the connected address; tell whether the system took it.
+
+        Raises:
+            trio.BrokenResourceError: the socket was closed.
+        """
         try:
             self._socket.send(datagram)
         except OSError:
-            return False
+            return self._not_taken()
         return True
 
     def send_to(self, datagram: bytes, address: SocketAddress) -> bool:
-        """Send to an address; tell whether the system took it."""
+        """Send to an address; tell whether the system took it.
+
+        Raises:
+            trio.BrokenResourceError: the socket was closed.
+        """
         try:
             self._socket.sendto(datagram, address)
         except OSError:
-            return False
+            return self._not_taken()
         return True
+
+    def _not_taken(self) -> bool:
+        if self._socket.fileno() < 0:
+            raise trio.BrokenResourceError("the socket is closed")
+        return False
 
     def close(self) -> None:
         """Close the socket; closing again does nothing."""

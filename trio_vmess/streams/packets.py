@@ -26,7 +26,6 @@ class BodyPacketLink:
         self._early = body.trailing
         self._prefix = prefix
         self._room = room
-        self.dropped = 0
 
     async def receive(self) -> Sequence[bytes]:
         """See `PacketLink.receive`."""
@@ -43,16 +42,18 @@ class BodyPacketLink:
                 return datagrams
         return ()
 
-    async def send(self, datagrams: Sequence[bytes], /) -> None:
-        """See `PacketLink.send`; `dropped` counts those that no chunk can take."""
+    async def send(self, datagrams: Sequence[bytes], /) -> int:
+        """See `PacketLink.send`; what no chunk can take is dropped."""
+        dropped = 0
         wire = [self._prefix]
         self._prefix = b""
         for datagram in datagrams:
             try:
                 wire.append(self._sealer.seal(datagram))
             except LocalProtocolError:
-                self.dropped += 1
+                dropped += 1
         await self._transport.send_all(b"".join(wire))
+        return dropped
 
     async def aclose(self) -> None:
         """See `PacketLink.aclose`."""

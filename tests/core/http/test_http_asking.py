@@ -67,20 +67,23 @@ def test_answers(received: bytes, answer: object, trailing: bytes, step: int) ->
     assert client.trailing_data == trailing
 
 
-@pytest.mark.parametrize(
-    ("received", "message"),
-    [
-        (b"", "without an answer"),
-        (b"HTTP/1.1 200 OK\r\n", "without an answer"),
-        (b"SSH-2.0-x\r\n\r\n", "malformed"),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000, "malformed"),
-    ],
-)
-def test_no_answer(received: bytes, message: str) -> None:
+@pytest.mark.parametrize("received", [b"", b"HTTP/1.1 200 OK\r\n"])
+def test_an_end_instead_of_an_answer(received: bytes) -> None:
     client = HttpConnectClient(destination=TARGET)
     client.receive_data(received)
+    assert client.next_event() is NEED_DATA
     client.receive_eof()
-    with pytest.raises(RemoteProtocolError, match=message):
+    with pytest.raises(RemoteProtocolError, match="without an answer"):
+        client.next_event()
+
+
+@pytest.mark.parametrize(
+    "received", [b"SSH-2.0-x\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000]
+)
+def test_an_answer_that_is_no_http(received: bytes) -> None:
+    client = HttpConnectClient(destination=TARGET)
+    client.receive_data(received)
+    with pytest.raises(RemoteProtocolError, match="malformed"):
         client.next_event()
 
 

@@ -1,0 +1,89 @@
+"""What the relay sees of a forwarded request."""
+
+import pytest
+import trio
+import trio.testing
+
+from trio_vmess.core.http import Forward, HttpProxyServer
+from trio_vmess.inbound.forward import ForwardTransport
+from trio_vmess.streams import StreamTransport
+
+GET = b"GET http://example.com/%d HTTP/1.1\r\nHost: example.com\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+class SlowClient(StreamTransport):
+    """A client that is slow to take what it gets."""
+
+    async def send_all(self, data: bytes | bytearray | memoryview, /) -> None:
+        await trio.sleep(1)
+        await super().send_all(data)
+
+
+def begun(received: bytes) -> tuple[HttpProxyServer, ForwardTransport, trio.abc.Stream]:
+    server = HttpProxyServer()
+    server.receive_data(received)
+    assert isinstance(server.next_event(), Forward)
+    ours, theirs = trio.testing.memory_stream_pair()
+    return server, ForwardTransport(server, SlowClient(theirs)), ours
+
+
+async def test_the_next_request_is_not_taken_for_this_one(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    server, near, client = begun(GET % 1 + GET % 2)
+    room = memoryview(bytearray(100))
+    # The response is there before the relay asks for the rest of the request.
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(near.send_all, OK)
+        await trio.testing.wait_all_tasks_blocked()
+        assert await near.receive_into(room) == 0
+    assert near.over.is_set()
+    assert near.keep_alive
+    following = server.next_event()
+    assert isinstance(following, Forward)
+    assert following.target == "/2"
+    assert await client.receive_some(100) == OK
+
+
+async def test_the_request_ends_when_the_response_is_delivered(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    _, near, _ = begun(GET % 1)
+    room = memoryview(bytearray(100))
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def respond() -> None:
+            await trio.sleep(10)
+            await near.send_all(OK)
+
+        assert await near.receive_into(room) == 0
+    assert trio.current_time() == pytest.approx(11)
+    assert near.over.is_set()
+
+
+async def test_nothing_is_taken_behind_the_response(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    _, near, _ = begun(GET % 1)
+    await near.send_all(OK)
+    with pytest.raises(trio.BrokenResourceError):
+        await near.send_all(b"more")
+    await near.send_eof()
+
+
+async def test_closing_leaves_the_client_alone(autojump_clock: trio.testing.MockClock) -> None:
+    _, near, client = begun(GET % 1)
+    room = memoryview(bytearray(100))
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def close() -> None:
+            await trio.sleep(1)
+            await near.aclose()
+
+        assert await near.receive_into(room) == 0
+    assert near.over.is_set()
+    assert not near.keep_alive
+    await client.send_all(b"still there")

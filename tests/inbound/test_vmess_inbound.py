@@ -1,0 +1,535 @@
+"""The VMess inbound: friends are served, and strangers hear nothing whatever they try."""
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+import pytest
+import trio
+import trio.testing
+from trio.testing import MockClock
+
+from tests.kit.cancel_sweep import Scenario, sweep_cancellations
+from tests.kit.entropy import SeededEntropy
+from tests.kit.far_ends import FarEnd, memory_pair
+from tests.kit.far_side import FarSide, TrackedTransport, open_far_side
+from tests.kit.origin import start_delayed_reply
+from tests.kit.pair import NOW, USER_ID, account, request
+from tests.kit.pattern import pattern
+from tests.kit.sockets import close_sockets, reset, tcp_pair
+from trio_vmess.contracts import Dispatch
+from trio_vmess.core import Destination, Network, parse_host
+from trio_vmess.core.crypto import fnv1a
+from trio_vmess.core.flow import Flow
+from trio_vmess.core.policy import Policy
+from trio_vmess.core.vmess import (
+    MUX_DESTINATION,
+    V2RAY,
+    ClientConnection,
+    Command,
+    PacketBody,
+    ReplayCache,
+    Request,
+    Response,
+    Security,
+    StreamBody,
+    SwitchAccount,
+    UserRegistry,
+)
+from trio_vmess.core.vmess.auth import derive_auth_id_key, seal_auth_id
+from trio_vmess.core.vmess.header import (
+    RequestHeader,
+    encode_request_header,
+    seal_aead_header,
+)
+from trio_vmess.dispatch import Dispatcher, FirstOutbound
+from trio_vmess.errors import DialFailure
+from trio_vmess.inbound.vmess import CLOCK_SEARCH_PAUSE, VMessInbound
+from trio_vmess.outbound.freedom import FreedomOutbound
+from trio_vmess.relay import Scratch
+from trio_vmess.streams import BodyPacketLink, SocketTransport
+
+HANDSHAKE: Final = 60.0
+SOURCE: Final = "192.0.2.9:5000"
+
+
+def now() -> int:
+    """UTC seconds that move with Trio's clock."""
+    return NOW + int(trio.current_time())
+
+
+def make_inbound(
+    dispatch: Dispatch,
+    *,
+    alter_ids: int = 0,
+    allow_insecure: bool = True,
+    switch_account: Callable[[str], SwitchAccount | None] | None = None,
+    clock: Callable[[], int] = now,
+) -> VMessInbound:
+    """Return an inbound with one user."""
+    users = UserRegistry([attrs.evolve(account(alter_ids), level=2)])
+    return VMessInbound(
+        dispatch,
+        tag="in",
+        users=users,
+        replay=ReplayCache(window=users.window),
+        policy=Policy(handshake=HANDSHAKE),
+        dialect=V2RAY,
+        allow_insecure=allow_insecure,
+        entropy=SeededEntropy(5),
+        clock=clock,
+        room=Scratch().received,
+        switch_account=switch_account,
+    )
+
+
+class Caller:
+    """A client that speaks VMess to an inbound, over memory streams."""
+
+    def __init__(self, inbound: VMessInbound, *, seed: int = 0) -> None:
+        near, far = memory_pair()
+        self.near = TrackedTransport(near)
+        self.transport = far
+        self.connection = ClientConnection(entropy=SeededEntropy(seed), jitter=0)
+        self.responses: list[Response] = []
+        self._inbound = inbound
+
+    async def served(self) -> None:
+        """Let the inbound serve the connection to its end."""
+        await self._inbound.serve(self.near, source=SOURCE, local=None)
+
+    async def ask(self, what: Request) -> FarEnd:
+        """Send a request; return the stream."""
+        await self.transport.send_all(self.connection.send(what))
+        body = self.connection.hand_over_early(self.responses.append)
+        assert isinstance(body, StreamBody)
+        return FarEnd(self.transport, opener=body.opener, sealer=body.sealer)
+
+
+@pytest.fixture
+def refusals(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """Return what the inbound has said."""
+    caplog.set_level(logging.INFO, logger="trio_vmess.inbound.vmess")
+
+    def said() -> list[str]:
+        return [
+            record.getMessage()
+            for record in caplog.records
+            if record.name == "trio_vmess.inbound.vmess"
+        ]
+
+    return said
+
+
+Said = Callable[[], list[str]]
+
+
+# Friends ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alter_ids", [0, 4], ids=["aead", "legacy"])
+@pytest.mark.parametrize("security", Security, ids=lambda each: each.word)
+async def test_a_good_request(
+    alter_ids: int, security: Security, autojump_clock: MockClock, refusals: Said
+) -> None:
+    async with open_far_side() as far_side, trio.open_nursery() as nursery:
+        caller = Caller(make_inbound(far_side.dispatch, alter_ids=alter_ids))
+        nursery.start_soon(caller.served)
+        options = 0x0D if security.is_aead else 0x01
+        stream = await caller.ask(request(account(alter_ids), security=security, options=options))
+        await stream.send(b"hello")
+        assert await stream.receive_exactly(5) == b"hello"
+        assert caller.responses == [Response()]
+        await stream.send_eof()
+        assert await stream.receive_all() == b""
+    assert far_side.outbound.flows == [
+        Flow(
+            destination=Destination(host="example.com", port=443),
+            source=SOURCE,
+            inbound_tag="in",
+            user="love@example.com",
+            level=2,
+            is_remote=True,
+        )
+    ]
+    assert caller.near.closed
+    assert far_side.outbound.all_closed
+    assert refusals() == []
+
+
+async def test_a_request_in_single_bytes(autojump_clock: MockClock) -> None:
+    async with open_far_side() as far_side, trio.open_nursery() as nursery:
+        caller = Caller(make_inbound(far_side.dispatch))
+        nursery.start_soon(caller.served)
+        wire = caller.connection.send(request(account()))
+        for number in range(len(wire)):
+            await caller.transport.send_all(wire[number : number + 1])
+            await trio.testing.wait_all_tasks_blocked()
+        assert len(far_side.outbound.flows) == 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_payload_that_comes_with_the_request(autojump_clock: MockClock) -> None:
+    async with open_far_side() as far_side, trio.open_nursery() as nursery:
+        caller = Caller(make_inbound(far_side.dispatch))
+        nursery.start_soon(caller.served)
+        header = caller.connection.send(request(account()))
+        body = caller.connection.hand_over_early(caller.responses.append)
+        assert isinstance(body, StreamBody)
+        stream = FarEnd(caller.transport, opener=body.opener, sealer=body.sealer)
+        await caller.transport.send_all(header + stream.seal(pattern(50_000)) + stream.seal_end())
+        assert await stream.receive_all() == pattern(50_000)
+
+
+async def test_datagrams(autojump_clock: MockClock) -> None:
+    target = Destination(host=parse_host("192.0.2.1"), port=53, network=Network.UDP)
+    async with open_far_side() as far_side, trio.open_nursery() as nursery:
+        caller = Caller(make_inbound(far_side.dispatch))
+        nursery.start_soon(caller.served)
+        header = caller.connection.send(request(account(), command=Command.UDP, destination=target))
+        body = caller.connection.hand_over_early(caller.responses.append)
+        assert isinstance(body, PacketBody)
+        link = BodyPacketLink(
+            caller.transport, body, prefix=header, room=memoryview(bytearray(4096))
+        )
+        await link.send([b"question", b"another"])
+        assert await link.receive() == [
+            b"udp:192.0.2.1:53: question",
+            b"udp:192.0.2.1:53: another",
+        ]
+        await link.aclose()
+    (flow,) = far_side.outbound.flows
+    assert (flow.destination, flow.is_remote) == (target, True)
+    assert far_side.outbound.all_closed
+    assert caller.near.closed
+
+
+@pytest.mark.parametrize("offer", [None, SwitchAccount(port=10086, user_id=USER_ID, minutes=5)])
+async def test_another_port_is_offered(
+    offer: SwitchAccount | None, autojump_clock: MockClock
+) -> None:
+    asked: list[str] = []
+
+    def switch(email: str) -> SwitchAccount | None:
+        asked.append(email)
+        return offer
+
+    async with open_far_side() as far_side, trio.open_nursery() as nursery:
+        caller = Caller(make_inbound(far_side.dispatch, switch_account=switch))
+        nursery.start_soon(caller.served)
+        stream = await caller.ask(request(account()))
+        await stream.send(b"x")
+        await stream.receive_exactly(1)
+        nursery.cancel_scope.cancel()
+    assert asked == ["love@example.com"]
+    assert caller.responses == [Response(switch_account=offer)]
+
+
+async def test_an_offer_that_fails_leaves_nothing_open(autojump_clock: MockClock) -> None:
+    def switch(email: str) -> SwitchAccount | None:
+        raise RuntimeError("a bug")
+
+    async with open_far_side() as far_side:
+        caller = Caller(make_inbound(far_side.dispatch, switch_account=switch))
+        await caller.ask(request(account()))
+        with pytest.raises(RuntimeError, match="a bug"):
+            await caller.served()
+    assert caller.near.closed
+
+
+async def test_a_destination_out_of_reach_is_a_close(autojump_clock: MockClock) -> None:
+    async with open_far_side(failure=DialFailure.REFUSED) as far_side:
+        caller = Caller(make_inbound(far_side.dispatch))
+        await caller.ask(request(account()))
+        await caller.served()
+        assert caller.near.closed
+        assert await FarEnd(caller.transport).receive_all() == b""
+
+
+async def test_over_loopback_from_end_to_end() -> None:
+    outbound = FreedomOutbound(tag="direct", allow_private=True)
+    dispatch = Dispatcher(
+        FirstOutbound([outbound]),
+        policy_of=lambda _level: Policy(downlink_only=5),
+        scratch=Scratch(),
+    )
+    near, far = tcp_pair()
+    async with start_delayed_reply(0.05) as origin, trio.open_nursery() as nursery:
+        inbound = make_inbound(dispatch, clock=lambda: NOW)
+        nursery.start_soon(lambda: inbound.serve(SocketTransport(near), source=SOURCE, local=None))
+        connection = ClientConnection(entropy=SeededEntropy())
+        transport = SocketTransport(far)
+        target = Destination(host=parse_host(origin.host), port=origin.port)
+        await transport.send_all(connection.send(request(account(), destination=target)))
+        body = connection.hand_over_early(lambda _response: None)
+        assert isinstance(body, StreamBody)
+        stream = FarEnd(transport, opener=body.opener, sealer=body.sealer)
+        await stream.send(pattern(100_000))
+        await stream.send(pattern(50_000))
+        await stream.send_eof()
+        assert await stream.receive_all() == pattern(100_000) + pattern(50_000)
+    assert near.fileno() == -1
+    close_sockets()
+
+
+# Strangers --------------------------------------------------------------------------------------
+
+
+def good(**changes: object) -> bytes:
+    """Return a request that would be served."""
+    what = attrs.evolve(request(account(), timestamp=now()), **changes)
+    return ClientConnection(entropy=SeededEntropy(77)).send(what)
+
+
+def unheard_of_command() -> bytes:
+    """Return a request that is authentic, with a command that does not exist."""
+    entropy = SeededEntropy(8)
+    plain = bytearray(
+        encode_request_header(
+            RequestHeader(
+                body_iv=entropy.token_bytes(16),
+                body_key=entropy.token_bytes(16),
+                response_auth=7,
+                options=0x0D,
+                security=Security.AES_128_GCM,
+                command=Command.TCP,
+                destination=Destination(host="example.com", port=443),
+            ),
+            V2RAY,
+        )
+    )
+    plain[37] = 9
+    plain[-4:] = fnv1a(bytes(plain[:-4])).to_bytes(4, "big")
+    key = account().cmd_key
+    auth_id = seal_auth_id(derive_auth_id_key(key), now(), entropy.token_bytes(4))
+    return seal_aead_header(bytes(plain), key, auth_id, entropy.token_bytes(8))
+
+
+TLS_HELLO: Final = bytes.fromhex("16030100c8010000c40303") + bytes(range(194))
+
+STRANGERS: Final[dict[str, tuple[Callable[[], bytes], str]]] = {
+    "random": (lambda: SeededEntropy(1).token_bytes(100), "unknown user"),
+    "random, much": (lambda: SeededEntropy(2).token_bytes(300_000), "unknown user"),
+    "tls": (lambda: TLS_HELLO, "TLS ClientHello"),
+    "http": (lambda: b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n", "an HTTP request"),
+    "clock": (lambda: good(timestamp=now() + 3600), "wrong time zone"),
+    "flipped": (lambda: good()[:-1] + bytes([good()[-1] ^ 1]), "bad header"),
+    "command": (unheard_of_command, "command"),
+    "mux": (
+        lambda: good(command=Command.MUX, destination=MUX_DESTINATION),
+        "Mux is not served here",
+    ),
+    "mux by name": (
+        lambda: good(destination=attrs.evolve(MUX_DESTINATION, port=9)),
+        "Mux is not served here",
+    ),
+    "insecure": (lambda: good(security=Security.NONE, options=0x05), "none is forbidden here"),
+    "truncated": (lambda: good()[:50], "no whole request in 60 s"),
+    "short": (lambda: good()[:7], "no whole request in 60 s"),
+    "nothing": (lambda: b"", "no whole request in 60 s"),
+}
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+async def test_strangers_hear_nothing_until_the_deadline(
+    name: str, autojump_clock: MockClock, refusals: Said
+) -> None:
+    make, reason = STRANGERS[name]
+    start = trio.current_time()
+    async with open_far_side() as far_side, trio.open_nursery() as nursery:
+        caller = Caller(make_inbound(far_side.dispatch, allow_insecure=False))
+        nursery.start_soon(caller.served)
+        await caller.transport.send_all(make())
+
+        @nursery.start_soon
+        async def go_on_talking() -> None:
+            if name not in ("truncated", "short", "nothing"):
+                for _ in range(5):
+                    await trio.sleep(9)
+                    await caller.transport.send_all(bytes(1000))
+
+        assert await FarEnd(caller.transport).receive_wire() == b""
+        assert trio.current_time() - start == HANDSHAKE
+    assert far_side.outbound.flows == []
+    assert caller.near.closed
+    said = refusals()
+    assert len(said) == 1
+    assert SOURCE in said[0]
+    assert reason in said[0]
+
+
+@pytest.mark.parametrize("alter_ids", [0, 4], ids=["aead", "legacy"])
+async def test_a_replay_hears_nothing(
+    alter_ids: int, autojump_clock: MockClock, refusals: Said
+) -> None:
+    async with open_far_side() as far_side, trio.open_nursery() as nursery:
+        inbound = make_inbound(far_side.dispatch, alter_ids=alter_ids)
+        wire = ClientConnection(entropy=SeededEntropy(), jitter=0).send(request(account(alter_ids)))
+        for number in range(3):
+            caller = Caller(inbound)
+            nursery.start_soon(caller.served)
+            await caller.transport.send_all(wire)
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(far_side.outbound.flows) == 1
+            assert len(refusals()) == number
+        assert await FarEnd(caller.transport).receive_wire() == b""
+        assert trio.current_time() == HANDSHAKE
+        nursery.cancel_scope.cancel()
+    assert "reason='replay' user=love@example.com" in refusals()[0]
+
+
+async def test_a_stranger_that_hangs_up_is_let_go(
+    autojump_clock: MockClock, refusals: Said
+) -> None:
+    async with open_far_side() as far_side:
+        for wire in (b"", bytes(10), SeededEntropy(3).token_bytes(100), good()[:50]):
+            caller = Caller(make_inbound(far_side.dispatch))
+            if wire:
+                await caller.transport.send_all(wire)
+            await caller.transport.send_eof()
+            await caller.served()
+            assert trio.current_time() == 0
+            assert caller.near.closed
+            assert await FarEnd(caller.transport).receive_all() == b""
+    assert [line.split()[2] for line in refusals()] == [
+        "reason='truncated'",
+        "reason='truncated'",
+        "reason='unknown",
+        "reason='truncated'",
+    ]
+
+
+async def test_a_reset_in_the_handshake_is_nothing_special() -> None:
+    near, far = tcp_pair()
+    async with open_far_side() as far_side, trio.open_nursery() as nursery:
+        inbound = make_inbound(far_side.dispatch)
+        nursery.start_soon(lambda: inbound.serve(SocketTransport(near), source=SOURCE, local=None))
+        await trio.testing.wait_all_tasks_blocked()
+        reset(far)
+    assert near.fileno() == -1
+
+
+async def test_the_deadline_counts_for_slow_talkers(autojump_clock: MockClock) -> None:
+    async with open_far_side() as far_side, trio.open_nursery() as nursery:
+        caller = Caller(make_inbound(far_side.dispatch))
+        nursery.start_soon(caller.served)
+        wire = caller.connection.send(request(account()))
+        for number in range(int(HANDSHAKE) // 2):
+            await caller.transport.send_all(wire[number : number + 1])
+            await trio.sleep(2)
+        await trio.testing.wait_all_tasks_blocked()
+        assert caller.near.closed
+    assert far_side.outbound.flows == []
+
+
+async def test_no_deadline_of_the_handshake_afterwards(autojump_clock: MockClock) -> None:
+    async with open_far_side() as far_side, trio.open_nursery() as nursery:
+        caller = Caller(make_inbound(far_side.dispatch))
+        nursery.start_soon(caller.served)
+        stream = await caller.ask(request(account()))
+        await trio.sleep(3 * HANDSHAKE)
+        await stream.send(b"x")
+        assert await stream.receive_exactly(1) == b"x"
+        nursery.cancel_scope.cancel()
+
+
+# Explanations -----------------------------------------------------------------------------------
+
+
+async def call_with_wrong_clock(inbound: VMessInbound, nursery: trio.Nursery, seed: int) -> None:
+    """Call as a legacy client whose clock is an hour ahead."""
+    caller = Caller(inbound, seed=seed)
+    nursery.start_soon(caller.served)
+    await caller.ask(request(account(4), timestamp=now() + 3600))
+    with trio.move_on_after(1):
+        await FarEnd(caller.transport).receive_wire()
+
+
+async def test_a_wrong_clock_is_explained_and_not_too_often(
+    autojump_clock: MockClock, refusals: Said
+) -> None:
+    async with open_far_side() as far_side, trio.open_nursery() as nursery:
+        inbound = make_inbound(far_side.dispatch, alter_ids=4)
+        await call_with_wrong_clock(inbound, nursery, 1)
+        first, why = refusals()
+        assert "reason='unknown user' user=-" in first
+        assert why.startswith(f"vmess.refused.why source={SOURCE} reason='clock skew'")
+        assert "user love@example.com: the clock is 3600 s ahead of ours" in why
+        await call_with_wrong_clock(inbound, nursery, 2)
+        assert len(refusals()) == 3
+        await trio.sleep(CLOCK_SEARCH_PAUSE)
+        await call_with_wrong_clock(inbound, nursery, 3)
+        assert len(refusals()) == 5
+        nursery.cancel_scope.cancel()
+
+
+async def test_strangers_of_a_known_protocol_do_not_use_up_the_search(
+    autojump_clock: MockClock, refusals: Said
+) -> None:
+    async with open_far_side() as far_side, trio.open_nursery() as nursery:
+        inbound = make_inbound(far_side.dispatch, alter_ids=4)
+        browser = Caller(inbound)
+        nursery.start_soon(browser.served)
+        await browser.transport.send_all(TLS_HELLO)
+        await trio.testing.wait_all_tasks_blocked()
+        await call_with_wrong_clock(inbound, nursery, 1)
+        assert "clock is 3600 s ahead" in refusals()[-1]
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_user_who_was_removed(autojump_clock: MockClock, refusals: Said) -> None:
+    async with open_far_side() as far_side, trio.open_nursery() as nursery:
+        inbound = make_inbound(far_side.dispatch)
+        first = Caller(inbound, seed=1)
+        nursery.start_soon(first.served)
+        stream = await first.ask(request(account()))
+        await stream.send(b"x")
+        assert await stream.receive_exactly(1) == b"x"
+        inbound.users.remove(USER_ID)
+        second = Caller(inbound, seed=2)
+        nursery.start_soon(second.served)
+        await second.ask(request(account()))
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(far_side.outbound.flows) == 1
+        assert "unknown or removed" in refusals()[0]
+        # Who is in already stays in.
+        await stream.send(b"y")
+        assert await stream.receive_exactly(1) == b"y"
+        nursery.cancel_scope.cancel()
+
+
+# Cancellation -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["friend", "stranger"])
+def test_cancellation_closes_everything_wherever_it_comes(kind: str) -> None:
+    def build() -> Scenario:
+        callers: list[Caller] = []
+        sides: list[FarSide] = []
+
+        async def run() -> None:
+            async with open_far_side() as far_side, trio.open_nursery() as nursery:
+                caller = Caller(make_inbound(far_side.dispatch))
+                sides.append(far_side)
+                nursery.start_soon(caller.served)
+                if kind == "stranger":
+                    await caller.transport.send_all(bytes(100))
+                    callers.append(caller)
+                    return
+                stream = await caller.ask(request(account()))
+                callers.append(caller)
+                await stream.send(b"x")
+                await stream.receive_exactly(1)
+                await stream.send_eof()
+                await stream.receive_all()
+
+        def check() -> None:
+            # A task that never had its first step has not seen its connection.
+            assert all(caller.near.closed for caller in callers)
+            assert all(side.outbound.all_closed for side in sides)
+            assert not any(side.dispatch.connections for side in sides)
+
+        return Scenario(run=run, check=check)
+
+    assert sweep_cancellations(build) > 5

@@ -1,0 +1,419 @@
+"""The VMess outbound: servers in turn, and the ports that they offer for a while.
+
+The servers are our own inbound on loopback. Where time matters the clock stands still until the
+test moves it: it must not jump while real sockets are busy.
+"""
+
+import ipaddress
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import attrs
+import pytest
+import trio
+import trio.testing
+from trio.testing import MockClock
+
+from tests.kit.entropy import SeededEntropy
+from tests.kit.far_ends import FarEnd, memory_pair
+from tests.kit.far_side import FarSide, open_far_side
+from tests.kit.pair import NOW
+from tests.kit.sockets import clogged_listener, refused_port
+from tests.relay.running import running
+from trio_vmess.contracts import StreamSide
+from trio_vmess.core import Destination, Network, parse_host
+from trio_vmess.core.flow import Flow
+from trio_vmess.core.policy import Policy
+from trio_vmess.core.vmess import V2RAY, Account, ReplayCache, SwitchAccount, UserRegistry
+from trio_vmess.errors import DialError, DialFailure
+from trio_vmess.inbound.vmess import VMessInbound
+from trio_vmess.outbound.vmess import (
+    OFFER_DIAL_LIMIT,
+    SWITCHED_MAX,
+    UNANSWERED_MAX,
+    Identity,
+    Server,
+    VMessOutbound,
+)
+from trio_vmess.relay import Ending, Scratch
+from trio_vmess.streams import SocketTransport
+
+LOOPBACK: Final = ipaddress.IPv4Address("127.0.0.1")
+ME: Final = Account(user_id=bytes(range(16)), email="love@example.com")
+OTHER: Final = Account(user_id=bytes(range(16, 32)), email="other@example.com")
+FLOW: Final = Flow(destination=Destination(host="example.com", port=443))
+DATAGRAMS: Final = Flow(
+    destination=Destination(host=parse_host("192.0.2.1"), port=53, network=Network.UDP)
+)
+
+
+@attrs.define(eq=False)
+class Station:
+    """A VMess server on loopback that echoes.
+
+    Attributes:
+        port: where it listens.
+        far_side: what it has done.
+        offers: what it offers next; None for nothing.
+    """
+
+    port: int
+    far_side: FarSide
+    offers: Callable[[], SwitchAccount | None] = lambda: None
+    refused: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many requests it has served."""
+        return len(self.far_side.outbound.flows)
+
+    @property
+    def users(self) -> list[str]:
+        """Who has asked."""
+        return [flow.user for flow in self.far_side.outbound.flows]
+
+
+@asynccontextmanager
+async def station(*accounts: Account) -> AsyncIterator[Station]:
+    """Serve these accounts while the block runs."""
+    users = UserRegistry(accounts or (ME,))
+    (listener,) = await trio.open_tcp_listeners(0, host=str(LOOPBACK))
+    async with listener, open_far_side() as far_side, trio.open_nursery() as nursery:
+        here = Station(port=listener.socket.getsockname()[1], far_side=far_side)
+        inbound = VMessInbound(
+            far_side.dispatch,
+            tag="in",
+            users=users,
+            replay=ReplayCache(window=users.window),
+            policy=Policy(),
+            dialect=V2RAY,
+            allow_insecure=True,
+            entropy=SeededEntropy(here.port),
+            clock=lambda: NOW,
+            room=Scratch().received,
+            switch_account=lambda _email: here.offers(),
+        )
+
+        async def accept() -> None:
+            while True:
+                sock, (host, port) = await listener.socket.accept()
+                transport = SocketTransport(sock._sock)
+                nursery.start_soon(
+                    lambda transport, source: inbound.serve(transport, source=source, local=None),
+                    transport,
+                    f"{host}:{port}",
+                )
+
+        nursery.start_soon(accept)
+        yield here
+        nursery.cancel_scope.cancel()
+
+
+def server(port: int, *identities: Identity) -> Server:
+    return Server(host=LOOPBACK, port=port, identities=identities or (Identity(account=ME),))
+
+
+def make_outbound(*servers: Server, seed: int = 1) -> VMessOutbound:
+    return VMessOutbound(
+        tag="proxy",
+        servers=servers,
+        dialect=V2RAY,
+        padding=True,
+        entropy=SeededEntropy(seed),
+        clock=lambda: NOW,
+        machine="x86_64",
+        room=Scratch().received,
+    )
+
+
+async def talk(side: StreamSide) -> None:
+    """Relay a short conversation over the side, to its end."""
+    near, far = memory_pair()
+    client = FarEnd(far)
+    async with running(StreamSide(transport=near), side) as relay:
+        await client.send(b"hello")
+        assert await client.receive_exactly(5) == b"hello"
+        await client.send_eof()
+        assert await client.receive_all() == b""
+        await relay.ended.wait()
+    assert relay.result == (Ending.FINISHED, "")
+
+
+async def visit(outbound: VMessOutbound) -> None:
+    await talk(await outbound.connect(FLOW))
+
+
+def offer(port: int, account: Account = OTHER, minutes: int = 5) -> SwitchAccount:
+    return SwitchAccount(port=port, user_id=account.user_id, minutes=minutes)
+
+
+# Servers ----------------------------------------------------------------------------------------
+
+
+async def test_servers_take_turns() -> None:
+    async with station() as first, station() as second, station() as third:
+        outbound = make_outbound(*(server(each.port) for each in (first, second, third)))
+        for _ in range(6):
+            await visit(outbound)
+        assert [first.count, second.count, third.count] == [2, 2, 2]
+        assert first.far_side.outbound.flows[0].destination == FLOW.destination
+
+
+async def test_a_server_that_is_down_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="trio_vmess.outbound.vmess")
+    down = refused_port()
+    async with station() as up:
+        outbound = make_outbound(server(down), server(up.port))
+        for _ in range(4):
+            await visit(outbound)
+        assert up.count == 4
+    lines = [record.getMessage() for record in caplog.records if record.name.endswith("vmess")]
+    assert len(lines) == 2
+    assert lines[0].startswith(f"vmess.server_unreachable server=127.0.0.1:{down} reason=")
+
+
+async def test_all_servers_are_down() -> None:
+    outbound = make_outbound(server(refused_port()), server(refused_port()))
+    for connect in (outbound.connect, outbound.connect_packets):
+        with pytest.raises(DialError) as caught:
+            await connect(FLOW)
+        assert caught.value.reason is DialFailure.UPSTREAM
+        assert str(caught.value).count("refused") == 2
+
+
+async def test_the_side_says_where_we_are() -> None:
+    async with station() as here:
+        side = await make_outbound(server(here.port)).connect(FLOW)
+        assert isinstance(side.transport, SocketTransport)
+        assert side.local is not None
+        ours = (str(side.local.host), side.local.port)
+        assert ours == side.transport.socket.getsockname()
+        assert side.flush_after == 0.1
+        await side.transport.aclose()
+
+
+async def test_one_of_the_identities_is_drawn() -> None:
+    identities = [Identity(account=ME), Identity(account=OTHER, security="chacha20-poly1305")]
+    async with station(ME, OTHER) as here:
+        outbound = make_outbound(server(here.port, *identities))
+        for _ in range(12):
+            await visit(outbound)
+        assert set(here.users) == {"love@example.com", "other@example.com"}
+
+
+@pytest.mark.parametrize(
+    "security", ["auto", "aes-128-gcm", "chacha20-poly1305", "none", "zero", "aes-128-cfb"]
+)
+@pytest.mark.parametrize("sealed_size", [False, True])
+@pytest.mark.parametrize("alter_ids", [0, 2])
+async def test_every_way_to_speak(security: str, sealed_size: bool, alter_ids: int) -> None:
+    account = attrs.evolve(ME, alter_id_count=alter_ids)
+    identity = Identity(account=account, security=security, sealed_size=sealed_size)
+    async with station(account) as here:
+        await visit(make_outbound(server(here.port, identity)))
+        assert here.count == 1
+
+
+async def test_a_name_that_vmess_cannot_carry() -> None:
+    async with station() as here:
+        outbound = make_outbound(server(here.port))
+        for host in ("exa mple.com", "a\nb", "x" * 256):
+            what = Flow(destination=Destination(host=host, port=443))
+            for connect in (outbound.connect, outbound.connect_packets):
+                with pytest.raises(DialError) as caught:
+                    await connect(what)
+                assert caught.value.reason is DialFailure.UNSUPPORTED
+        assert here.count == 0
+
+
+async def test_a_bug_behind_the_dial_leaves_no_socket() -> None:
+    """A socket that is dropped rather than closed warns, and warnings are errors here."""
+
+    class Dry(SeededEntropy):
+        def token_bytes(self, nbytes: int, /) -> bytes:
+            raise RuntimeError("a bug")
+
+    async with station() as here:
+        outbound = make_outbound(server(here.port))
+        outbound._entropy = Dry()
+        with pytest.raises(RuntimeError, match="a bug"):
+            await outbound.connect(FLOW)
+
+
+@pytest.mark.parametrize("says_end", [True, False])
+async def test_the_end_may_be_left_unsaid(says_end: bool) -> None:
+    async with station() as here:
+        identity = Identity(account=ME, says_end=says_end)
+        outbound = make_outbound(server(here.port, identity))
+        side = await outbound.connect(FLOW)
+        assert side.sealer is not None
+        out = memoryview(bytearray(1000))
+        await side.transport.send_all(out[: side.sealer.update_into(b"x", out)])
+        assert (side.sealer.finalize_into(out) > 0) is says_end
+        await side.transport.aclose()
+        # Either way the relay ends well when the connection does.
+        await visit(outbound)
+
+
+async def test_datagrams() -> None:
+    async with station() as here:
+        outbound = make_outbound(server(here.port))
+        link = await outbound.connect_packets(DATAGRAMS)
+        await link.send([b"question", b"another"])
+        answers: list[bytes] = []
+        while len(answers) < 2:
+            answers += await link.receive()
+        assert answers == [b"udp:192.0.2.1:53: question", b"udp:192.0.2.1:53: another"]
+        await link.aclose()
+        assert here.far_side.outbound.flows[0].destination == DATAGRAMS.destination
+
+
+# Offered ports ----------------------------------------------------------------------------------
+
+
+async def test_an_offered_port_is_used_while_it_lasts(
+    mock_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="trio_vmess.outbound.vmess")
+    async with station() as main, station(OTHER) as offered:
+        main.offers = lambda: offer(offered.port, minutes=5)
+        outbound = make_outbound(server(main.port))
+        await visit(outbound)
+        assert outbound.switched == [(LOOPBACK, offered.port)]
+        for _ in range(3):
+            await visit(outbound)
+        assert (main.count, offered.count) == (1, 3)
+        assert offered.users == ["other@example.com"] * 3
+        mock_clock.jump(5 * 60 - 1)
+        await visit(outbound)
+        assert (main.count, offered.count) == (1, 4)
+        mock_clock.jump(1)
+        assert outbound.switched == []
+        main.offers = lambda: None
+        await visit(outbound)
+        await visit(outbound)
+        assert (main.count, offered.count) == (3, 4)
+    lines = [each.getMessage() for each in caplog.records if "switched" in each.getMessage()]
+    assert lines == [f"vmess.switched server=127.0.0.1:{offered.port} minutes=5"]
+
+
+async def test_an_offered_port_that_refuses_is_given_up_at_once(mock_clock: MockClock) -> None:
+    async with station() as main:
+        main.offers = lambda: offer(refused_port())
+        outbound = make_outbound(server(main.port))
+        await visit(outbound)
+        assert len(outbound.switched) == 1
+        main.offers = lambda: None
+        await visit(outbound)
+        assert outbound.switched == []
+        assert main.count == 2
+        # The clock stood still: the fallback waited for nothing.
+        assert trio.current_time() == 0
+
+
+async def test_an_offered_port_that_says_nothing_is_given_up_soon(mock_clock: MockClock) -> None:
+    clogged = clogged_listener()
+    async with station() as main, trio.open_nursery() as nursery:
+        main.offers = lambda: offer(clogged.getsockname()[1])
+        outbound = make_outbound(server(main.port))
+        await visit(outbound)
+        main.offers = lambda: None
+        nursery.start_soon(visit, outbound)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert main.count == 1
+        mock_clock.jump(OFFER_DIAL_LIMIT)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert main.count == 2
+        assert outbound.switched == []
+
+
+async def test_an_offered_account_that_is_unknown_is_passed_over(mock_clock: MockClock) -> None:
+    """The server was started anew: its old accounts are strangers to it, and hear nothing."""
+    async with station() as main, station(ME) as offered:
+        main.offers = lambda: offer(offered.port, OTHER)
+        outbound = make_outbound(server(main.port))
+        await visit(outbound)
+        for _ in range(UNANSWERED_MAX):
+            side = await outbound.connect(FLOW)
+            await side.transport.aclose()
+        assert main.count == 1
+        # The offer comes again, and changes nothing.
+        await visit(outbound)
+        await visit(outbound)
+        assert (main.count, offered.count) == (3, 0)
+
+
+async def test_an_offered_account_that_answers_stays(mock_clock: MockClock) -> None:
+    async with station() as main, station(OTHER) as offered:
+        main.offers = lambda: offer(offered.port)
+        outbound = make_outbound(server(main.port))
+        await visit(outbound)
+        for _ in range(3):
+            for _ in range(UNANSWERED_MAX - 1):
+                side = await outbound.connect(FLOW)
+                await side.transport.aclose()
+            await visit(outbound)
+        assert main.count == 1
+
+
+async def test_the_same_offer_counts_once(mock_clock: MockClock) -> None:
+    async with station() as main, station(OTHER) as offered:
+        main.offers = lambda: offer(offered.port, minutes=5)
+        outbound = make_outbound(server(main.port))
+        sides = [await outbound.connect(FLOW) for _ in range(3)]
+        for side in sides:
+            mock_clock.jump(15)
+            await talk(side)
+        assert outbound.switched == [(LOOPBACK, offered.port)]
+        # The last one sets the time.
+        mock_clock.jump(5 * 60 - 1)
+        assert len(outbound.switched) == 1
+        mock_clock.jump(1)
+        assert outbound.switched == []
+
+
+async def test_only_so_many_offers_are_kept(mock_clock: MockClock) -> None:
+    async with station() as main:
+        ports = iter(range(1, 100))
+        main.offers = lambda: offer(next(ports))
+        outbound = make_outbound(server(main.port))
+        sides = [await outbound.connect(FLOW) for _ in range(SWITCHED_MAX + 5)]
+        for side in sides:
+            await talk(side)
+        assert [port for _, port in outbound.switched] == list(range(6, SWITCHED_MAX + 6))
+
+
+async def test_an_offer_may_name_another_host(mock_clock: MockClock) -> None:
+    async with station() as main:
+        elsewhere = parse_host("127.0.0.77")
+        main.offers = lambda: attrs.evolve(offer(refused_port()), host=elsewhere)
+        outbound = make_outbound(server(main.port))
+        await visit(outbound)
+        assert [host for host, _ in outbound.switched] == [elsewhere]
+        main.offers = lambda: None
+        await visit(outbound)
+        assert main.count == 2
+
+
+async def test_an_offer_for_no_time_is_no_offer(mock_clock: MockClock) -> None:
+    async with station() as main, station(OTHER) as offered:
+        main.offers = lambda: offer(offered.port, minutes=0)
+        outbound = make_outbound(server(main.port))
+        for _ in range(3):
+            await visit(outbound)
+        assert outbound.switched == []
+        assert (main.count, offered.count) == (3, 0)
+
+
+async def test_datagrams_use_offered_ports_and_make_offers(mock_clock: MockClock) -> None:
+    async with station() as main, station(OTHER) as offered:
+        main.offers = lambda: offer(offered.port)
+        outbound = make_outbound(server(main.port))
+        for _ in range(2):
+            link = await outbound.connect_packets(DATAGRAMS)
+            await link.send([b"x"])
+            assert await link.receive() == [b"udp:192.0.2.1:53: x"]
+            await link.aclose()
+        assert (main.count, offered.count) == (1, 1)

@@ -1,0 +1,76 @@
+"""The sides that a relay is tried with, by the names of what they speak."""
+
+import hashlib
+import itertools
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import trio
+
+from tests.kit.far_ends import (
+    FarEnd,
+    TransportPair,
+    plain_side,
+    vmess_client_side,
+    vmess_server_side,
+)
+from tests.kit.pattern import pattern_pieces, pattern_sha256
+from trio_vmess.contracts import StreamSide
+from trio_vmess.core.vmess import Security
+
+MakeSide = Callable[[TransportPair], tuple[StreamSide, FarEnd]]
+
+NEAR: dict[str, MakeSide] = {
+    "plain": plain_side,
+    **{
+        security.word: partial(
+            lambda make, security: vmess_server_side(security, make), security=security
+        )
+        for security in Security
+    },
+}
+FAR: dict[str, MakeSide] = {
+    "plain": plain_side,
+    **{
+        security.word: partial(
+            lambda make, security: vmess_client_side(security, make), security=security
+        )
+        for security in Security
+    },
+}
+FAR_AEAD = ("plain", "aes-128-gcm")
+
+all_codecs = pytest.mark.parametrize(
+    ("near_name", "far_name"),
+    [
+        *itertools.product(NEAR, FAR_AEAD),
+        *(("plain", name) for name in FAR if name not in FAR_AEAD),
+        ("chacha20-poly1305", "aes-128-cfb"),
+    ],
+)
+some_codecs = pytest.mark.parametrize(
+    ("near_name", "far_name"), [*itertools.product(("plain", "aes-128-gcm"), repeat=2)]
+)
+
+
+async def exchange(client: FarEnd, origin: FarEnd, up: int, down: int) -> None:
+    """Send in both directions at once, end both, and compare."""
+
+    async def send(end: FarEnd, size: int) -> None:
+        for piece in pattern_pieces(size):
+            await end.send(piece)
+        await end.send_eof()
+
+    async def receive(end: FarEnd, size: int) -> None:
+        digest, count = hashlib.sha256(), 0
+        while data := await end.receive():
+            digest.update(data)
+            count += len(data)
+        assert (count, digest.hexdigest()) == (size, pattern_sha256(size))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send, client, up)
+        nursery.start_soon(send, origin, down)
+        nursery.start_soon(receive, origin, up)
+        nursery.start_soon(receive, client, down)

@@ -1,0 +1,161 @@
+"""Bytes through a relay: whole and in order, whatever the two sides speak; and the header."""
+
+import pytest
+import trio
+import trio.testing
+from trio.testing import MockClock
+
+from tests.kit.far_ends import (
+    memory_pair,
+    plain_side,
+    vmess_client_side,
+    vmess_server_side,
+)
+from tests.kit.sockets import transport_pair
+from tests.relay.running import running
+from tests.relay.sides import FAR, NEAR, all_codecs, exchange, some_codecs
+from trio_vmess.core.policy import Policy
+from trio_vmess.relay import Ending
+
+# Bytes --------------------------------------------------------------------------------------------
+
+
+@all_codecs
+async def test_bytes_arrive_as_they_were_sent(near_name: str, far_name: str) -> None:
+    near, client = NEAR[near_name](transport_pair)
+    far, origin = FAR[far_name](transport_pair)
+    async with running(near, far, policy=Policy(uplink_only=30, downlink_only=30)) as relay:
+        await exchange(client, origin, 1_300_000, 2_100_003)
+        await relay.ended.wait()
+    assert relay.result == (Ending.FINISHED, "")
+    assert relay.meter.uplink >= 1_300_000
+    assert relay.meter.downlink >= 2_100_003
+
+
+@some_codecs
+async def test_one_byte_at_a_time(near_name: str, far_name: str) -> None:
+    near, client = NEAR[near_name](transport_pair)
+    far, origin = FAR[far_name](transport_pair)
+    async with running(near, far):
+        for number in range(60):
+            byte = bytes([number])
+            await client.send(byte)
+            assert await origin.receive_exactly(1) == byte
+            await origin.send(byte + b"!")
+            assert await client.receive_exactly(2) == byte + b"!"
+
+
+async def test_chunks_may_come_in_any_pieces(autojump_clock: MockClock) -> None:
+    near, client = vmess_server_side()
+    far, origin = plain_side()
+    wire = client.seal(b"first chunk, ") + client.seal(b"second chunk") + client.seal_end()
+    async with running(near, far) as relay:
+        for start in range(0, len(wire), 3):
+            await client.transport.send_all(wire[start : start + 3])
+            await trio.testing.wait_all_tasks_blocked()
+        assert await origin.receive_all() == b"first chunk, second chunk"
+        await origin.send_eof()
+        await relay.ended.wait()
+    assert relay.result == (Ending.FINISHED, "")
+
+
+@pytest.mark.parametrize("near_name", NEAR)
+async def test_early_bytes_come_first_and_once(near_name: str, autojump_clock: MockClock) -> None:
+    near, client = NEAR[near_name](memory_pair)
+    far, origin = plain_side()
+    near.early = early = client.seal(b"early,")
+    late = client.seal(b"late")
+    async with running(near, far) as relay:
+        assert await origin.receive() == b"early,"
+        await client.transport.send_all(late)
+        assert await origin.receive() == b"late"
+        assert relay.meter.uplink == len(early) + len(late)
+
+
+async def test_early_bytes_may_be_the_whole_request(autojump_clock: MockClock) -> None:
+    near, client = vmess_server_side()
+    far, origin = plain_side()
+    near.early = client.seal(b"request") + client.seal_end()
+    async with running(near, far) as relay:
+        assert await origin.receive_all() == b"request"
+        await origin.send(b"answer")
+        await origin.send_eof()
+        assert await client.receive_all() == b"answer"
+        await relay.ended.wait()
+    assert relay.result == (Ending.FINISHED, "")
+
+
+async def test_early_bytes_of_the_far_side_reach_the_client(autojump_clock: MockClock) -> None:
+    near, client = plain_side()
+    far, _ = plain_side()
+    far.early = b"welcome"
+    async with running(near, far):
+        assert await client.receive_exactly(7) == b"welcome"
+
+
+async def test_the_meter_counts_both_ways(autojump_clock: MockClock) -> None:
+    near, client = plain_side()
+    far, origin = plain_side()
+    async with running(near, far) as relay:
+        await client.send(b"12345")
+        await origin.send(b"123")
+        await origin.receive_exactly(5)
+        await client.receive_exactly(3)
+        assert (relay.meter.uplink, relay.meter.downlink) == (5, 3)
+
+
+# The header ---------------------------------------------------------------------------------------
+
+
+async def test_the_header_goes_alone_when_nothing_comes(autojump_clock: MockClock) -> None:
+    near, client = plain_side()
+    far, server = vmess_client_side(flush_after=0.1)
+    start = trio.current_time()
+    async with running(near, far):
+        header = await server.receive_wire()
+        assert trio.current_time() - start == pytest.approx(0.1)
+        await client.send(b"x")
+        rest = await server.receive_wire()
+    assert len(header) > 60
+    assert 0 < len(rest) < 100
+
+
+async def test_the_header_goes_with_the_first_payload(autojump_clock: MockClock) -> None:
+    near, client = plain_side()
+    far, server = vmess_client_side(flush_after=0.1)
+    start = trio.current_time()
+    async with running(near, far):
+        await trio.sleep(0.05)
+        await client.send(b"x" * 1000)
+        assert await server.receive() == b"x" * 1000
+        assert trio.current_time() - start == pytest.approx(0.05)
+    assert len(server.wire_sizes) == 1
+
+
+async def test_a_server_that_speaks_first_is_heard(autojump_clock: MockClock) -> None:
+    near, client = plain_side()
+    far, server = vmess_client_side(flush_after=0.1)
+    async with running(near, far) as relay:
+        await server.receive_wire()
+        await server.send(b"220 welcome")
+        assert await client.receive_exactly(11) == b"220 welcome"
+        await client.send(b"HELO")
+        await server.transport.send_eof()
+        # Not the closing chunk, just the end of the stream: that is legal between two chunks.
+        assert await client.receive() == b""
+        await relay.ended.wait()
+    assert relay.result == (Ending.UPLINK_ONLY, "")
+
+
+async def test_the_header_of_an_answer_waits_for_the_answer(autojump_clock: MockClock) -> None:
+    near, client = vmess_server_side()
+    far, origin = plain_side()
+    async with running(near, far):
+        await client.send(b"request")
+        await origin.receive_exactly(7)
+        with trio.move_on_after(50) as waiting:
+            await client.receive_wire()
+        assert waiting.cancelled_caught
+        await origin.send(b"answer")
+        assert await client.receive() == b"answer"
+    assert len(client.wire_sizes) == 1

@@ -1,0 +1,166 @@
+"""How a relay ends when something is wrong, and whose fault it says that was."""
+
+import contextlib
+from collections.abc import Callable
+
+import pytest
+import trio
+import trio.testing
+from trio.testing import MockClock
+
+from tests.kit.far_ends import (
+    plain_side,
+    vmess_client_side,
+    vmess_server_side,
+)
+from tests.kit.sockets import reset, tcp_pair
+from tests.relay.running import running
+from trio_vmess.contracts import StreamSide
+from trio_vmess.core.vmess import Security
+from trio_vmess.relay import Ending
+from trio_vmess.streams import SocketTransport
+
+
+@pytest.mark.parametrize("who", ["client", "origin"])
+@pytest.mark.parametrize("doing", ["receiving", "sending"])
+async def test_a_reset_is_put_down_to_the_right_side(who: str, doing: str) -> None:
+    near_socket, client = tcp_pair()
+    far_socket, origin = tcp_pair()
+    near = StreamSide(transport=SocketTransport(near_socket))
+    far = StreamSide(transport=SocketTransport(far_socket))
+    async with running(near, far) as relay:
+        await trio.testing.wait_all_tasks_blocked()
+        if doing == "receiving":
+            reset(client if who == "client" else origin)
+        else:
+            # What is on its way to the side that resets, fails there: the relay is sending.
+            victim, other = (client, origin) if who == "client" else (origin, client)
+            other_end = SocketTransport(other)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(send_until_broken, other_end)
+                await trio.sleep(0.1)
+                reset(victim)
+        await relay.ended.wait()
+    for sock in (client, origin):
+        sock.close()
+    assert relay.result == (Ending.CLIENT_RESET if who == "client" else Ending.REMOTE_RESET, "")
+
+
+async def send_until_broken(transport: SocketTransport) -> None:
+    """Send without end to somebody who does not read; the connection breaks in the end."""
+    with contextlib.suppress(trio.BrokenResourceError):
+        while True:
+            await transport.send_all(bytes(1 << 20))
+
+
+class SilentBrokenTransport:
+    """Says nothing, and breaks when it is sent to."""
+
+    async def receive_into(self, buffer: memoryview, /) -> int:
+        """Wait for ever."""
+        await trio.sleep_forever()
+        return 0
+
+    async def send_all(self, data: bytes | bytearray | memoryview, /) -> None:
+        """Break."""
+        await trio.lowlevel.checkpoint()
+        raise trio.BrokenResourceError("reset")
+
+    async def send_eof(self) -> None:
+        """Break."""
+        raise trio.BrokenResourceError("reset")
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+        await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("early", [b"", b"payload"])
+async def test_a_server_that_breaks_under_the_header(
+    early: bytes, autojump_clock: MockClock
+) -> None:
+    near, _client = plain_side()
+    far, _server = vmess_client_side()
+    near.early = early
+    far.transport = SilentBrokenTransport()
+    async with running(near, far) as relay:
+        await relay.ended.wait()
+    assert relay.result == (Ending.REMOTE_RESET, "")
+
+
+async def test_a_client_that_breaks_under_the_end_of_the_answer(
+    autojump_clock: MockClock,
+) -> None:
+    near, _client = plain_side()
+    far, origin = plain_side()
+    near.transport = SilentBrokenTransport()
+    await origin.send_eof()
+    async with running(near, far) as relay:
+        await relay.ended.wait()
+    assert relay.result == (Ending.CLIENT_RESET, "")
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda wire: wire[:-1] + bytes([wire[-1] ^ 1]), "checksum is wrong"),
+        (lambda wire: wire[:-1], "cut off inside a chunk"),
+    ],
+    ids=["flipped", "truncated"],
+)
+async def test_a_client_that_breaks_the_protocol(
+    damage: Callable[[bytes], bytes], sentence: str, autojump_clock: MockClock
+) -> None:
+    # Security none has no padding, CFB has a checksum in front: the last byte is payload.
+    near, client = vmess_server_side(Security.AES_128_CFB)
+    far, origin = plain_side()
+    async with running(near, far) as relay:
+        await client.transport.send_all(damage(client.seal(b"payload")))
+        await client.transport.send_eof()
+        await relay.ended.wait()
+        assert await origin.receive_all() == b""
+    assert relay.result is not None
+    assert relay.result[0] is Ending.CLIENT_PROTOCOL
+    assert sentence in relay.result[1]
+
+
+async def test_a_server_that_breaks_the_protocol(autojump_clock: MockClock) -> None:
+    near, client = plain_side()
+    far, server = vmess_client_side()
+    async with running(near, far) as relay:
+        await client.send(b"hello")
+        await server.receive_exactly(5)
+        await server.transport.send_all(bytes(100))
+        await relay.ended.wait()
+        assert await client.receive_all() == b""
+    assert relay.result is not None
+    assert relay.result[0] is Ending.REMOTE_PROTOCOL
+    assert relay.result[1]
+
+
+async def test_a_server_that_closes_without_an_answer_has_refused(
+    autojump_clock: MockClock,
+) -> None:
+    near, client = plain_side()
+    far, server = vmess_client_side()
+    async with running(near, far) as relay:
+        await client.send(b"hello")
+        await server.transport.send_eof()
+        await relay.ended.wait()
+    assert relay.result is not None
+    assert relay.result[0] is Ending.REMOTE_PROTOCOL
+    assert "closed without an answer" in relay.result[1]
+
+
+async def test_what_is_no_fault_of_a_peer_is_raised(autojump_clock: MockClock) -> None:
+    class Bug(SilentBrokenTransport):
+        async def receive_into(self, buffer: memoryview, /) -> int:
+            raise RuntimeError("a bug")
+
+    near, _ = plain_side()
+    far, _ = plain_side()
+    far.transport = Bug()
+    with pytest.raises(ExceptionGroup) as caught:
+        async with running(near, far):
+            await trio.sleep_forever()
+    assert caught.value.split(RuntimeError)[1] is None

@@ -1,0 +1,139 @@
+"""Relays are good neighbours: backpressure, fairness, and buffers that all of them share."""
+
+import itertools
+from functools import partial
+
+import pytest
+import trio
+import trio.testing
+from trio.testing import MockClock
+
+from tests.kit.far_ends import (
+    FarEnd,
+    TransportPair,
+    memory_pair,
+    plain_side,
+)
+from tests.kit.pattern import pattern
+from tests.kit.sockets import transport_pair
+from tests.relay.running import running
+from tests.relay.sides import FAR, NEAR, all_codecs, exchange, some_codecs
+from trio_vmess.contracts import StreamSide
+from trio_vmess.core.policy import Policy
+from trio_vmess.relay import Ending, Scratch
+
+
+@some_codecs
+@pytest.mark.parametrize("way", ["up", "down"])
+async def test_a_reader_that_stops_stops_the_sender(
+    near_name: str, far_name: str, way: str
+) -> None:
+    make = partial(transport_pair, buffer_size=16_384)
+    near, client = NEAR[near_name](make)
+    far, origin = FAR[far_name](make)
+    sender, reader = (client, origin) if way == "up" else (origin, client)
+    sent = 0
+
+    async def send() -> None:
+        nonlocal sent
+        for piece in itertools.repeat(pattern(16_384), 400):
+            await sender.send(piece)
+            sent += len(piece)
+        await sender.send_eof()
+
+    async with running(near, far), trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        await trio.sleep(0.3)
+        stuck = sent
+        await trio.sleep(0.2)
+        # Two kernel buffers on each connection, and one read on its way: no more than that.
+        assert sent == stuck < 1_000_000
+        assert await reader.receive_all() == pattern(16_384) * 400
+
+
+async def test_a_small_buffer_size_makes_small_reads(autojump_clock: MockClock) -> None:
+    near, client = plain_side()
+    far, origin = plain_side()
+    await client.send(pattern(100_000))
+    await client.send_eof()
+    async with running(near, far, policy=Policy(buffer_size=20_000)):
+        origin._room = memoryview(bytearray(100_000))
+        first = await origin.receive()
+        assert 0 < len(first) <= 20_000
+        assert first + await origin.receive_all() == pattern(100_000)
+
+
+async def test_two_relays_share_one_run() -> None:
+    scratch = Scratch()
+    policy = Policy(uplink_only=30, downlink_only=30)
+    async with trio.open_nursery() as nursery:
+        for name in ("plain", "aes-128-gcm", "chacha20-poly1305"):
+            near, client = NEAR[name](transport_pair)
+            far, origin = FAR[name](transport_pair)
+
+            async def one(
+                near: StreamSide, far: StreamSide, client: FarEnd, origin: FarEnd
+            ) -> None:
+                async with running(near, far, policy=policy, scratch=scratch) as relay:
+                    await exchange(client, origin, 700_000, 900_000)
+                    await relay.ended.wait()
+                assert relay.result == (Ending.FINISHED, "")
+
+            nursery.start_soon(one, near, far, client, origin)
+
+
+async def test_a_busy_relay_starves_nobody() -> None:
+    """A relay whose source and sink never make it wait must still let others run."""
+
+    near, client = plain_side(transport_pair)
+    far, origin = plain_side(transport_pair)
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async def feed() -> None:
+        for piece in itertools.repeat(bytes(65_536), 200):
+            await client.send(piece)
+        await client.send_eof()
+
+    async with running(near, far), trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        nursery.start_soon(feed)
+        await origin.receive_all()
+        nursery.cancel_scope.cancel()
+    assert turns > 20
+
+
+@pytest.mark.parametrize("make", [transport_pair, memory_pair], ids=["socket", "memory"])
+@all_codecs
+async def test_shared_buffers_are_nobodys_across_a_checkpoint(
+    near_name: str, far_name: str, make: TransportPair
+) -> None:
+    """Another task scribbles over the buffers whenever it runs; nothing may come of it."""
+    if make is transport_pair:
+        make = partial(transport_pair, buffer_size=8192)
+    near, client = NEAR[near_name](make)
+    far, origin = FAR[far_name](make)
+    scratch = Scratch()
+    junk = b"\xa5" * 70_000
+
+    async def scribble() -> None:
+        while True:
+            for buffer in (scratch.received, scratch.middle, scratch.output):
+                buffer[: len(junk)] = junk
+            await trio.lowlevel.checkpoint()
+
+    policy = Policy(uplink_only=30, downlink_only=30)
+    async with (
+        running(near, far, policy=policy, scratch=scratch) as relay,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(scribble)
+        await exchange(client, origin, 200_000, 300_000)
+        await relay.ended.wait()
+        nursery.cancel_scope.cancel()
+    assert relay.result == (Ending.FINISHED, "")

@@ -22,7 +22,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from trio_vmess.core.crypto import Aead, shake128_reader
+from trio_vmess.core.crypto import Aead, shake128, shake128_reader
 from trio_vmess.core.vmess.constants import CHUNK_COUNTER_LIMIT, CHUNK_PADDING_LIMIT
 from trio_vmess.core.vmess.security import Framing
 
@@ -36,16 +36,17 @@ _FIRST_SQUEEZE: Final = 168
 """One block of SHAKE-128: enough for most short connections."""
 _SQUEEZE: Final = 2048
 
+_unpack_first = struct.Struct(f">{_FIRST_SQUEEZE // 2}H").unpack
+_unpack = struct.Struct(f">{_SQUEEZE // 2}H").unpack
 _pad = (CHUNK_PADDING_LIMIT - 1).__and__
 _nonce = struct.Struct(">H10s").pack
 
 
 def _squeeze(iv: bytes) -> Iterator[tuple[int, ...]]:
-    read = shake128_reader(iv)
-    size = _FIRST_SQUEEZE
+    yield _unpack_first(shake128(iv, _FIRST_SQUEEZE))
+    read = shake128_reader(iv, skip=_FIRST_SQUEEZE)
     while True:
-        yield struct.unpack(f">{size // 2}H", read(size))
-        size = _SQUEEZE
+        yield _unpack(read(_SQUEEZE))
 
 
 def draw(iv: bytes, framing: Framing) -> Draws:

@@ -20,7 +20,7 @@ from trio_vmess.core.vmess.constants import (
 )
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Dialect:
     """One row for each point on which the two differ.
 

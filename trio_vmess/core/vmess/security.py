@@ -1,5 +1,6 @@
 """How a body is protected: its keys in each direction, its framing, and the configuration words."""
 
+import functools
 from typing import Final
 
 import attrs
@@ -75,8 +76,9 @@ class Framing:
     packets: bool
 
 
+@functools.lru_cache(maxsize=256)
 def choose_framing(options: int, security: Security, command: Command, dialect: Dialect) -> Framing:
-    """Work out the framing of a body.
+    """Work out the framing of a body; there are few, and they are remembered.
 
     | security | S clear | S set, stream | S set, packets |
     |---|---|---|---|

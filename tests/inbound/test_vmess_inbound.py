@@ -276,10 +276,14 @@ async def test_over_loopback_from_end_to_end() -> None:
 # Strangers --------------------------------------------------------------------------------------
 
 
-def good(**changes: object) -> bytes:
-    """Return a request that would be served."""
-    what = attrs.evolve(request(account(), timestamp=now()), **changes)
+def said_by_a_client(what: Request) -> bytes:
+    """Return a request as it is on the wire."""
     return ClientConnection(entropy=SeededEntropy(77)).send(what)
+
+
+def good() -> bytes:
+    """Return a request that would be served."""
+    return said_by_a_client(request(account(), timestamp=now()))
 
 
 def unheard_of_command() -> bytes:
@@ -313,18 +317,30 @@ STRANGERS: Final[dict[str, tuple[Callable[[], bytes], str]]] = {
     "random, much": (lambda: SeededEntropy(2).token_bytes(300_000), "unknown user"),
     "tls": (lambda: TLS_HELLO, "TLS ClientHello"),
     "http": (lambda: b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n", "an HTTP request"),
-    "clock": (lambda: good(timestamp=now() + 3600), "wrong time zone"),
+    "clock": (
+        lambda: said_by_a_client(request(account(), timestamp=now() + 3600)),
+        "wrong time zone",
+    ),
     "flipped": (lambda: good()[:-1] + bytes([good()[-1] ^ 1]), "bad header"),
     "command": (unheard_of_command, "command"),
     "mux": (
-        lambda: good(command=Command.MUX, destination=MUX_DESTINATION),
+        lambda: said_by_a_client(
+            request(account(), command=Command.MUX, destination=MUX_DESTINATION, timestamp=now())
+        ),
         "Mux is not served here",
     ),
     "mux by name": (
-        lambda: good(destination=attrs.evolve(MUX_DESTINATION, port=9)),
+        lambda: said_by_a_client(
+            request(account(), destination=attrs.evolve(MUX_DESTINATION, port=9), timestamp=now())
+        ),
         "Mux is not served here",
     ),
-    "insecure": (lambda: good(security=Security.NONE, options=0x05), "none is forbidden here"),
+    "insecure": (
+        lambda: said_by_a_client(
+            request(account(), security=Security.NONE, options=0x05, timestamp=now())
+        ),
+        "none is forbidden here",
+    ),
     "truncated": (lambda: good()[:50], "no whole request in 60 s"),
     "short": (lambda: good()[:7], "no whole request in 60 s"),
     "nothing": (lambda: b"", "no whole request in 60 s"),

@@ -3,12 +3,9 @@
 import ipaddress
 import socket
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import trio
-
-Answer = tuple[
-    socket.AddressFamily, socket.SocketKind, int, str, tuple[str, int] | tuple[str, int, int, int]
-]
 
 
 class TableResolver(trio.abc.HostnameResolver):
@@ -37,14 +34,14 @@ class TableResolver(trio.abc.HostnameResolver):
         type: int = 0,  # noqa: A002
         proto: int = 0,
         flags: int = 0,
-    ) -> list[Answer]:
+    ) -> list[Any]:
         """See `trio.abc.HostnameResolver`."""
         await trio.lowlevel.checkpoint()
         name = (host or b"").decode() if isinstance(host, bytes | None) else str(host)
         self.asked.append(name)
         if name not in self._table:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        answers: list[Answer] = []
+        answers = []
         for text in self._table[name]:
             address = ipaddress.ip_address(text)
             is_v4 = address.version == 4

@@ -13,7 +13,7 @@ from tests.kit.cancel_sweep import Scenario, sweep_cancellations
 from tests.kit.names import has_ipv6_loopback
 from tests.kit.resolver import TableResolver
 from tests.kit.sockets import clogged_listener, refused_port
-from trio_vmess.core import parse_host
+from trio_vmess.core import Host, parse_host
 from trio_vmess.errors import DialError, DialFailure
 from trio_vmess.outbound.dial import (
     ATTEMPT_DELAY,
@@ -204,7 +204,7 @@ async def test_every_address_is_asked_for(listener: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("host", [SECOND, NAME])
-async def test_what_is_not_permitted_is_not_dialled(host: str, listener: socket.socket) -> None:
+async def test_what_is_not_permitted_is_not_dialled(host: Host, listener: socket.socket) -> None:
     TableResolver({NAME: [str(FIRST), str(SECOND)]}).use()
     with pytest.raises(DialError, match="not for remote users") as caught:
         await dial(host, port_of(listener), permit=lambda _address: False)
@@ -246,7 +246,7 @@ def test_addresses_that_are_not_public(text: str) -> None:
 
 
 @pytest.mark.parametrize("host", [SECOND, NAME, "clogged.example"])
-def test_cancellation_leaves_nothing_open(host: str, listener: socket.socket) -> None:
+def test_cancellation_leaves_nothing_open(host: Host, listener: socket.socket) -> None:
     """A socket that is dropped rather than closed warns, and warnings are errors here."""
     port = port_of(listener)
     clogged = clogged_listener(str(FIRST), port) if host == "clogged.example" else None
@@ -276,6 +276,6 @@ def test_cancellation_leaves_nothing_open(host: str, listener: socket.socket) ->
 
         return Scenario(run=run, check=check)
 
-    assert sweep_cancellations(build, autojump=False) >= (1 if host is SECOND else 3)
+    assert sweep_cancellations(build, autojump=False) >= (1 if host == SECOND else 3)
     if clogged is not None:
         clogged.close()

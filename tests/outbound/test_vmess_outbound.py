@@ -6,6 +6,7 @@ test moves it: it must not jump while real sockets are busy.
 
 import ipaddress
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -99,7 +100,7 @@ async def station(*accounts: Account) -> AsyncIterator[Station]:
         async def accept() -> None:
             while True:
                 sock, (host, port) = await listener.socket.accept()
-                transport = SocketTransport(sock._sock)
+                transport = SocketTransport(socket.socket(fileno=sock.detach()))
                 nursery.start_soon(
                     lambda transport, source: inbound.serve(transport, source=source, local=None),
                     transport,

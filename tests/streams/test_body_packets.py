@@ -72,6 +72,8 @@ async def test_datagrams_stay_apart(security: Security, autojump_clock: MockCloc
     assert not responses
     await server.send([b"answer", b"another"])
     assert await receive(client, 2) == [b"answer", b"another"]
+    await server.send([b"the header comes once"])
+    assert await receive(client, 1) == [b"the header comes once"]
     assert responses == [Response()]
 
 

@@ -33,7 +33,7 @@ async def receive_all(transport: SocketTransport) -> bytes:
 async def test_what_does_not_fit_at_once_is_sent_in_parts(make: Make) -> None:
     near, far = make()
     near.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
-    data = bytearray(pattern(3_000_000))
+    data = bytearray(pattern(900_000))
     received = b""
 
     async def receive() -> None:
@@ -50,7 +50,7 @@ async def test_what_does_not_fit_at_once_is_sent_in_parts(make: Make) -> None:
         # The buffer is the caller's again after the first checkpoint.
         data[:] = bytes(len(data))
         nursery.start_soon(receive)
-    assert received == pattern(3_000_000)
+    assert received == pattern(900_000)
 
 
 @both_kinds

@@ -1,0 +1,1 @@
+"""Exchanges with other implementations, over real sockets on loopback."""

@@ -1,0 +1,202 @@
+"""The commands as a person runs them: real processes, real signals, real files."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kit.ports import free_port
+
+POSIX = pytest.mark.skipif(os.name != "posix", reason="signals are sent the POSIX way")
+
+
+def trio_vmess(*arguments: str, cwd: Path | None = None) -> "subprocess.Popen[str]":
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(Path.cwd())}
+    return subprocess.Popen(
+        [sys.executable, "-m", "trio_vmess", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=cwd,
+    )
+
+
+@contextlib.contextmanager
+def running(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    process = trio_vmess(*arguments)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def finished(*arguments: str, cwd: Path | None = None) -> tuple[int, str, str]:
+    process = trio_vmess(*arguments, cwd=cwd)
+    try:
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    return process.returncode, out, err
+
+
+def line_with(process: "subprocess.Popen[str]", pattern: str) -> re.Match[str]:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if match := re.search(pattern, line):
+            return match
+    raise AssertionError(f"no line matched {pattern!r}: {process.communicate()}")
+
+
+def fetch(command: str) -> str:
+    words = [*command.split(), "--silent", "--show-error", "--max-time", "20"]
+    return subprocess.run(words, capture_output=True, text=True, check=True, timeout=30).stdout
+
+
+@POSIX
+def test_demo_says_what_to_try_and_it_works() -> None:
+    with running("demo") as demo:
+        socks = line_with(demo, r"try: +(curl -x socks5h\S+ \S+)")[1]
+        http = line_with(demo, r"try: +(curl -x http\S+ \S+)")[1]
+        assert fetch(socks) == fetch(http) == "Hello through VMess.\n"
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(timeout=20) == 0
+
+
+@POSIX
+def test_server_and_client_from_flags_and_link() -> None:
+    with running("demo") as demo:
+        page = line_with(demo, r"try: +curl -x socks5h\S+ (\S+)")[1]
+        with running(
+            "server", "--listen", "127.0.0.1", "--allow-private", "--alter-id", "2"
+        ) as server:
+            command = line_with(server, r"client: trio-vmess client '(vmess://\S+)'")
+            with running(
+                "client", command[1], "--socks", "127.0.0.1:0", "--http", "127.0.0.1:0"
+            ) as client:
+                socks = line_with(client, r"listening: socks on (\S+)")[1]
+                http = line_with(client, r"listening: http on (\S+)")[1]
+                assert fetch(f"curl -x socks5h://{socks} {page}") == "Hello through VMess.\n"
+                assert fetch(f"curl -x http://{http} {page}") == "Hello through VMess.\n"
+                client.send_signal(signal.SIGTERM)
+                assert client.wait(timeout=20) == 0
+            line_with(server, r"closed .* outbound=direct up=\d+ down=\d+ .* reason=finished")
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(timeout=20) == 0
+
+
+@POSIX
+def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+    import socket
+
+    port = free_port()
+    target = socket.create_server(("127.0.0.1", 0))
+    config = tmp_path / "node.toml"
+    config.write_text(
+        f'[[inbounds]]\nprotocol = "dokodemo-door"\nlisten = "127.0.0.1"\nport = {port}\n'
+        f'target_address = "127.0.0.1"\ntarget_port = {target.getsockname()[1]}\n'
+        '[[outbounds]]\nprotocol = "freedom"\n'
+    )
+    with target, running("run", "--config", str(config)) as node:
+        line_with(node, "listening: dokodemo-door")
+        with socket.create_connection(("127.0.0.1", port)):
+            held, _ = target.accept()
+            with held:
+                node.send_signal(signal.SIGTERM)
+                time.sleep(0.5)
+                assert node.poll() is None, "a connection was not given its grace"
+                node.send_signal(signal.SIGTERM)
+                assert node.wait(timeout=2) == 0
+
+
+def test_check_accepts_the_example_and_runs_nothing() -> None:
+    code, out, err = finished("check", "--config", "config.toml.example")
+    assert code == 0
+    assert "Configuration OK." in out
+    assert "routing: this has no effect in this version" in err
+
+
+def test_every_mistake_in_one_run_and_exit_23(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(
+        '{\n  "inbounds": [{"port": 1080, "protocol": "sock"}], // typo\n'
+        '  "outbounds": [{"protocol": "vmess", "settings": {"vnext": [{"address": "x.example",\n'
+        '    "port": 1, "users": [{"id": "b831381d-6324-4d53-ad4f-8cda48b3081",\n'
+        '    "alterId": 70000}]}]}}]\n}\n'
+    )
+    for command in ("check", "run"):
+        code, out, err = finished(command, "--config", str(file))
+        assert code == 23
+        assert "listening" not in out
+        assert f"{file}:2:" in err
+        assert "inbounds[0].protocol" in err
+        assert "socks" in err
+        assert "users[0].id" in err
+        assert "users[0].alterId" in err
+        assert err.count("error:") >= 3
+
+
+def test_roles_are_checked(tmp_path: Path) -> None:
+    file = tmp_path / "client.toml"
+    file.write_text(
+        '[[inbounds]]\nprotocol = "socks"\nport = 1\n[[outbounds]]\nprotocol="freedom"\n'
+    )
+    assert finished("server", "--config", str(file))[0] == 23
+    code, _, err = finished("client", "--config", str(file))
+    assert code == 23
+    assert "outbound of protocol 'vmess'" in err
+
+
+def test_a_missing_file_is_named() -> None:
+    code, _, err = finished("run", "--config", "/nonexistent/config.json")
+    assert code == 23
+    assert "/nonexistent/config.json" in err
+
+
+def test_a_taken_port_is_exit_1_with_advice() -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, out, err = finished("server", "--listen", "127.0.0.1", "--port", str(port))
+    assert code == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in err
+    assert "choose another port" in err
+    assert "link:" not in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("serve",),
+        ("client",),
+        ("run",),
+        ("server", "--port", "70000"),
+        ("server", "--id", ""),
+        ("server", "--config", "x.toml", "--port", "1"),
+        ("client", "vmess://x", "--config", "x.toml"),
+        ("client", "vmess://x", "--socks", "example.com:1"),
+        ("demo", "--log-level", "loud"),
+    ],
+)
+def test_usage_mistakes_are_exit_2(arguments: tuple[str, ...]) -> None:
+    code, _, err = finished(*arguments)
+    assert code == 2
+    assert "usage" in err
+
+
+@pytest.mark.parametrize("link", ["vmess://", "vmess://!!!", "http://example.com"])
+def test_a_bad_link_is_exit_23(link: str) -> None:
+    code, _, err = finished("client", link)
+    assert code == 23
+    assert "share link" in err

@@ -1,0 +1,150 @@
+"""What nodes refuse: private addresses to remote users, and everything to strangers."""
+
+import pytest
+import trio
+
+from tests.kit.exchanges import check_echo
+from tests.kit.names import LOCALHOST, target_hosts
+from tests.kit.nodes import (
+    freedom,
+    proxy_inbound,
+    start_client_node,
+    start_node,
+    start_server_node,
+)
+from tests.kit.origin import start_echo, start_udp_echo
+from tests.kit.patience import wait_until
+from tests.kit.peer_specs import ClientSpec, ServerSpec
+from tests.kit.ports import free_port
+from tests.kit.socks_client import SocksError, open_socks_stream, open_socks_udp
+from trio_vmess.config import Config, PolicyLevel, PolicySettings
+
+OTHER_USER = "00000000-1111-2222-3333-444444444444"
+HANDSHAKE = 0.3
+IMPATIENT = PolicySettings(levels={0: PolicyLevel(handshake=HANDSHAKE)})
+
+# Source: RFC 1928 section 6.
+GENERAL_FAILURE = 1
+HOST_UNREACHABLE = 4
+CONNECTION_REFUSED = 5
+
+
+# Private addresses ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", [*target_hosts(), "::ffff:127.0.0.1", "127.1.2.3", "0.0.0.0"])
+async def test_this_machine_is_closed_to_remote_users(host: str) -> None:
+    async with (
+        start_echo(LOCALHOST) as echo,
+        start_udp_echo(LOCALHOST) as udp_echo,
+        start_server_node(allow_private=False) as server,
+        start_client_node(ClientSpec(server_port=server.port)) as client,
+    ):
+        # VMess has no word for a refusal: the connection ends, and that is all.
+        async with await open_socks_stream(client.port, host, echo.port) as stream:
+            await stream.send_all(b"let me in")
+            assert await stream.receive_some(1) == b""
+        async with open_socks_udp(client.port) as association:
+            await association.send_to(host, udp_echo.port, b"let me in")
+            with trio.move_on_after(0.1) as silence:
+                await association.receive()
+            assert silence.cancelled_caught
+        assert echo.connection_count == udp_echo.connection_count == 0
+
+
+@pytest.mark.parametrize("host", target_hosts())
+async def test_this_machine_is_open_to_its_own_users(host: str) -> None:
+    """Who comes in by SOCKS is on this machine already."""
+    settings = Config(
+        inbounds=(proxy_inbound(ClientSpec(server_port=0)),),
+        outbounds=(freedom(allow_private=False),),
+    )
+    async with start_echo(LOCALHOST) as echo, start_node(settings) as node:
+        await check_echo(node.port, echo, host)
+
+
+# What a local user is told ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "code"),
+    [("127.0.0.1", CONNECTION_REFUSED), ("no-such-name.invalid", HOST_UNREACHABLE)],
+)
+async def test_the_socks_reply_says_why(host: str, code: int) -> None:
+    settings = Config(inbounds=(proxy_inbound(ClientSpec(server_port=0)),), outbounds=(freedom(),))
+    async with start_node(settings) as node:
+        with pytest.raises(SocksError) as caught:
+            await open_socks_stream(node.port, host, free_port())
+        assert caught.value.code == code
+
+
+async def test_the_socks_reply_when_the_server_is_down() -> None:
+    async with start_client_node(ClientSpec(server_port=free_port())) as client:
+        with pytest.raises(SocksError) as caught:
+            await open_socks_stream(client.port, "127.0.0.1", 80)
+        assert caught.value.code == GENERAL_FAILURE
+
+
+# Strangers ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"",
+        b"\x00",
+        bytes(16),
+        bytes(range(256)),
+        bytes(100_000),
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"\x05\x01\x00",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(506),
+    ],
+    ids=["nothing", "a byte", "16 bytes", "256 bytes", "much", "HTTP", "SOCKS", "TLS"],
+)
+@pytest.mark.parametrize("alter_id", [0, 4])
+async def test_a_stranger_meets_silence(words: bytes, alter_id: int) -> None:
+    """Not a byte, and the same patience whatever was said."""
+    async with (
+        start_server_node(ServerSpec(alter_id=alter_id), policy=IMPATIENT) as server,
+        await trio.open_tcp_stream("127.0.0.1", server.port) as stream,
+    ):
+        begin = trio.current_time()
+        await stream.send_all(words)
+        assert await stream.receive_some() == b""
+        assert HANDSHAKE - 0.05 < trio.current_time() - begin < HANDSHAKE + 1
+
+
+@pytest.mark.parametrize("alter_id", [0, 4])
+async def test_a_wrong_user_reaches_nothing(
+    alter_id: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        start_echo() as echo,
+        start_server_node(ServerSpec(alter_id=alter_id), policy=IMPATIENT) as server,
+        start_client_node(
+            ClientSpec(server_port=server.port, user_id=OTHER_USER, alter_id=alter_id)
+        ) as client,
+    ):
+        async with await open_socks_stream(client.port, echo.host, echo.port) as stream:
+            await stream.send_all(b"let me in")
+            assert await stream.receive_some(1) == b""
+        assert echo.connection_count == 0
+        await wait_until(lambda: "vmess.refused" in caplog.text)
+
+
+@pytest.mark.parametrize("security", ["none", "zero", "aes-128-cfb"])
+async def test_insecure_ciphers_can_be_forbidden(security: str) -> None:
+    async with (
+        start_echo() as echo,
+        start_server_node(policy=IMPATIENT, disable_insecure_encryption=True) as server,
+    ):
+        async with start_client_node(
+            ClientSpec(server_port=server.port, security=security)
+        ) as client:
+            async with await open_socks_stream(client.port, echo.host, echo.port) as stream:
+                await stream.send_all(b"let me in")
+                assert await stream.receive_some(1) == b""
+            assert echo.connection_count == 0
+        async with start_client_node(ClientSpec(server_port=server.port)) as client:
+            await check_echo(client.port, echo)

@@ -142,15 +142,21 @@ class DynamicListener:
             now: on Trio's clock; None for this moment.
 
         Returns:
-            Port, account and for how many minutes; None if no port is open.
+            Port, account and for how many minutes; None if no port is open, or none for a whole
+            minute more.
 
         Source:
             v2ray-core, proxy/vmess/inbound/inbound.go, generateCommand.
         """
         if not self._generations:
             return None
-        minutes = self._plan.minutes_left(trio.current_time() if now is None else now)
+        if now is None:
+            now = trio.current_time()
         newest = self._generations[-1]
+        # Where a refresh has failed, the newest generation is an old one, and closes sooner.
+        minutes = min(self._plan.minutes_left(now), int((newest.expires_at - now) // 60))
+        if minutes < 1:
+            return None
         return offer(newest.workers, email, minutes=minutes, entropy=self._entropy)
 
     def _workers(self) -> list[Worker]:

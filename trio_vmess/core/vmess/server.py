@@ -117,15 +117,16 @@ class ServerConnection(Conversation):
                 raise LocalProtocolError("a server sends no Request")
 
     def _next_header(self) -> Event | NeedData:
-        if self._match is None:
+        match = self._match
+        if match is None:
             if len(self._buffer) < AUTH_SIZE:
                 if self._eof:
                     raise self._truncated()
                 return NEED_DATA
-            self._match = self._authenticate(self._buffer.peek(AUTH_SIZE))
-        account, timestamp = self._match.account, self._match.timestamp
+            match = self._authenticate(self._buffer.peek(AUTH_SIZE))
+        read = self._read_aead if self._form is HeaderForm.AEAD else self._read_legacy
         try:
-            decoded = self._read_aead() if self._form is HeaderForm.AEAD else self._read_legacy()
+            decoded = read(match)
         except AuthenticationError as exc:
             self._taint()
             raise self._refuse(str(exc), exc.reason) from None
@@ -137,24 +138,23 @@ class ServerConnection(Conversation):
                 raise self._truncated()
             return NEED_DATA
         header, auth = decoded
-        self._admit(header, auth)
+        self._admit(match, header, auth)
         if self._source is not None:
-            self._users.remember(self._source, account)
+            self._users.remember(self._source, match.account)
         self._start_body(header)
         return Request(
-            account=account,
+            account=match.account,
             destination=header.destination,
             command=header.command,
             security=header.security,
             options=header.options,
-            timestamp=timestamp,
+            timestamp=match.timestamp,
             form=self._form,
         )
 
     def _authenticate(self, auth: bytes) -> AuthMatch:
         """Find who is calling: AEAD first, then legacy."""
         users, replay, now = self._users, self._replay, self._now
-        first_bytes = self._buffer.peek(_RECOGNISABLE)
         found = users.find_auth_id(auth, now=now, source=self._source)
         speaks_aead = self._dialect.has_aead_header
         if speaks_aead and found is not None and users.accepts(found.timestamp, now):
@@ -165,16 +165,14 @@ class ServerConnection(Conversation):
         self._form = HeaderForm.LEGACY
         match = users.find_user_hash(auth, now=now)
         if match is None:
-            raise diagnose(first_bytes, users, now=now, match=found).error()
+            raise diagnose(self._buffer.peek(_RECOGNISABLE), users, now=now, match=found).error()
         self._match = match
         if replay.is_tainted(auth, now=now):
             raise self._refuse("the user hash was misused before", Refusal.TAINTED)
         return match
 
-    def _read_aead(self) -> tuple[RequestHeader, bytes] | NeedData:
-        if self._match is None:
-            raise LocalProtocolError("nobody has authenticated")
-        opened = open_aead_header(self._buffer.peek(AEAD_REQUEST_MAX), self._match.account.cmd_key)
+    def _read_aead(self, match: AuthMatch) -> tuple[RequestHeader, bytes] | NeedData:
+        opened = open_aead_header(self._buffer.peek(AEAD_REQUEST_MAX), match.account.cmd_key)
         if opened is NEED_DATA:
             return NEED_DATA
         plain, size = opened
@@ -183,34 +181,28 @@ class ServerConnection(Conversation):
             raise AuthenticationError("header: it is too short", reason=Refusal.BAD_HEADER)
         return decoded[0], self._buffer.take(size)[:AUTH_SIZE]
 
-    def _read_legacy(self) -> tuple[RequestHeader, bytes] | NeedData:
-        if self._match is None:
-            raise LocalProtocolError("nobody has authenticated")
+    def _read_legacy(self, match: AuthMatch) -> tuple[RequestHeader, bytes] | NeedData:
         data = self._buffer.peek(_LEGACY_REQUEST_MAX)
-        plain = decrypt_legacy_header(
-            data[AUTH_SIZE:], self._match.account.cmd_key, self._match.timestamp
-        )
+        plain = decrypt_legacy_header(data[AUTH_SIZE:], match.account.cmd_key, match.timestamp)
         decoded = decode_request_header(plain, self._dialect)
         if decoded is NEED_DATA:
             return NEED_DATA
         header, size = decoded
         return header, self._buffer.take(AUTH_SIZE + size)[:AUTH_SIZE]
 
-    def _admit(self, header: RequestHeader, auth: bytes) -> None:
+    def _admit(self, match: AuthMatch, header: RequestHeader, auth: bytes) -> None:
         """Remember an authentic request; refuse it if it was here before."""
-        if self._match is None:
-            raise LocalProtocolError("nobody has authenticated")
         key = auth
         if self._form is HeaderForm.LEGACY:
             key = legacy_key(auth, header.body_key, header.body_iv)
         if not self._replay.admit(
             key=key,
-            session=session_key(self._match.account.user_id, header.body_key, header.body_iv),
-            timestamp=self._match.timestamp,
+            session=session_key(match.account.user_id, header.body_key, header.body_iv),
+            timestamp=match.timestamp,
             now=self._now,
         ):
             if self._form is HeaderForm.LEGACY:
-                self._replay.taint(auth, timestamp=self._match.timestamp, now=self._now)
+                self._replay.taint(auth, timestamp=match.timestamp, now=self._now)
             raise self._refuse("the request was here before", Refusal.REPLAY)
 
     def _start_body(self, header: RequestHeader) -> None:

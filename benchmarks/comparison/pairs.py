@@ -1,0 +1,100 @@
+"""A client and a server, running: started, asked what they have used, and ended."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Self
+
+import attrs
+
+from benchmarks.comparison.kinds import Kind
+from benchmarks.comparison.setups import Setup
+from tests.kit.peer_configs import Json
+from tests.kit.ports import free_port
+from trio_vmess.bench import BenchError, Child, Target, Usage, usage_of
+
+
+@attrs.frozen(kw_only=True)
+class Spending:
+    """Seconds of CPU that client and server have used since some moment."""
+
+    client: float = 0.0
+    server: float = 0.0
+
+    @property
+    def both(self) -> float:
+        """The sum."""
+        return self.client + self.server
+
+
+class Pair:
+    """A client and a server, each a process; a context manager that ends both.
+
+    Args:
+        client: the client's implementation; None with `server` for no proxy at all.
+        server: the server's.
+        setup: what they are configured with.
+        origin: the origin's port.
+    """
+
+    def __init__(
+        self, client: Kind | None, server: Kind | None, setup: Setup, *, origin: int
+    ) -> None:
+        self._kinds = {"client": client, "server": server}
+        self._setup = setup
+        self._folder = tempfile.TemporaryDirectory(prefix="trio-vmess-compare-")
+        self._children: dict[str, Child] = {}
+        has_proxy = client is not None and server is not None
+        self._ports = {role: free_port() if has_proxy else 0 for role in self._kinds}
+        self.target = Target(origin=origin, proxy=self._ports["client"] if has_proxy else None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for child in self._children.values():
+            child.stop()
+        self._folder.cleanup()
+
+    def start(self) -> float:
+        """Start the server, then the client; return the seconds until both listened."""
+        return self.start_one("server") + self.start_one("client")
+
+    def start_one(self, role: str, *, wait: bool = True) -> float:
+        """Start the `client` or the `server`; return the seconds until it listened."""
+        kind = self._kinds[role]
+        if kind is None:
+            return 0.0
+        path = Path(self._folder.name, f"{role}.json")
+        path.write_text(json.dumps(self._configuration(kind, role)), encoding="utf-8")
+        child = Child(f"{kind.name} {role}", [*kind.command, str(path)], kind.environment)
+        self._children[role] = child
+        return child.wait_until_accepting(self._ports[role]) if wait else 0.0
+
+    def _configuration(self, kind: Kind, role: str) -> Json:
+        if role == "server":
+            return kind.write_server(self._setup, self._ports["server"])
+        return kind.write_client(self._setup, self._ports["server"], self._ports["client"])
+
+    def usage(self) -> dict[str, Usage]:
+        """Return what each of the two has used so far.
+
+        Raises:
+            BenchError: one has ended, or the system has no /proc.
+        """
+        found = {}
+        for role, child in self._children.items():
+            usage = usage_of(child.pid) if child.is_running else None
+            if usage is None:
+                raise BenchError(child.explain("has ended, or there is no /proc"))
+            found[role] = usage
+        return found
+
+    def spent_since(self, before: dict[str, Usage]) -> Spending:
+        """Return what both have spent since an earlier `usage`."""
+        now = self.usage()
+        return Spending(**{role: now[role].cpu - usage.cpu for role, usage in before.items()})
+
+    def memory(self, role: str | None = None) -> int:
+        """Return the resident bytes of one of the two, or of both."""
+        return sum(each.memory for name, each in self.usage().items() if role in (None, name))

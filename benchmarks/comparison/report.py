@@ -1,0 +1,129 @@
+"""What was measured, as a table."""
+
+import platform
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from benchmarks.comparison.kinds import OURS, Kind
+from benchmarks.comparison.running import NO_PROXY, Result
+from benchmarks.comparison.works import Column
+
+LOAD_BOUND: Final = 0.9
+"""CPU share of generator or origin from which a figure says more about them."""
+
+
+@attrs.frozen(kw_only=True)
+class Line:
+    """One figure of one work, all contenders.
+
+    Attributes:
+        name: the work's.
+        column: the figure's.
+        medians: by contender.
+        is_load_bound: whether our own load was busy all the time.
+    """
+
+    name: str
+    column: Column
+    medians: Mapping[str, float]
+    is_load_bound: bool = False
+
+    @property
+    def ratio(self) -> float | None:
+        """Ours over the best peer; above 1 is ahead. None without both, or without a value."""
+        peers = [value for name, value in self.medians.items() if name not in (OURS, NO_PROXY)]
+        ours = self.medians.get(OURS)
+        if ours is None or not peers:
+            return None
+        above, below = (min(peers), ours) if self.column.is_cost else (ours, max(peers))
+        return above / below if below else None
+
+    @property
+    def verdict(self) -> str:
+        """Whether the target is met; empty without one."""
+        column, ours = self.column, self.medians.get(OURS)
+        if column.limit is not None and ours is not None:
+            return f"{'met' if ours <= column.limit else 'MISSED'}: at most {column.limit:g}"
+        if column.target is not None and self.ratio is not None:
+            return f"{'met' if self.ratio >= column.target else 'MISSED'}: {column.target:g}"
+        return ""
+
+
+def summarise(results: Sequence[Result]) -> list[Line]:
+    """Return the medians of what was measured."""
+    lines = []
+    for result in results:
+        shares = [figures.get("load_share", 0.0) for figures in result.rounds.get(OURS, ())]
+        is_load_bound = bool(shares) and statistics.median(shares) > LOAD_BOUND
+        for column in result.work.columns:
+            medians = {
+                name: statistics.median(figures[column.key] for figures in rounds)
+                for name, rounds in result.rounds.items()
+                if name not in result.faults
+            }
+            # Without a proxy there is nobody whose CPU could be counted.
+            if column.is_cost and not column.unit.startswith("p"):
+                medians.pop(NO_PROXY, None)
+            lines.append(
+                Line(
+                    name=result.work.name,
+                    column=column,
+                    medians=medians,
+                    is_load_bound=is_load_bound,
+                )
+            )
+    return lines
+
+
+def write_table(lines: Sequence[Line], contenders: Sequence[str]) -> Iterator[str]:
+    """Yield the rows of a Markdown table that is also readable as it is."""
+    headings = ["work", "figure", *contenders, "ratio", "target", NO_PROXY]
+    rows = [headings]
+    previous = ""
+    for line in lines:
+        ratio = "" if line.ratio is None else f"{line.ratio:.2f}"
+        rows.append(
+            [
+                line.name if line.name != previous else "",
+                line.column.unit + (" (load-bound)" if line.is_load_bound else ""),
+                *(_number(line.medians.get(name)) for name in contenders),
+                ratio,
+                line.verdict,
+                _number(line.medians.get(NO_PROXY)),
+            ]
+        )
+        previous = line.name
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for number, row in enumerate(rows):
+        yield "| " + " | ".join(map(str.ljust, row, widths)) + " |"
+        if not number:
+            yield "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def describe_run(kinds: Mapping[str, Kind], rounds: int) -> str:
+    """Return a sentence about the machine, the versions, and the day."""
+    versions = ", ".join(f"{kind.name} {kind.version}" for kind in kinds.values())
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}: {versions}; CPython {platform.python_version()}, "
+        f"{_processor()}; medians of {rounds} round{'s' if rounds > 1 else ''}."
+    )
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{len(models)} cores of {models[0]}" if models else platform.machine()

@@ -1,0 +1,75 @@
+"""How nodes are set up for a measurement, and how large a measurement is."""
+
+from typing import Final
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class Setup:
+    """What client and server of a pair are configured with.
+
+    Attributes:
+        security: the cipher's word.
+        alter_id: above 0, the header is the legacy one.
+        user_count: how many users the server has.
+        callers: the users that the client may be; one is drawn for each connection.
+        client: the implementation that is the client in every pair; None for the contender's own.
+        server: likewise.
+    """
+
+    security: str = "aes-128-gcm"
+    alter_id: int = 0
+    user_count: int = 1
+    callers: tuple[int, ...] = (0,)
+    client: str | None = None
+    server: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Size:
+    """How much is measured.
+
+    Attributes:
+        rounds: measurements of each contender; the median counts.
+        seconds: duration of a transfer.
+        connection_count: connections to open.
+        idle_count: connections to hold.
+        settle_limit: seconds at most until a table of alter ids must be built.
+        share_seconds: for how long the CPU share after that is watched.
+    """
+
+    rounds: int
+    seconds: float
+    connection_count: int
+    idle_count: int
+    settle_limit: float
+    share_seconds: float
+
+
+SIZES: Final = {
+    "tiny": Size(
+        rounds=1,
+        seconds=0.05,
+        connection_count=10,
+        idle_count=20,
+        settle_limit=0.0,
+        share_seconds=0.1,
+    ),
+    "quick": Size(
+        rounds=1,
+        seconds=0.4,
+        connection_count=400,
+        idle_count=500,
+        settle_limit=20.0,
+        share_seconds=3.0,
+    ),
+    "full": Size(
+        rounds=5,
+        seconds=1.5,
+        connection_count=2000,
+        idle_count=1000,
+        settle_limit=40.0,
+        share_seconds=10.0,
+    ),
+}

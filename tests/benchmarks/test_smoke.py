@@ -1,0 +1,99 @@
+"""The benchmarks and `trio-vmess bench` still run; how fast is no test's business."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from benchmarks.comparison.report import Line, write_table
+from benchmarks.comparison.works import Column
+
+ROOT: Final = Path(__file__).parent.parent.parent
+LIMIT: Final = 60
+LINUX: Final = pytest.mark.skipif(sys.platform != "linux", reason="figures come from /proc")
+
+
+def run(*arguments: str) -> str:
+    """Run Python on the package as it lies here; return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def cells_of(text: str, row: str) -> list[str]:
+    """Return the cells of the one row of a table that begins so."""
+    (line,) = (line for line in text.splitlines() if line.startswith(row))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+@LINUX
+def test_the_comparison_measures_our_nodes(tmp_path: Path) -> None:
+    report = tmp_path / "report.md"
+    out = run(
+        "benchmarks/compare.py",
+        *("--size", "tiny", "--peers", "none", "--markdown", str(report)),
+        *("--only", "bulk-up-aes-128-gcm-1,round-trips,udp-200,connections-aead-8,idle"),
+    )
+    assert report.read_text() in out + "\n"
+    for row in ("| bulk-up", "| round-trips ", "| udp-200", "| connections-aead-8", "| idle"):
+        ours = float(cells_of(out, row)[2])
+        assert ours > 0
+
+
+def test_an_unknown_work_is_refused() -> None:
+    done = subprocess.run(
+        [sys.executable, "benchmarks/compare.py", "--only", "nonsense"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "--only names nothing" in done.stderr
+
+
+def test_the_codec_benchmark_runs() -> None:
+    out = run("benchmarks/codec.py", "--quick")
+    assert "| aes-128-gcm | S+M+P |" in out
+
+
+def test_bench_measures_every_load() -> None:
+    out = run("-m", "trio_vmess", "bench", "--seconds", "0.05", "--cipher", "chacha20-poly1305")
+    rows = [line.split() for line in out.splitlines()]
+    (cells,) = (row for row in rows if row[:1] == ["chacha20-poly1305"])
+    assert len(cells) == 9
+    assert all(float(cell) > 0 for cell in (*cells[1:3], cells[5], *cells[7:]))
+    assert any(row[:2] == ["no", "proxy"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("is_cost", "ours", "peers", "ratio", "verdict"),
+    [
+        (False, 300.0, (100.0, 200.0), 1.5, "met: 1.2"),
+        (False, 100.0, (100.0, 200.0), 0.5, "MISSED: 1.2"),
+        (True, 1.0, (3.0, 2.0), 2.0, "met: 1.2"),
+        (True, 4.0, (3.0, 2.0), 0.5, "MISSED: 1.2"),
+    ],
+)
+def test_a_ratio_is_ours_over_the_best_peer(
+    is_cost: bool, ours: float, peers: tuple[float, float], ratio: float, verdict: str
+) -> None:
+    column = Column(key="rate", unit="per s", is_cost=is_cost, target=1.2)
+    medians = {"trio-vmess": ours, "V2Ray": peers[0], "Xray": peers[1], "no proxy": 9.0}
+    line = Line(name="load", column=column, medians=medians)
+    assert line.ratio == pytest.approx(ratio)
+    assert line.verdict == verdict
+    (_, _, row) = write_table([line], ["trio-vmess", "V2Ray", "Xray"])
+    assert verdict in row

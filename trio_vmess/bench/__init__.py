@@ -1,0 +1,33 @@
+"""Measuring nodes on this machine: `trio-vmess bench`, and what other benchmarks are made of.
+
+    generator -> client node -> server node -> origin
+
+Each is a process of its own, so the figures of the nodes are theirs alone.
+"""
+
+from trio_vmess.bench.command import run_bench
+from trio_vmess.bench.generator import Generator
+from trio_vmess.bench.loads import Figures, Target
+from trio_vmess.bench.origin import OriginProcess
+from trio_vmess.bench.processes import (
+    BenchError,
+    Child,
+    Usage,
+    own_environment,
+    python_command,
+    usage_of,
+)
+
+__all__ = [
+    "BenchError",
+    "Child",
+    "Figures",
+    "Generator",
+    "OriginProcess",
+    "Target",
+    "Usage",
+    "own_environment",
+    "python_command",
+    "run_bench",
+    "usage_of",
+]

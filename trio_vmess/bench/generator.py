@@ -1,0 +1,88 @@
+"""A process that puts loads on proxies: one JSON line asks for a load, one answers with figures."""
+
+import json
+import sys
+import threading
+import time
+from typing import Final, Self
+
+from trio_vmess.bench.loads import LOADS, Figures, LoadError, Target
+from trio_vmess.bench.processes import BenchError, Child, python_command
+
+PATIENCE: Final = 60.0
+"""Seconds that a load may take beyond those it asks for."""
+
+
+def run_generator() -> None:
+    """Do what standard input says, until it ends."""
+    for line in sys.stdin:
+        job = json.loads(line)
+        load, target = LOADS[job.pop("load")], Target(**job.pop("target"))
+        spent = time.process_time()
+        try:
+            figures = load(target, **job)
+        except (LoadError, OSError) as exc:
+            answer: dict[str, object] = {"error": f"{type(exc).__name__}: {exc}"}
+        else:
+            answer = {**figures, "cpu": time.process_time() - spent}
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+class Generator:
+    """The other end of `run_generator`, with the process: a context manager."""
+
+    def __init__(self) -> None:
+        self._child = Child("generator", python_command("generator"), talks=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._child.stop()
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._child.pid
+
+    def run(self, load: str, target: Target, **arguments: float) -> Figures:
+        """Run a load to its end.
+
+        Args:
+            load: a name of `LOADS`.
+            target: where it goes.
+            arguments: those of the load.
+
+        Returns:
+            What the load returned, and `cpu`: seconds of the generator's own.
+
+        Raises:
+            BenchError: it failed, or did not end; the generator may be of no further use.
+        """
+        self.begin(load, target, **arguments)
+        return self.finish(arguments.get("seconds", 0.0))
+
+    def begin(self, load: str, target: Target, **arguments: float) -> None:
+        """Start a load; `finish` must follow."""
+        job = {"load": load, "target": {"origin": target.origin, "proxy": target.proxy}}
+        self._child.say(json.dumps(job | arguments))
+
+    def finish(self, seconds: float = 0.0) -> Figures:
+        """Wait for the load; see `run`.
+
+        Args:
+            seconds: how long it is meant to take.
+        """
+        watch = threading.Timer(seconds + PATIENCE, self._child.kill)
+        watch.start()
+        try:
+            answer = self._child.hear()
+        finally:
+            watch.cancel()
+        if not answer:
+            raise BenchError("the load generator ended, or had to be ended")
+        figures = json.loads(answer)
+        if "error" in figures:
+            raise BenchError(str(figures["error"]))
+        return {name: float(value) for name, value in figures.items()}

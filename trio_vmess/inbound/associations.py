@@ -129,6 +129,9 @@ class FlowTable(Generic[Key]):
     def __len__(self) -> int:
         return len(self._links)
 
+    def __contains__(self, key: Key) -> bool:
+        return key in self._links
+
     def deliver(self, key: Key, datagram: bytes) -> bool:
         """Give a datagram to its flow, which is opened if need be; tell whether there was room."""
         link = self._links.get(key)

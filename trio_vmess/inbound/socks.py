@@ -32,6 +32,7 @@ from trio_vmess.core.socks import (
     SocksServer,
     decode_datagram,
     encode_datagram,
+    split_datagram,
 )
 from trio_vmess.errors import DialFailure, RemoteProtocolError
 from trio_vmess.inbound.associations import FlowTable, Opening
@@ -174,20 +175,25 @@ class SocksInbound:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_wait_for_end, transport, nursery.cancel_scope)
                 association = _Association(datagrams, client)
-                flows: FlowTable[Destination] = FlowTable(
-                    self._dispatch,
-                    nursery,
-                    open_flow=lambda destination: Opening(
+
+                def open_flow(written: bytes) -> Opening:
+                    destination = decode_datagram(_UNFRAGMENTED + written).destination
+                    return Opening(
                         flow=self._flow(destination, request, source),
                         reply=association.reply_from(destination),
-                    ),
-                )
+                    )
+
+                flows = FlowTable(self._dispatch, nursery, open_flow=open_flow)
                 await association.receive(flows)
                 nursery.cancel_scope.cancel()
         except trio.BrokenResourceError:
             log.info("socks.association.lost source=%s", source)
         finally:
             datagrams.close()
+
+
+_UNFRAGMENTED: Final = bytes(3)
+"""The reserved bytes and the fragment number in front of an address."""
 
 
 class _Association:
@@ -203,8 +209,8 @@ class _Association:
         self._client = client
         self._peer: SocketAddress | None = None
 
-    async def receive(self, flows: FlowTable[Destination]) -> None:
-        """Sort datagrams into flows until the port is of no further use."""
+    async def receive(self, flows: FlowTable[bytes]) -> None:
+        """Sort datagrams into flows, by their destinations as written, until the port is dead."""
         while True:
             try:
                 batch = await self._datagrams.receive()
@@ -214,13 +220,15 @@ class _Association:
             for data, address in batch:
                 if address != self._peer and not self._may_begin(address):
                     continue
-                try:
-                    datagram = decode_datagram(data)
-                except RemoteProtocolError as exc:
-                    log.debug("socks.datagram.dropped source=%s reason=%r", address, str(exc))
-                    continue
+                written, payload = split_datagram(data)
+                if written not in flows:
+                    try:
+                        decode_datagram(data)
+                    except RemoteProtocolError as exc:
+                        log.debug("socks.datagram.dropped source=%s reason=%r", address, str(exc))
+                        continue
                 self._peer = address
-                flows.deliver(datagram.destination, datagram.payload)
+                flows.deliver(written, payload)
 
     def _may_begin(self, address: SocketAddress) -> bool:
         return self._peer is None and _host_of(address) == self._client

@@ -6,8 +6,11 @@ wait is followed by one that waits first, so every second turn at the latest is 
 """
 
 import socket
+from typing import Final
 
 import trio
+
+_LARGE_READ: Final = 64 * 1024
 
 
 class SocketTransport:
@@ -44,8 +47,9 @@ class SocketTransport:
                     self._waits_first = True
                     await _wait_readable(sock)
                 else:
-                    # After a wait, more may be there already: the next read tries at once.
-                    self._waits_first = not self._waits_first
+                    # After a wait and a large read, more may be there already: then the next read
+                    # tries at once. After a small one it would try in vain.
+                    self._waits_first = size < _LARGE_READ or not self._waits_first
                     return size
         except OSError as exc:
             raise self._failure("receiving", exc) from exc

@@ -92,6 +92,17 @@ def account_of(capture: dict[str, Any]) -> Account:
     )
 
 
+def secret_of(header: dict[str, Any], padding: bytes, auth: bytes = bytes(12)) -> bytes:
+    """Return what a client has to draw to write this header."""
+    return (
+        bytes.fromhex(header["body_iv"])
+        + bytes.fromhex(header["body_key"])
+        + bytes((header["response_auth"], len(padding)))
+        + padding.ljust(15, b"\0")
+        + auth
+    )
+
+
 def cut(data: bytes, sizes: list[int]) -> list[bytes]:
     pieces, start = [], 0
     for size in sizes:
@@ -132,10 +143,8 @@ def test_server_understands_real_clients(capture: dict[str, Any], whole: bool) -
 def test_client_understands_real_servers(capture: dict[str, Any], whole: bool) -> None:
     header = capture["decoded"]["request_header"]
     padding = bytes.fromhex(header["padding"])
-    secret = bytes.fromhex(header["body_iv"]) + bytes.fromhex(header["body_key"])
-    draws = [secret + bytes((header["response_auth"],)), padding, bytes(4), bytes(8)]
     client = ClientConnection(
-        entropy=ScriptedEntropy(draws, [len(padding), 30, 0]),
+        entropy=ScriptedEntropy([secret_of(header, padding)], [30, 0]),
     )
     client.send(
         Request(
@@ -177,22 +186,17 @@ def test_client_writes_recorded_headers_to_the_byte(vector: dict[str, Any]) -> N
     if vector["name"] in ("security-0-unknown", "security-2-auto", "option-09"):
         return  # nobody writes these
     padding = bytes.fromhex(vector["padding"])
-    draws = [
-        bytes.fromhex(vector["body_iv"])
-        + bytes.fromhex(vector["body_key"])
-        + bytes((vector["response_auth"],)),
-        padding,
-    ]
     alter_index = vector.get("alter_index")
+    auth = bytes(12)
     if alter_index is None:
-        draws += [bytes.fromhex(vector["auth_random"]), bytes.fromhex(vector["nonce"])]
+        auth = bytes.fromhex(vector["auth_random"]) + bytes.fromhex(vector["nonce"])
     elif alter_index == 0:
         return  # a client with alter ids never shows its main id
     account = Account(
         user_id=parse_user_id(vector["uuid"]), alter_id_count=max(alter_index or 0, 0)
     )
     client = ClientConnection(
-        entropy=ScriptedEntropy(draws, [len(padding), 30, (alter_index or 1) - 1]),
+        entropy=ScriptedEntropy([secret_of(vector, padding, auth)], [30, (alter_index or 1) - 1]),
     )
     wire = client.send(
         Request(

@@ -51,10 +51,11 @@ def test_the_same_session_under_another_header_is_a_replay() -> None:
     class SameKeys(SeededEntropy):
         def __init__(self) -> None:
             super().__init__(2)
-            self.first = SeededEntropy(1).token_bytes(33)
+            self.first = SeededEntropy(1).token_bytes(61)[:34]
 
         def token_bytes(self, nbytes: int, /) -> bytes:
-            return self.first if nbytes == 33 else super().token_bytes(nbytes)
+            drawn = super().token_bytes(nbytes)
+            return self.first + drawn[34:] if nbytes == 61 else drawn
 
     wire = ClientConnection(entropy=SameKeys()).send(request(pair.account))
     assert refusal(pair.another_server(), wire).reason is Refusal.REPLAY

@@ -4,7 +4,7 @@ from trio_vmess.core.socks.client import SocksClient
 from trio_vmess.core.socks.constants import Command, ReplyCode
 from trio_vmess.core.socks.events import Reply, Request, UdpDatagram
 from trio_vmess.core.socks.server import SocksServer
-from trio_vmess.core.socks.udp import decode_datagram, encode_datagram
+from trio_vmess.core.socks.udp import decode_datagram, encode_datagram, split_datagram
 
 __all__ = [
     "Command",
@@ -16,4 +16,5 @@ __all__ = [
     "UdpDatagram",
     "decode_datagram",
     "encode_datagram",
+    "split_datagram",
 ]

@@ -8,6 +8,7 @@ from typing import Final
 import attrs
 
 from trio_vmess.core.crypto import md5
+from trio_vmess.core.vmess.auth import derive_auth_id_key
 from trio_vmess.core.vmess.constants import (
     ALTER_ID_COUNT_MAX,
     ALTER_ID_RETRY_SALT,
@@ -112,6 +113,11 @@ class Account:
     def cmd_key(self) -> bytes:
         """16 bytes, derived from the main id."""
         return derive_cmd_key(self.user_id)
+
+    @functools.cached_property
+    def auth_id_key(self) -> bytes:
+        """The 16-byte AES key of the user's AEAD auth ids."""
+        return derive_auth_id_key(self.cmd_key)
 
     @functools.cached_property
     def alter_ids(self) -> tuple[bytes, ...]:

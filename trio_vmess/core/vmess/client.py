@@ -1,6 +1,7 @@
 """The client's side of a VMess connection."""
 
 from collections.abc import Callable
+from typing import Final
 
 import attrs
 
@@ -10,7 +11,6 @@ from trio_vmess.core.crypto import StreamCipher, cfb_decryptor
 from trio_vmess.core.entropy import Entropy
 from trio_vmess.core.vmess.auth import (
     AUTH_ID_RANDOM_SIZE,
-    derive_auth_id_key,
     derive_user_hash,
     seal_auth_id,
 )
@@ -45,6 +45,10 @@ from trio_vmess.core.vmess.response import (
 from trio_vmess.core.vmess.security import BodyKeys, choose_framing, derive_response_keys
 from trio_vmess.core.vmess.state import Phase, advance
 from trio_vmess.errors import LocalProtocolError, RemoteProtocolError
+
+_PADDING_START: Final = 34
+_SECRET_SIZE: Final = _PADDING_START + PADDING_MAX + AUTH_ID_RANDOM_SIZE + AEAD_NONCE_SIZE
+"""Body IV and key, response authentication, padding length, padding, auth id's random, nonce."""
 
 
 class ClientConnection(Conversation):
@@ -162,8 +166,10 @@ class ClientConnection(Conversation):
 
     def _encode_request(self, event: Request) -> bytes:
         account, entropy, dialect = event.account, self._entropy, self._dialect
-        secret = entropy.token_bytes(33)
+        # One draw for all of it: each asks the operating system.
+        secret = entropy.token_bytes(_SECRET_SIZE)
         keys = BodyKeys(iv=secret[:16], key=secret[16:32])
+        padding = secret[_PADDING_START : _PADDING_START + secret[33] % (PADDING_MAX + 1)]
         header = RequestHeader(
             body_iv=keys.iv,
             body_key=keys.key,
@@ -172,7 +178,7 @@ class ClientConnection(Conversation):
             security=event.security,
             command=event.command,
             destination=event.destination,
-            padding=entropy.token_bytes(entropy.randbelow(PADDING_MAX + 1)),
+            padding=padding,
         )
         plain = encode_request_header(header, dialect)
         self._aead = dialect.has_aead_header and not account.alter_id_count
@@ -181,13 +187,13 @@ class ClientConnection(Conversation):
                 f"form: the account's alterId and the dialect call for {self._form.value}"
             )
         if self._aead:
+            nonce_start = _SECRET_SIZE - AEAD_NONCE_SIZE
             auth_id = seal_auth_id(
-                derive_auth_id_key(account.cmd_key),
+                account.auth_id_key,
                 event.timestamp,
-                entropy.token_bytes(AUTH_ID_RANDOM_SIZE),
+                secret[nonce_start - AUTH_ID_RANDOM_SIZE : nonce_start],
             )
-            nonce = entropy.token_bytes(AEAD_NONCE_SIZE)
-            wire = seal_aead_header(plain, account.cmd_key, auth_id, nonce)
+            wire = seal_aead_header(plain, account.cmd_key, auth_id, secret[nonce_start:])
         else:
             timestamp = event.timestamp
             if self._jitter:

@@ -30,8 +30,9 @@ from trio_vmess.core.vmess.constants import (
 _pack_size = struct.Struct(">H").pack
 _pack_size_into = struct.Struct(">H").pack_into
 
-_PADDING_POOL: Final = 2048
-"""How many random bytes are drawn at a time: some sixty chunks' worth."""
+_PADDING_POOL_MIN: Final = 128
+_PADDING_POOL_MAX: Final = 2048
+"""How many random bytes are drawn at a time: at first what a few chunks need, later sixty."""
 
 
 class ChunkSealer(abc.ABC):
@@ -80,7 +81,8 @@ class ChunkSealer(abc.ABC):
     def _draw_padding(self, size: int) -> bytes:
         start = self._padding_used
         if start + size > len(self._padding):
-            self._padding = self._entropy.token_bytes(_PADDING_POOL)
+            drawn = min(max(2 * len(self._padding), _PADDING_POOL_MIN), _PADDING_POOL_MAX)
+            self._padding = self._entropy.token_bytes(drawn)
             start = 0
         self._padding_used = start + size
         return self._padding[start : start + size]

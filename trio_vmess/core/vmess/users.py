@@ -24,7 +24,7 @@ import attrs
 
 from trio_vmess.core.crypto import aes_block_decryptor
 from trio_vmess.core.vmess.account import Account
-from trio_vmess.core.vmess.auth import decode_auth_id, derive_auth_id_key
+from trio_vmess.core.vmess.auth import decode_auth_id
 from trio_vmess.core.vmess.constants import AUTH_SIZE, DEFAULT_MAX_CLOCK_SKEW, TIMESTAMP_JITTER
 from trio_vmess.core.vmess.legacy_table import LegacyTable
 
@@ -155,7 +155,7 @@ class UserRegistry:
         if email:
             self._by_email[email] = account
         self._accounts[user_id] = account
-        member = _Member(account, aes_block_decryptor(derive_auth_id_key(account.cmd_key)).update)
+        member = _Member(account, aes_block_decryptor(account.auth_id_key).update)
         self._index[user_id] = len(self._members)
         self._members.append(member)
         self._decrypts.append(member.decrypt)

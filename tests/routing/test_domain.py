@@ -1,0 +1,165 @@
+import re
+from collections.abc import Mapping, Sequence
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from tests.routing.dat import BOTH, Files
+from trio_vmess.routing.domain import DomainIndex, DomainMatcher, parse_domain_entry
+from trio_vmess.routing.geo import GeoFiles
+
+GEO = GeoFiles(Files({**BOTH, "own.dat": BOTH["geosite.dat"]}).load)
+
+
+@pytest.mark.parametrize(
+    ("entry", "names", "others"),
+    [
+        ("ample", ["example.com", "ample", "EXAMPLE.com"], ["exam.ple", "a"]),
+        ("keyword:Ample", ["example.com", "x.ample.y"], ["exam.ple"]),
+        (
+            "domain:Example.com",
+            ["example.com", "www.example.com", "a.b.EXAMPLE.COM", "example.com."],
+            ["example.org", "badexample.com", "com", "example.com.evil.net"],
+        ),
+        ("domain:com", ["com", "example.com"], ["example.org", "xcom"]),
+        ("full:example.com", ["example.com", "Example.Com", "example.com."], ["www.example.com"]),
+        (r"regexp:\.goo.*\.com$", ["www.google.com", "fonts.googleapis.com"], ["google.com"]),
+        (r"regexp:^[a-z]+\d\.net$", ["ad1.net", "AD7.NET"], ["1.net", "ad1.net.org", "ad1xnet"]),
+        ("regexp:^WWW", ["www.example.com"], ["ww.example.com"]),
+        (r"regexp:^(a|b)\.(x|y)$", ["a.x", "b.y"], ["c.x", "a.z"]),
+        (r"regexp:(ab)\1", ["xabab.com"], ["abcab.com"]),
+        (r"regexp:(?i)GOO", ["google.com"], ["go.com"]),
+        (r"regexp:^[[:alpha:]]+\.com\z", ["google.com"], ["g00gle.com", "google.com.hk"]),
+        ("dotless:", ["localhost", "printer"], ["a.b", "example.com"]),
+        ("dotless:pri", ["printer", "PRINTER."], ["localhost", "printer.lan"]),
+        ("geosite:google", ["google.com", "www.google.cn"], ["google.org"]),
+        ("geosite:GOOGLE@ads", ["ad.doubleclick.net"], ["google.com", "google.cn"]),
+        ("geosite:google@none", [], ["google.com", "google.cn", "doubleclick.net"]),
+        (
+            "geosite:category-ads-all",
+            ["ad.doubleclick.net", "ads.example.com", "myADSERVer.org", "ad12.cdn.org"],
+            ["example.com", "www.ads.example.com", "xad12.cdn.org"],
+        ),
+        ("ext:own.dat:private", ["nas.lan", "localhost"], ["example.com"]),
+        ("ext-domain:own.dat:google@cn", ["google.cn"], ["google.com"]),
+        ("domain:bücher.example", ["xn--bcher-kva.example", "www.xn--bcher-kva.example"], ["b.e"]),
+        ("full:BÜCHER.example", ["xn--bcher-kva.example"], ["www.xn--bcher-kva.example"]),
+    ],
+)
+def test_entries(entry: str, names: list[str], others: list[str]) -> None:
+    matcher = DomainMatcher([entry], GEO)
+    assert [name for name in names if not matcher.matches(name)] == []
+    assert [name for name in others if matcher.matches(name)] == []
+
+
+def test_any_entry_is_enough() -> None:
+    matcher = DomainMatcher(["full:a.b", "domain:c.d", "regexp:^e", "key"], GEO)
+    for name in ("a.b", "x.c.d", "ef", "monkey.com"):
+        assert matcher.matches(name), name
+    assert not matcher.matches("x.a.b")
+
+
+def test_nothing_matches_nothing() -> None:
+    assert not DomainMatcher([], GEO).matches("example.com")
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("", "the entry is empty"),
+        ("keyword:", "there is nothing after 'keyword:'"),
+        ("full:", "there is nothing after 'full:'"),
+        ("regex:x", "'regex:' begins no condition on names"),
+        ("regexp:(", "'(' is no regular expression: "),
+        ("regexp:[[=a=]]", "'[[=a=]]' is no regular expression: "),
+        ("dotless:a.b", "'dotless:a.b' holds for names without a dot, so leave out the dot"),
+        ("geosite:", "'geosite:' names no list"),
+        ("geosite:@ads", "'geosite:@ads' names no list"),
+        ("geosite:nix", "geosite.dat has no list 'nix'"),
+        ("ext:own.dat", "'ext:own.dat' is not of the form ext:file:list"),
+        ("ext-domain::cn", "'ext-domain::cn' is not of the form ext-domain:file:list"),
+        ("ext:own.dat:cn:x", "'ext:own.dat:cn:x' is not of the form ext:file:list"),
+        ("ext:lost.dat:cn", "lost.dat is nowhere; install it"),
+    ],
+)
+def test_what_cannot_be_read(entry: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        parse_domain_entry(entry, GEO)
+
+
+def test_expressions_with_groups_of_their_own_stand_beside_others() -> None:
+    entries = [r"regexp:^(x)(y)", r"regexp:(.)\1{2}", r"regexp:(?P<a>q)(?P=a)", r"regexp:^z$"]
+    matcher = DomainMatcher(entries, GEO)
+    assert [name for name in ("xy", "aaab", "qq", "z") if not matcher.matches(name)] == []
+    assert not matcher.matches("abab")
+
+
+def test_an_expression_that_nobody_asks_for_is_not_tried() -> None:
+    sites = {1: parse_domain_entry("regexp:^a", GEO), 2: parse_domain_entry("domain:a", GEO)}
+    index = DomainIndex(sites)
+    assert index.find("a") == 3
+    assert index.find("a", 2) & 2
+    assert index.find("a", 2) & 1 == 0
+
+
+# Against a look at each entry ---------------------------------------------------------------------
+
+LABELS = st.text("ab1-", min_size=1, max_size=4)
+NAMES = st.lists(LABELS, min_size=1, max_size=4).map(".".join)
+ENTRIES = st.one_of(
+    st.text("ab.1-", min_size=1, max_size=5),
+    st.text("ab.1-", min_size=1, max_size=5).map("keyword:{}".format),
+    NAMES.map("domain:{}".format),
+    NAMES.map("full:{}".format),
+    st.sampled_from(["^a", "b$", "a.*b", r"^[a1]+\.", "a|b"]).map("regexp:{}".format),
+    LABELS.map("dotless:{}".format),
+    st.just("dotless:"),
+)
+
+
+def holds(entry: str, name: str) -> bool:
+    kind, colon, value = entry.partition(":")
+    match kind if colon else "keyword":
+        case "keyword":
+            return (value if colon else entry) in name
+        case "full":
+            return name == value
+        case "domain":
+            return name == value or name.endswith("." + value)
+        case "regexp":
+            return re.search(value, name) is not None
+        case "dotless":
+            return "." not in name and value in name
+    raise AssertionError(entry)
+
+
+@given(
+    st.lists(st.lists(ENTRIES, max_size=8), max_size=5).map(
+        lambda lists: {1 << index: entries for index, entries in enumerate(lists)}
+    ),
+    st.lists(NAMES, min_size=1, max_size=10),
+)
+def test_the_index_agrees_with_a_look_at_each_entry(
+    marked: Mapping[int, Sequence[str]], names: Sequence[str]
+) -> None:
+    index = DomainIndex(
+        {
+            mark: [site for entry in entries for site in parse_domain_entry(entry, GEO)]
+            for mark, entries in marked.items()
+        }
+    )
+    for name in names:
+        expected = sum(
+            mark for mark, entries in marked.items() if any(holds(each, name) for each in entries)
+        )
+        assert index.find(name) == expected
+        assert index.find(name.upper() + ".") == expected
+
+
+@given(st.lists(st.text("abc", min_size=1, max_size=7), max_size=60), st.text("abc", max_size=30))
+def test_many_keywords_agree_with_a_look_at_each(words: list[str], name: str) -> None:
+    index = DomainIndex(
+        {1 << place: parse_domain_entry(word, GEO) for place, word in enumerate(words)}
+    )
+    assert index.find(name) == sum(1 << place for place, word in enumerate(words) if word in name)

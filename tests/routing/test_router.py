@@ -1,0 +1,424 @@
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv6Address
+
+import attrs
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from tests.routing.dat import BOTH, Files
+from trio_vmess.core import Destination, Flow, Host, Network, parse_endpoint, parse_host
+from trio_vmess.errors import ConfigError, ConfigProblem
+from trio_vmess.routing import (
+    NEED_ADDRESSES,
+    Check,
+    Decision,
+    DomainStrategy,
+    Facts,
+    GeoFiles,
+    Router,
+    Rule,
+)
+from trio_vmess.routing.address import AddressMatcher
+from trio_vmess.routing.domain import DomainMatcher
+
+AS_IS, NON_MATCH, ON_DEMAND = DomainStrategy
+
+
+def facts(target: str = "example.com:443", *, network: str = "tcp", **more: str) -> Facts:
+    host, port = parse_endpoint(target)
+    return Facts(destination=Destination(host=host, port=port, network=Network(network)), **more)
+
+
+def router(*rules: Rule, strategy: DomainStrategy = AS_IS) -> Router:
+    named = [attrs.evolve(rule, outbound_tag=f"out{i}") for i, rule in enumerate(rules)]
+    return Router(named, load=Files(BOTH).load, strategy=strategy)
+
+
+def took(decision: object) -> int | None:
+    assert isinstance(decision, Decision)
+    return decision.rule
+
+
+# Each condition ----------------------------------------------------------------------------------
+
+CONDITIONS = [
+    (Rule(domains=("domain:example.com",)), facts("www.example.com:1"), facts("example.org:1")),
+    (Rule(domains=("domain:example.com",)), facts("a.Example.COM.:1"), facts("192.0.2.1:1")),
+    (Rule(domains=("full:a.b", "c")), facts("xcx:1"), facts("xa.b:1")),
+    (Rule(domains=("geosite:cn",)), facts("www.baidu.com:443"), facts("google.com:443")),
+    (
+        Rule(domains=("full:sniffed.example",)),
+        facts("192.0.2.1:443", domain="Sniffed.example"),
+        facts("192.0.2.1:443", domain="other.example"),
+    ),
+    (
+        Rule(domains=("full:sniffed.example",)),
+        facts("asked.example:443", domain="sniffed.example"),
+        facts("sniffed.example:443", domain="asked.example"),
+    ),
+    (Rule(ips=("192.0.2.0/24",)), facts("192.0.2.9:1"), facts("192.0.3.9:1")),
+    (Rule(ips=("geoip:private", "geoip:us")), facts("[fe80::1]:1"), facts("1.1.1.1:1")),
+    (Rule(ips=("geoip:!us",)), facts("1.1.1.1:1"), facts("8.8.8.8:1")),
+    (Rule(ips=("0.0.0.0/0", "::/0")), facts("1.1.1.1:1"), facts("a.example:1")),
+    (Rule(ips=("10.0.0.1",)), facts("10.0.0.1:1", domain="a.b"), facts("10.0.0.2:1", domain="a.b")),
+    (Rule(ports=((80, 80), (1000, 2000))), facts("a:1500"), facts("a:81")),
+    (Rule(ports=((80, 80), (1000, 2000))), facts("a:2000"), facts("a:2001")),
+    (Rule(ports=((0, 65535),)), facts("a:65535"), None),
+    (Rule(networks=(Network.UDP,)), facts(network="udp"), facts()),
+    (Rule(networks=(Network.TCP,)), facts(), facts(network="udp")),
+    (Rule(networks=(Network.TCP, Network.UDP)), facts(network="udp"), None),
+    (Rule(sources=("10.0.0.0/8",)), facts(source="10.2.3.4:999"), facts(source="11.2.3.4:999")),
+    (Rule(sources=("::1",)), facts(source="[::1]:999"), facts(source="")),
+    (Rule(sources=("geoip:cn",)), facts(source="1.0.1.1:9"), facts(source="name.example:9")),
+    (Rule(source_ports=((53, 53),)), facts(source="10.2.3.4:53"), facts(source="10.2.3.4:54")),
+    (Rule(source_ports=((0, 65535),)), facts(source="[fe80::1]:1"), facts(source="no endpoint")),
+    (Rule(users=("love@v2ray.com",)), facts(user="love@v2ray.com"), facts(user="Love@v2ray.com")),
+    (Rule(users=("",)), None, facts(user="")),
+    (Rule(inbound_tags=("socks-in",)), facts(inbound_tag="socks-in"), facts(inbound_tag="socks")),
+    (Rule(inbound_tags=("", "x")), facts(inbound_tag="x"), facts(inbound_tag="")),
+    (Rule(protocols=("http",)), facts(protocol="http1"), facts(protocol="tls")),
+    (Rule(protocols=("tls", "bittorrent")), facts(protocol="bittorrent"), facts(protocol="")),
+    (Rule(protocols=("",)), None, facts(protocol="tls")),
+    (
+        Rule(ports=((443, 443),), users=("u",), domains=("a",), networks=(Network.TCP,)),
+        facts("a:443", user="u"),
+        facts("a:443", user="v"),
+    ),
+    (Rule(domains=("full:a",), ips=("0.0.0.0/0",)), None, facts("a:1")),
+    (
+        Rule(domains=("full:a",), ips=("10.0.0.1",)),
+        facts("10.0.0.1:1", domain="a"),
+        facts("10.0.0.1:1"),
+    ),
+    (Rule(domains=("geosite:google@none",)), None, facts("google.com:1")),
+    (Rule(), facts(), None),
+]
+
+
+@pytest.mark.parametrize(("rule", "yes", "no"), CONDITIONS)
+def test_conditions(rule: Rule, yes: Facts | None, no: Facts | None) -> None:
+    decide = router(rule).decide
+    if yes is not None:
+        assert decide(yes) == Decision(rule=0, outbound_tag="out0")
+    if no is not None:
+        assert decide(no) == Decision()
+
+
+def test_the_first_match_wins() -> None:
+    rules = [
+        Rule(domains=("full:a",)),
+        Rule(ports=((443, 443),)),
+        Rule(domains=("domain:a",)),
+        Rule(networks=(Network.TCP,)),
+    ]
+    decide = router(*rules).decide
+    assert took(decide(facts("a:443"))) == 0
+    assert took(decide(facts("b:443"))) == 1
+    assert took(decide(facts("x.a:80"))) == 2
+    assert took(decide(facts("x.b:80"))) == 3
+    assert took(decide(facts("x.b:80", network="udp"))) is None
+    assert took(router(*reversed(rules)).decide(facts("a:443"))) == 0
+
+
+def test_no_rules_no_match() -> None:
+    assert router().decide(facts()) == Decision()
+    assert router(strategy=ON_DEMAND).decide(facts()) == Decision()
+
+
+def test_a_thousand_rules() -> None:
+    decide = router(*(Rule(domains=(f"full:n{i}.example",)) for i in range(1000))).decide
+    for index in (0, 1, 31, 64, 999):
+        assert took(decide(facts(f"n{index}.example:1"))) == index
+    assert took(decide(facts("n1000.example:1"))) is None
+
+
+def test_a_balancer_is_named() -> None:
+    rules = [Rule(ports=((1, 1),), balancer_tag="b")]
+    answer = Router(rules, load=Files().load, balancers=["b"]).decide(facts("a:1"))
+    assert answer == Decision(rule=0, balancer_tag="b")
+
+
+def test_facts_of_a_flow() -> None:
+    target = Destination(host=IPv4Address("192.0.2.1"), port=443, network=Network.UDP)
+    flow = Flow(
+        destination=target,
+        source="10.0.0.1:5",
+        inbound_tag="in",
+        user="u",
+        sniffed_protocol="quic",
+        sniffed_domain="a.example",
+    )
+    assert Facts.of(flow) == Facts(
+        destination=target,
+        source="10.0.0.1:5",
+        inbound_tag="in",
+        user="u",
+        protocol="quic",
+        domain="a.example",
+    )
+
+
+# When names are resolved --------------------------------------------------------------------------
+
+HERE, THERE = IPv4Address("10.0.0.1"), IPv6Address("2001:db8::1")
+TO_HERE = Rule(ips=("10.0.0.0/8",))
+NAMED = Rule(domains=("domain:example.com",))
+
+
+@pytest.mark.parametrize(
+    ("strategy", "rules", "first", "with_here", "with_there"),
+    [
+        (AS_IS, [TO_HERE], None, None, None),
+        (AS_IS, [TO_HERE, NAMED], 1, 1, 1),
+        (NON_MATCH, [TO_HERE], "ask", 0, None),
+        (NON_MATCH, [TO_HERE, NAMED], 1, 1, 1),
+        (NON_MATCH, [NAMED, TO_HERE], 0, 0, 0),
+        (NON_MATCH, [Rule(ports=((9, 9),), ips=("10.0.0.1",))], None, None, None),
+        (ON_DEMAND, [TO_HERE], "ask", 0, None),
+        (ON_DEMAND, [TO_HERE, NAMED], "ask", 0, 1),
+        (ON_DEMAND, [NAMED, TO_HERE], 0, 0, 0),
+        (ON_DEMAND, [Rule(ports=((9, 9),), ips=("10.0.0.1",)), NAMED], 1, 1, 1),
+        (ON_DEMAND, [NAMED], 0, 0, 0),
+    ],
+)
+def test_when_names_are_resolved(
+    strategy: DomainStrategy,
+    rules: list[Rule],
+    first: int | str | None,
+    with_here: int | None,
+    with_there: int | None,
+) -> None:
+    decide = router(*rules, strategy=strategy).decide
+    answer = decide(facts())
+    if first == "ask":
+        assert answer is NEED_ADDRESSES
+    else:
+        assert took(answer) == first
+    assert took(decide(facts(), [HERE])) == with_here
+    assert took(decide(facts(), [THERE])) == with_there
+    assert took(decide(facts(), [THERE, HERE])) == with_here
+    # A name that leads nowhere matches no rule on addresses.
+    assert took(decide(facts(), [])) == with_there
+
+
+@pytest.mark.parametrize("strategy", DomainStrategy)
+def test_an_address_needs_no_resolver(strategy: DomainStrategy) -> None:
+    decide = router(TO_HERE, strategy=strategy).decide
+    assert took(decide(facts("10.1.1.1:1"))) == 0
+    assert took(decide(facts("11.1.1.1:1"))) is None
+    # The name that was sniffed is for rules on names: where the connection goes is known.
+    assert took(decide(facts("11.1.1.1:1", domain="here.example"))) is None
+
+
+# What cannot be built -----------------------------------------------------------------------------
+
+
+def problems(*rules: Rule) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        Router(rules, load=Files(BOTH).load, balancers=["known"])
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_all_problems_are_told_at_once_with_their_place() -> None:
+    found = problems(
+        Rule(outbound_tag="x", domains=("geosite:nix", "regexp:(", "ok"), ips=("geoip:zz",)),
+        Rule(balancer_tag="lost", sources=("nowhere",)),
+        Rule(outbound_tag="x", balancer_tag="known"),
+        Rule(ports=((1, 1),)),
+        Rule(outbound_tag="x", attributes="attrs[':method'] == 'GET'"),
+        Rule(balancer_tag="known"),
+    )
+    assert [text.split(": ")[0] for text in found] == [
+        "routing.rules[0].domains",
+        "routing.rules[0].domains",
+        "routing.rules[0].ips",
+        "routing.rules[1].balancer_tag",
+        "routing.rules[1].sources",
+        "routing.rules[2].outbound_tag",
+        "routing.rules[3].outbound_tag",
+        "routing.rules[4].attributes",
+    ]
+    assert any("Starlark" in text for text in found)
+    assert any("geosite.dat has no list 'nix'" in text for text in found)
+
+
+def test_a_missing_file_is_told_with_key_path_and_advice() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Router([Rule(outbound_tag="x", ips=("geoip:cn",))], load=Files().load)
+    assert str(caught.value) == "routing.rules[0].ips: geoip.dat is nowhere; install it"
+
+
+def test_places_come_from_whoever_knows_them() -> None:
+    def locate(rule: int, field: str, message: str) -> ConfigProblem:
+        return ConfigProblem(where=f"r{rule}.{field}", message=message, file="f", line=7)
+
+    with pytest.raises(ConfigError, match=r"^f:7: r0\.ips: 'x' is neither an IP address"):
+        Router([Rule(outbound_tag="x", ips=("x",))], load=Files().load, locate=locate)
+
+
+def test_files_are_read_for_what_rules_name_and_once() -> None:
+    files = Files(BOTH)
+    rules = [
+        Rule(outbound_tag="x", ips=("geoip:cn", "geoip:us"), sources=("geoip:cn",)),
+        Rule(outbound_tag="x", domains=("domain:a",)),
+    ]
+    made = Router(rules, load=files.load)
+    assert files.read == ["geoip.dat"]
+    made.decide(facts())
+    assert files.read == ["geoip.dat"]
+
+
+# Explained ----------------------------------------------------------------------------------------
+
+
+def test_an_explanation_names_each_condition() -> None:
+    rules = [
+        Rule(domains=("full:a",), ports=((443, 443),)),
+        Rule(ips=("10.0.0.0/8",), users=("u",)),
+        Rule(networks=(Network.TCP,)),
+    ]
+    asked = facts("a:80", user="u", source="[::1]:7")
+    told = router(*rules).explain(asked)
+    assert told.decision == Decision(rule=2, outbound_tag="out2")
+    assert [verdict.matches for verdict in told.verdicts] == [False, False, True]
+    assert told.verdicts[0].checks == (
+        Check(field="ports", holds=False, compared="80"),
+        Check(field="domains", holds=True, compared="a"),
+    )
+    assert told.verdicts[1].checks == (
+        Check(field="users", holds=True, compared="u"),
+        Check(field="ips", holds=False, compared=""),
+    )
+    assert told.verdicts[2].checks == (Check(field="networks", holds=True, compared="tcp"),)
+
+
+def test_an_explanation_with_addresses() -> None:
+    made = router(TO_HERE, strategy=ON_DEMAND)
+    assert made.explain(facts()).decision is NEED_ADDRESSES
+    told = made.explain(facts(), [HERE, THERE])
+    assert told.decision == Decision(rule=0, outbound_tag="out0")
+    check = Check(field="ips", holds=True, compared="10.0.0.1, 2001:db8::1")
+    assert told.verdicts[0].checks == (check,)
+    check = Check(field="ips", holds=False, compared="192.0.2.1")
+    assert made.explain(facts("192.0.2.1:1")).verdicts[0].checks == (check,)
+
+
+# Against rules that are tried one after the other -------------------------------------------------
+
+GEO = GeoFiles(Files(BOTH).load)
+HOSTS = ["a.cn", "google.com", "x.google.com", "localhost", "10.0.0.1", "1.0.1.1", "8.8.8.8", "::1"]
+
+
+def subsets(*choices: str) -> st.SearchStrategy[tuple[str, ...]]:
+    return st.lists(st.sampled_from(choices), max_size=2, unique=True).map(tuple)
+
+
+PORTS = st.lists(st.sampled_from([(80, 80), (443, 443), (1, 1000), (444, 65535)]), max_size=2).map(
+    tuple
+)
+RULES = st.builds(
+    Rule,
+    outbound_tag=st.just("out"),
+    domains=subsets("geosite:cn", "domain:google.com", "keyword:o", "dotless:", r"regexp:^x\."),
+    ips=subsets("geoip:private", "geoip:!us", "geoip:cn", "::/0"),
+    ports=PORTS,
+    networks=st.sampled_from([(), (Network.TCP,), (Network.UDP,), tuple(Network)]),
+    sources=subsets("10.0.0.0/8", "geoip:us"),
+    source_ports=PORTS,
+    users=subsets("u", "v"),
+    inbound_tags=subsets("in1", "in2"),
+    protocols=subsets("http", "tls", "t"),
+)
+FACTS = st.builds(
+    Facts,
+    destination=st.builds(
+        Destination,
+        host=st.sampled_from(HOSTS).map(parse_host),
+        port=st.sampled_from([80, 443, 8080]),
+        network=st.sampled_from(Network),
+    ),
+    source=st.sampled_from(["", "10.0.0.9:80", "8.8.8.8:443", "[::1]:8080"]),
+    user=st.sampled_from(["", "u", "w"]),
+    inbound_tag=st.sampled_from(["", "in1"]),
+    protocol=st.sampled_from(["", "http1", "tls"]),
+    domain=st.sampled_from(["", "google.com"]),
+)
+RESOLVED = st.lists(
+    st.sampled_from(["10.0.0.1", "1.0.1.1", "8.8.8.8", "2001:db8::1"]).map(parse_host), max_size=2
+)
+
+
+def has_port(ranges: Sequence[tuple[int, int]], port: int) -> bool:
+    return any(first <= port <= last for first, last in ranges)
+
+
+def applies(rule: Rule, asked: Facts, addresses: Sequence[Host]) -> bool:
+    """V2Ray's way: each condition of one rule on its own."""
+    to = asked.destination
+    name = asked.domain or (to.host if isinstance(to.host, str) else "")
+    source, source_port = parse_endpoint(asked.source) if asked.source else (None, None)
+    conditions: list[tuple[Sequence[object], Callable[[], bool]]] = [
+        (rule.domains, lambda: bool(name) and DomainMatcher(rule.domains, GEO).matches(name)),
+        (
+            rule.ips,
+            lambda: any(
+                AddressMatcher(rule.ips, GEO).matches(each)
+                for each in addresses
+                if not isinstance(each, str)
+            ),
+        ),
+        (rule.ports, lambda: has_port(rule.ports, to.port)),
+        (rule.networks, lambda: to.network in rule.networks),
+        (
+            rule.sources,
+            lambda: (
+                source is not None
+                and not isinstance(source, str)
+                and AddressMatcher(rule.sources, GEO).matches(source)
+            ),
+        ),
+        (
+            rule.source_ports,
+            lambda: source_port is not None and has_port(rule.source_ports, source_port),
+        ),
+        (rule.users, lambda: asked.user in rule.users),
+        (rule.inbound_tags, lambda: asked.inbound_tag in rule.inbound_tags),
+        (rule.protocols, lambda: asked.protocol.startswith(rule.protocols)),
+    ]
+    return all(holds() for entries, holds in conditions if entries)
+
+
+def first_of(rules: Sequence[Rule], asked: Facts, addresses: Sequence[Host]) -> int | None:
+    return next((i for i, rule in enumerate(rules) if applies(rule, asked, addresses)), None)
+
+
+@given(st.lists(RULES, max_size=5), FACTS, RESOLVED, st.sampled_from(DomainStrategy))
+def test_the_router_agrees_with_rules_tried_in_turn(
+    rules: list[Rule], asked: Facts, resolved: list[Host], strategy: DomainStrategy
+) -> None:
+    made = Router(rules, load=Files(BOTH).load, strategy=strategy)
+    host = asked.destination.host
+    if not isinstance(host, str):
+        expected = first_of(rules, asked, [host])
+    elif strategy is AS_IS:
+        expected = first_of(rules, asked, [])
+    elif strategy is NON_MATCH:
+        expected = first_of(rules, asked, [])
+        if expected is None:
+            expected = first_of(rules, asked, resolved)
+    else:
+        expected = first_of(rules, asked, resolved)
+    addresses = [each for each in resolved if not isinstance(each, str)]
+    answer = made.decide(asked)
+    if answer is NEED_ADDRESSES:
+        assert isinstance(host, str)
+        assert strategy is not AS_IS
+        answer = made.decide(asked, addresses)
+    assert took(answer) == expected
+    assert made.decide(asked, addresses) == answer
+
+    told = made.explain(asked, addresses)
+    assert told.decision == answer
+    seen = addresses if isinstance(host, str) else [host]
+    assert [each.matches for each in told.verdicts] == [applies(r, asked, seen) for r in rules]

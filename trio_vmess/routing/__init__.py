@@ -1,0 +1,57 @@
+"""Rules: which outbound takes a connection.
+
+`Router` decides by the first rule that matches, `Balancer` chooses where a rule leads to several
+outbounds. Nothing here waits, resolves, reads a clock or opens a file: addresses and `now` are
+arguments, data files come from a function.
+"""
+
+from trio_vmess.routing.address import PRIVATE_NETWORKS, AddressMatcher, IPAddress
+from trio_vmess.routing.balancer import Balancer, BalancingStrategy, Health, HealthPolicy
+from trio_vmess.routing.domain import DomainIndex, DomainMatcher, parse_domain_entry
+from trio_vmess.routing.geo import GEOIP_FILE, GEOSITE_FILE, GeoFiles, Load
+from trio_vmess.routing.indices import Locate
+from trio_vmess.routing.ranges import Range
+from trio_vmess.routing.router import Router, locate_by_index
+from trio_vmess.routing.rule import (
+    NEED_ADDRESSES,
+    Check,
+    Decision,
+    DomainStrategy,
+    Explanation,
+    Facts,
+    Field,
+    NeedAddresses,
+    Rule,
+    Verdict,
+)
+
+__all__ = [
+    "GEOIP_FILE",
+    "GEOSITE_FILE",
+    "NEED_ADDRESSES",
+    "PRIVATE_NETWORKS",
+    "AddressMatcher",
+    "Balancer",
+    "BalancingStrategy",
+    "Check",
+    "Decision",
+    "DomainIndex",
+    "DomainMatcher",
+    "DomainStrategy",
+    "Explanation",
+    "Facts",
+    "Field",
+    "GeoFiles",
+    "Health",
+    "HealthPolicy",
+    "IPAddress",
+    "Load",
+    "Locate",
+    "NeedAddresses",
+    "Range",
+    "Router",
+    "Rule",
+    "Verdict",
+    "locate_by_index",
+    "parse_domain_entry",
+]

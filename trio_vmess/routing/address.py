@@ -1,0 +1,149 @@
+"""Conditions on addresses: what an entry says, and which rules want an address.
+
+    10.1.2.3, 10.0.0.0/8    an address or a network; bits of the host part are allowed
+    private, geoip:private  addresses that are nowhere on the Internet; needs no file
+    geoip:cc, geoip:!cc     a list of `geoip.dat`, or all addresses that are not in it
+    ext:file:cc             a list of another file, `!` as well; `ext-ip:` says the same
+
+All networks of all rules lie in one sorted table per family: a decision is one bisection.
+
+Source:
+    v2ray-core, infra/conf/router.go, toCidrList; app/router/condition_geoip.go.
+"""
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from trio_vmess.core import unmap
+from trio_vmess.routing.geo import (
+    GEOIP_FILE,
+    IPV4_BITS,
+    IPV6_BITS,
+    GeoFiles,
+    Ranges,
+    to_range,
+)
+from trio_vmess.routing.ranges import Range, RangeIndex, invert
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_EXTERNAL: Final = ("ext", "ext-ip")
+_PRIVATE: Final = "private"
+
+PRIVATE_NETWORKS: Final = (
+    *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16"),
+    *("172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16"),
+    *("198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4"),
+    *("::/128", "::1/128", "fc00::/7", "fe80::/10", "ff00::/8"),
+)
+"""What V2Ray users call private, with multicast and networks for documentation.
+
+Source:
+    v2fly/geoip, plugin/special/private.go, from which the list `private` of `geoip.dat` is made.
+"""
+
+
+def parse_address_entry(entry: str, geo: GeoFiles) -> Ranges:
+    """Read one entry of a rule.
+
+    Args:
+        entry: as the configuration has it.
+        geo: where lists come from.
+
+    Raises:
+        ValueError: it cannot be read, or its list is not there; in a sentence.
+    """
+    prefix, colon, value = entry.partition(":")
+    if entry.lower() == _PRIVATE:
+        return _private()
+    if colon and prefix == "geoip":
+        return _parse_list(entry, GEOIP_FILE, value, geo)
+    if colon and prefix in _EXTERNAL:
+        file, _, name = value.partition(":")
+        if not file or not name or ":" in name:
+            raise ValueError(f"'{entry}' is not of the form {prefix}:file:list")
+        return _parse_list(entry, file, name, geo)
+    try:
+        return _to_ranges([entry])
+    except ValueError:
+        raise ValueError(
+            f"'{entry}' is neither an IP address nor a network such as 10.0.0.0/8, and no "
+            "'private', geoip: or ext: entry"
+        ) from None
+
+
+def _parse_list(entry: str, file: str, name: str, geo: GeoFiles) -> Ranges:
+    code = name.removeprefix("!").strip()
+    if not code:
+        raise ValueError(f"'{entry}' names no list")
+    is_own = file == GEOIP_FILE and code.lower() == _PRIVATE
+    ranges = _private() if is_own else geo.networks(file, code)
+    if not name.startswith("!"):
+        return ranges
+    return Ranges(
+        invert(ranges.ipv4, (1 << IPV4_BITS) - 1), invert(ranges.ipv6, (1 << IPV6_BITS) - 1)
+    )
+
+
+def _private() -> Ranges:
+    return _to_ranges(PRIVATE_NETWORKS)
+
+
+def _to_ranges(networks: Iterable[str]) -> Ranges:
+    spans: dict[int, list[Range]] = {IPV4_BITS: [], IPV6_BITS: []}
+    for text in networks:
+        network = ipaddress.ip_network(text, strict=False)
+        bits, span = to_range(
+            int(network.network_address), network.max_prefixlen, network.prefixlen
+        )
+        spans[bits].append(span)
+    return Ranges(spans[IPV4_BITS], spans[IPV6_BITS])
+
+
+class AddressIndex:
+    """Marked networks of both families.
+
+    Args:
+        marked: marks and the networks that carry them; see `trio_vmess.routing.ranges` on marks.
+    """
+
+    def __init__(self, marked: Mapping[int, Iterable[Ranges]]) -> None:
+        kept = {mark: list(parts) for mark, parts in marked.items()}
+        self._ipv4 = RangeIndex(
+            {mark: [span for part in parts for span in part.ipv4] for mark, parts in kept.items()}
+        )
+        self._ipv6 = RangeIndex(
+            {mark: [span for part in parts for span in part.ipv6] for mark, parts in kept.items()}
+        )
+
+    def find(self, address: IPAddress, /) -> int:
+        """Return the marks of all networks that hold an address.
+
+        An IPv4-mapped IPv6 address is the IPv4 address inside.
+        """
+        if isinstance(address, ipaddress.IPv4Address):
+            return self._ipv4.find(int(address))
+        plain = unmap(address)
+        if isinstance(plain, ipaddress.IPv4Address):
+            return self._ipv4.find(int(plain))
+        return self._ipv6.find(int(address))
+
+
+class AddressMatcher:
+    """One set of networks.
+
+    Args:
+        entries: as the configuration has them.
+        geo: where lists come from.
+
+    Raises:
+        ValueError: an entry cannot be read, or its list is not there.
+    """
+
+    def __init__(self, entries: Iterable[str], geo: GeoFiles) -> None:
+        self._index = AddressIndex({1: [parse_address_entry(entry, geo) for entry in entries]})
+
+    def matches(self, address: IPAddress) -> bool:
+        """Tell whether an address is in one of the networks."""
+        return self._index.find(address) != 0

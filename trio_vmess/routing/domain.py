@@ -1,0 +1,282 @@
+r"""Conditions on names: what an entry says, and which rules want a name.
+
+    keyword:word, word      the word is anywhere in the name
+    domain:example.com      the name, or a name below it
+    full:example.com        this very name
+    regexp:^a.*z$           the expression matches somewhere in the name
+    dotless:word            the name has no dot, and the word is in it (no word: any such name)
+    geosite:list@attr       a list of `geosite.dat`; with attributes, only the names that have them
+    ext:file:list@attr      a list of another file; `ext-domain:` says the same
+
+Names are compared without regard to case, and `example.com.` is `example.com`.
+
+What a decision costs does not depend on the number of names. `full:` and `domain:` are one look
+into a dict for each label of the name. Keywords are found by their first three letters: at each
+place of the name one look tells which lengths are worth a try, and one look per length whether
+that is a keyword. Only expressions are tried one after the other, and only those of rules that
+could still take the connection.
+
+Expressions are Python's, where V2Ray has Go's. What routing lists hold means the same in both, and
+so do POSIX classes and `\\z`, which are translated. Python's may take exponential time on a badly
+made expression, and names come from clients: mind nested repetition such as `(a+)+$`.
+
+Source:
+    v2ray-core, infra/conf/router.go, parseDomainRule; common/strmatcher.
+"""
+
+import re
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+from trio_vmess.routing.geo import GEOSITE_FILE, GeoFiles, Site, SiteKind
+
+_KINDS: Final = {
+    "keyword": SiteKind.KEYWORD,
+    "domain": SiteKind.DOMAIN,
+    "full": SiteKind.FULL,
+    "regexp": SiteKind.REGEXP,
+    "dotless": SiteKind.DOTLESS,
+}
+_EXTERNAL: Final = ("ext", "ext-domain")
+
+_ANY_RULE: Final = -1
+"""All bits: every rule is still of interest."""
+
+_GRAM: Final = 3
+"""Letters that keywords are looked up by."""
+_FEW: Final = 12
+"""Up to here, trying each keyword is faster than looking at each place of the name."""
+
+_POSIX_CLASSES: Final = {
+    "[:alnum:]": "a-zA-Z0-9",
+    "[:alpha:]": "a-zA-Z",
+    "[:digit:]": "0-9",
+    "[:lower:]": "a-z",
+    "[:punct:]": r"!-/:-@\[-`{-~",
+    "[:upper:]": "A-Z",
+    "[:word:]": "a-zA-Z0-9_",
+    "[:xdigit:]": "0-9a-fA-F",
+}
+_STANDS_ALONE: Final = re.compile(r"\\[1-9]|\(\?P|\(\?\(|\(\?[aiLmsux]+\)")
+"""What must not be joined to other expressions: numbered or named groups, flags for all of it."""
+
+
+def fold_name(name: str) -> str:
+    """Return the form that names are compared in."""
+    return name.lower().removesuffix(".")
+
+
+def parse_domain_entry(entry: str, geo: GeoFiles) -> Sequence[Site]:
+    """Read one entry of a rule.
+
+    Args:
+        entry: as the configuration has it.
+        geo: where lists come from.
+
+    Raises:
+        ValueError: it cannot be read, or its list is not there; in a sentence.
+    """
+    prefix, colon, value = entry.partition(":")
+    if not colon:
+        prefix, value = "keyword", entry
+    if prefix == "geosite" or prefix in _EXTERNAL:
+        return _parse_list(entry, prefix, value, geo)
+    kind = _KINDS.get(prefix)
+    if kind is None:
+        raise ValueError(f"'{prefix}:' begins no condition on names")
+    if kind is SiteKind.DOTLESS:
+        if "." in value:
+            raise ValueError(f"'{entry}' holds for names without a dot, so leave out the dot")
+    elif not value:
+        raise ValueError(f"there is nothing after '{prefix}:'" if colon else "the entry is empty")
+    if kind is SiteKind.REGEXP:
+        compile_expression(value)
+    return [Site(kind, value)]
+
+
+def _parse_list(entry: str, prefix: str, value: str, geo: GeoFiles) -> Sequence[Site]:
+    file, name = GEOSITE_FILE, value
+    if prefix in _EXTERNAL:
+        file, _, name = value.partition(":")
+        if not file or not name or ":" in name:
+            raise ValueError(f"'{entry}' is not of the form {prefix}:file:list")
+    name, *attributes = (part.strip() for part in name.split("@"))
+    if not name:
+        raise ValueError(f"'{entry}' names no list")
+    sites = geo.sites(file, name, [each for each in attributes if each])
+    for site in sites:
+        if site.kind is SiteKind.REGEXP:
+            compile_expression(site.value)
+    return sites
+
+
+def compile_expression(text: str) -> re.Pattern[str]:
+    """Compile an expression for folded names.
+
+    Raises:
+        ValueError: Python cannot read it.
+    """
+    translated = text.replace(r"\z", r"\Z")
+    if "[:" in translated:
+        for name, characters in _POSIX_CLASSES.items():
+            translated = translated.replace(name, characters)
+    # Names are in lower case already, and matching letters of one case only is twice as fast.
+    has_capitals = re.search(r"[A-Z]", re.sub(r"\\.", "", translated)) is not None
+    flags = re.ASCII | (re.IGNORECASE if has_capitals else 0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)
+            return re.compile(translated, flags)
+    except (re.error, FutureWarning, OverflowError, RecursionError) as exc:
+        raise ValueError(f"'{text}' is no regular expression: {exc}") from exc
+
+
+class DomainIndex:
+    """Marked conditions on names.
+
+    Args:
+        marked: marks and the conditions that carry them; see `trio_vmess.routing.ranges` on marks.
+
+    Raises:
+        ValueError: an expression cannot be read.
+    """
+
+    def __init__(self, marked: Mapping[int, Iterable[Site]]) -> None:
+        self._full: dict[str, int] = {}
+        self._domains: dict[str, int] = {}
+        self._dotless: dict[str, int] = {}
+        keywords: dict[str, int] = {}
+        expressions: dict[int, list[str]] = {}
+        tables = {
+            SiteKind.FULL: self._full,
+            SiteKind.DOMAIN: self._domains,
+            SiteKind.DOTLESS: self._dotless,
+            SiteKind.KEYWORD: keywords,
+        }
+        for mark, sites in marked.items():
+            for site in sites:
+                if site.kind is SiteKind.REGEXP:
+                    expressions.setdefault(mark, []).append(site.value)
+                    continue
+                value = site.value.lower()
+                if site.kind is SiteKind.FULL or site.kind is SiteKind.DOMAIN:
+                    value = _fold_domain(value)
+                table = tables[site.kind]
+                old = table.get(value)
+                # One int object serves all names of a rule.
+                table[value] = mark if old is None else old | mark
+        self._keywords = _KeywordIndex(keywords) if keywords else None
+        self._expressions = [
+            (mark, search)
+            for mark, texts in expressions.items()
+            for search in _join_expressions(texts)
+        ]
+
+    def find(self, name: str, wanted: int = _ANY_RULE, /) -> int:
+        """Return the marks of the conditions that hold for a name.
+
+        Args:
+            name: in either case.
+            wanted: the marks that matter; others may be missing from the result.
+        """
+        name = fold_name(name)
+        found = self._full.get(name, 0)
+        domains = self._domains
+        if domains:
+            tail = name
+            while True:
+                if tail in domains:
+                    found |= domains[tail]
+                dot = tail.find(".")
+                if dot < 0:
+                    break
+                tail = tail[dot + 1 :]
+        if self._keywords is not None:
+            found |= self._keywords.find(name)
+        if self._dotless and "." not in name:
+            for word, mark in self._dotless.items():
+                if word in name:
+                    found |= mark
+        for mark, search in self._expressions:
+            if mark & wanted & ~found and search(name) is not None:
+                found |= mark
+        return found
+
+
+class DomainMatcher:
+    """One set of conditions on names, of which any may hold.
+
+    Args:
+        entries: as the configuration has them.
+        geo: where lists come from.
+
+    Raises:
+        ValueError: an entry cannot be read, or its list is not there.
+    """
+
+    def __init__(self, entries: Iterable[str], geo: GeoFiles) -> None:
+        self._index = DomainIndex(
+            {1: [site for entry in entries for site in parse_domain_entry(entry, geo)]}
+        )
+
+    def matches(self, name: str) -> bool:
+        """Tell whether a condition holds for a name, in either case."""
+        return self._index.find(name) != 0
+
+
+class _KeywordIndex:
+    """Marked words, found anywhere in a name."""
+
+    def __init__(self, keywords: Mapping[str, int]) -> None:
+        self._keywords = keywords
+        is_few = len(keywords) <= _FEW
+        self._tried = [
+            (word, mark) for word, mark in keywords.items() if is_few or len(word) < _GRAM
+        ]
+        lengths: dict[str, set[int]] = {}
+        if not is_few:
+            for word in keywords:
+                if len(word) >= _GRAM:
+                    lengths.setdefault(word[:_GRAM], set()).add(len(word))
+        shared: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self._lengths: dict[str, tuple[int, ...]] = {}
+        for gram, sizes in lengths.items():
+            key = tuple(sorted(sizes))
+            self._lengths[gram] = shared.setdefault(key, key)
+
+    def find(self, name: str) -> int:
+        """Return the marks of all words that are in a folded name."""
+        found = 0
+        for word, mark in self._tried:
+            if word in name:
+                found |= mark
+        lengths, keywords = self._lengths, self._keywords
+        if lengths:
+            for start in range(len(name) - _GRAM + 1):
+                gram = name[start : start + _GRAM]
+                if gram in lengths:
+                    for length in lengths[gram]:
+                        found |= keywords.get(name[start : start + length], 0)
+        return found
+
+
+def _fold_domain(value: str) -> str:
+    """Return a folded name in the form that clients ask for it: in punycode."""
+    value = fold_name(value)
+    if not value.isascii():
+        try:
+            return value.encode("idna").decode("ascii").lower()
+        except UnicodeError:
+            return value
+    return value
+
+
+def _join_expressions(texts: Sequence[str]) -> list[Callable[[str], object]]:
+    """Compile expressions into as few searches as possible."""
+    alone = [text for text in texts if _STANDS_ALONE.search(text)]
+    joined = [compile_expression(text).pattern for text in texts if not _STANDS_ALONE.search(text)]
+    searches: list[Callable[[str], object]] = [compile_expression(text).search for text in alone]
+    if joined:
+        searches.append(compile_expression("|".join(f"(?:{text})" for text in joined)).search)
+    return searches

@@ -1,0 +1,182 @@
+"""Decide which outbound takes a connection: the first rule of which all conditions hold.
+
+Rules are not tried one after the other. Each rule has a bit, and each kind of condition is one
+index over all rules: asked once, it returns the bits of the rules whose condition holds, to which
+come the rules that have no such condition. The bits that are left after all kinds have been asked
+are the rules that match, and the lowest is the first. So a decision costs the same for ten rules as
+for a thousand, and the same for ten names as for a hundred thousand.
+
+Conditions on addresses are the last. If the destination is a name, they hold for none at first;
+depending on the strategy, `decide` then asks for the name's addresses with `NEED_ADDRESSES`:
+
+- `AsIs`: never.
+- `IPIfNonMatch`: if no other rule matches, but one would whose addresses are open.
+- `IPOnDemand`: if a rule whose addresses are open stands before the first that matches anyway.
+
+A name that cannot be resolved has no addresses: conditions on addresses do not hold for it.
+
+Source:
+    v2ray-core, app/router/router.go, pickRouteInternal; app/router/condition.go.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final, Literal
+
+from trio_vmess.errors import ConfigError, ConfigProblem
+from trio_vmess.routing.address import IPAddress
+from trio_vmess.routing.geo import GeoFiles, Load
+from trio_vmess.routing.indices import Builder, Locate, has_condition, name_of, source_of
+from trio_vmess.routing.rule import (
+    NEED_ADDRESSES,
+    Check,
+    Decision,
+    DomainStrategy,
+    Explanation,
+    Facts,
+    Field,
+    NeedAddresses,
+    Rule,
+    Verdict,
+)
+
+_DEFAULT: Final = Decision()
+
+
+def locate_by_index(rule: int, field: str, message: str) -> ConfigProblem:
+    """Name a rule by its place in the list: `routing.rules[3].domains`."""
+    return ConfigProblem(where=f"routing.rules[{rule}].{field}", message=message)
+
+
+class Router:
+    """The rules of a node, ready to be asked.
+
+    Args:
+        rules: the first that matches decides.
+        strategy: when names are resolved for rules on addresses.
+        balancers: the tags that rules may name.
+        load: where `geoip.dat` and its kind come from. It is called here only, and only for what
+            rules name.
+        locate: says where in the configuration a rule stands.
+
+    Raises:
+        ConfigError: rules cannot be read, or what they name is not there; with all problems.
+    """
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        *,
+        load: Load,
+        strategy: DomainStrategy = DomainStrategy.AS_IS,
+        balancers: Collection[str] = (),
+        locate: Locate = locate_by_index,
+    ) -> None:
+        builder = Builder(rules, GeoFiles(load), locate)
+        builder.check_targets(balancers)
+        self._rules = tuple(rules)
+        self._strategy = strategy
+        self._every = (1 << len(rules)) - 1
+        self._probes = tuple(builder.make_probes())
+        self._addresses = builder.make_addresses()
+        self._without_ips = builder.without("ips")
+        if builder.problems:
+            raise ConfigError(*builder.problems)
+        self._decisions = tuple(
+            Decision(rule=index, outbound_tag=rule.outbound_tag, balancer_tag=rule.balancer_tag)
+            for index, rule in enumerate(rules)
+        )
+
+    def decide(
+        self, facts: Facts, addresses: Collection[IPAddress] | None = None
+    ) -> Decision | Literal[NeedAddresses.NEED_ADDRESSES]:
+        """Find the first rule that matches.
+
+        Args:
+            facts: the connection.
+            addresses: what the destination's name leads to, none if it cannot be resolved. None
+                before that is known; then the answer may be `NEED_ADDRESSES`.
+        """
+        alive = self._every
+        for _, probe in self._probes:
+            alive = probe(facts, alive)
+            if not alive:
+                return _DEFAULT
+        if self._addresses is not None:
+            host = facts.destination.host
+            if not isinstance(host, str):
+                alive &= self._without_ips | self._addresses.find(host)
+            else:
+                matching = self._match_name(alive, addresses)
+                if matching is None:
+                    return NEED_ADDRESSES
+                alive = matching
+        if not alive:
+            return _DEFAULT
+        return self._decisions[(alive & -alive).bit_length() - 1]
+
+    def explain(self, facts: Facts, addresses: Collection[IPAddress] | None = None) -> Explanation:
+        """Say what each condition of each rule has to say about a connection.
+
+        Args:
+            facts: the connection.
+            addresses: see `decide`.
+        """
+        held: dict[Field, int] = {field: probe(facts, self._every) for field, probe in self._probes}
+        host = facts.destination.host
+        seen = (addresses or ()) if isinstance(host, str) else (host,)
+        held["ips"] = self._without_ips | self._find_addresses(seen)
+        compared = _compared(facts, seen)
+        return Explanation(
+            decision=self.decide(facts, addresses),
+            verdicts=tuple(
+                Verdict(
+                    rule=index,
+                    checks=tuple(
+                        Check(field=field, holds=bool(bits >> index & 1), compared=compared[field])
+                        for field, bits in held.items()
+                        if has_condition(rule, field)
+                    ),
+                )
+                for index, rule in enumerate(self._rules)
+            ),
+        )
+
+    def _match_name(self, alive: int, addresses: Collection[IPAddress] | None) -> int | None:
+        """Return the rules that match a name, or None if its addresses are needed for that."""
+        certain = alive & self._without_ips
+        open_ = alive & ~self._without_ips
+        if not open_ or self._strategy is DomainStrategy.AS_IS:
+            return certain
+        if certain:
+            # V2Ray's first pass does without addresses: a rule that matches then has won.
+            if self._strategy is DomainStrategy.IP_IF_NON_MATCH:
+                return certain
+            if certain & -certain < open_ & -open_:
+                return certain
+        if addresses is None:
+            return None
+        return certain | open_ & self._find_addresses(addresses)
+
+    def _find_addresses(self, addresses: Iterable[IPAddress]) -> int:
+        found = 0
+        if self._addresses is not None:
+            for address in addresses:
+                found |= self._addresses.find(address)
+        return found
+
+
+def _compared(facts: Facts, addresses: Iterable[IPAddress]) -> Mapping[Field, str]:
+    """Return what each kind of condition looks at, as text."""
+    destination = facts.destination
+    host, port = source_of(facts)
+    return {
+        "inbound_tags": facts.inbound_tag,
+        "users": facts.user,
+        "networks": str(destination.network),
+        "ports": str(destination.port),
+        "source_ports": "" if port is None else str(port),
+        "protocols": facts.protocol,
+        "sources": "" if host is None else str(host),
+        "domains": name_of(facts),
+        "ips": ", ".join(map(str, addresses)),
+    }

@@ -65,15 +65,40 @@ ROOMS: Final[Mapping[str, Room]] = {
     "inbound": Room(rooms=_CORE | {"streams", "contracts"}, libraries=_TRIO),
     "outbound": Room(rooms=_CORE | {"streams", "contracts"}, libraries=_TRIO),
     "listen": Room(rooms=_CORE | {"streams", "contracts"}, libraries=_TRIO),
-    "dispatch": Room(rooms=_CORE | {"routing", "relay", "streams", "contracts"}, libraries=_TRIO),
-    "assemble": Room(rooms=_SHELL, libraries=_TRIO),
-    "app": Room(rooms=_SHELL | {"assemble"}, libraries=_TRIO),
+    "sniffing": Room(rooms=_CORE | {"contracts"}, libraries=_TRIO),
+    "dispatch": Room(
+        rooms=_CORE | {"routing", "relay", "sniffing", "streams", "contracts"}, libraries=_TRIO
+    ),
+    "assets": Room(),
+    "dns": Room(rooms=_CORE | {"contracts"}, libraries=_TRIO),
+    "stats": Room(rooms=_CORE | {"relay"}),
+    "control": Room(rooms=_CORE | {"listen", "streams"}, libraries=_TRIO),
+    "monitor": Room(rooms=_CORE | {"dispatch", "stats"}),
+    "naming": Room(rooms=_CORE | {"config", "contracts", "dns", "outbound", "routing"}),
+    "selection": Room(rooms=_CORE | {"contracts", "outbound", "routing"}, libraries=_TRIO),
+    "rules": Room(
+        rooms=_CORE | {"config", "contracts", "dispatch", "outbound", "routing", "selection"}
+    ),
+    "assemble": Room(rooms=_SHELL | {"stats"}, libraries=_TRIO),
+    "app": Room(
+        rooms=_SHELL | {"assemble", "assets", "control", "monitor", "naming", "rules"},
+        libraries=_TRIO,
+    ),
     "library": Room(rooms=_SHELL | {"assemble", "app"}, libraries=_TRIO),
     "embedded": Room(rooms=_CORE | {"config"}),
     "logs": Room(rooms=frozenset({"config"})),
     "demo": Room(rooms=_CORE | {"app", "config", "embedded"}, libraries=_TRIO),
+    "bench": Room(rooms=_CORE | {"_version", "config"}),
+    "arguments": Room(rooms=_CORE | {"_version", "config"}),
+    "tables": Room(rooms=frozenset({"stats"})),
+    "explain": Room(
+        rooms=_CORE | {"app", "assets", "config", "dns", "outbound", "routing", "rules"}
+    ),
     "cli": Room(
-        rooms=_CORE | {"_version", "app", "config", "demo", "embedded", "logs"}, libraries=_TRIO
+        rooms=_CORE
+        | {"app", "arguments", "bench", "config", "control", "demo", "embedded", "explain"}
+        | {"logs", "tables"},
+        libraries=_TRIO,
     ),
     "__main__": Room(rooms=frozenset({"cli"})),
     "__init__": Room(rooms=_SHELL | {"_version", "app", "library"}),
@@ -88,6 +113,7 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "hashlib": _CRYPTO,
     "hmac": _CRYPTO,
     "_md5": _CRYPTO,
+    "dns": ("trio_vmess.dns",),
     "h11": ("trio_vmess.core.http", "trio_vmess.outbound.http"),
     "tomli": ("trio_vmess.config.toml",),
 }
@@ -270,6 +296,7 @@ HOUSE: Final[Sources] = dict.fromkeys(
         "trio_vmess/contracts.py",
         "trio_vmess/dispatch.py",
         "trio_vmess/app.py",
+        "trio_vmess/arguments.py",
         "trio_vmess/cli.py",
     ),
     "",
@@ -303,7 +330,7 @@ def test_an_empty_house_is_in_order() -> None:
         ("outbound/http", "import h11, socket"),
         ("dispatch", "import time, trio\nfrom trio_vmess.routing import Router"),
         ("app", "import secrets, time\nfrom trio_vmess.dispatch import serve"),
-        ("cli", "from trio_vmess._version import __version__\nfrom trio_vmess import app"),
+        ("cli", "from trio_vmess.arguments import build_parser\nfrom trio_vmess import app"),
         ("__main__", "from trio_vmess.cli import main"),
         ("__init__", "from trio_vmess.app import serve\nfrom trio_vmess.streams import X"),
     ],
@@ -337,6 +364,7 @@ def test_what_is_allowed(place: str, source: str) -> None:
             "h11 lives in trio_vmess.core.http and trio_vmess.outbound.http",
         ),
         ("config/load", "import tomli", "tomli lives in trio_vmess.config.toml"),
+        ("outbound/freedom", "import dns.message", "dns lives in trio_vmess.dns"),
         ("config/load", "import trio", "config may not import trio"),
         ("config/load", "import yaml", "config may not import yaml"),
         ("core/buffer", "from trio_vmess import VMessError", "core may not import __init__"),

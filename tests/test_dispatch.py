@@ -258,7 +258,7 @@ async def test_a_bug_stays_in_its_connection(
         side.transport = house.near
     if where == "choose":
 
-        def choose(flow: Flow) -> Outbound:
+        async def choose(flow: Flow) -> Outbound:
             raise bug
 
         house.dispatcher = Dispatcher(choose, policy_of=house.policy_of, scratch=Scratch())

@@ -7,12 +7,21 @@ import functools
 import logging
 import secrets
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import attrs
 import trio
 
-from trio_vmess.assemble import Assembler, SwitchSource, policies_of, utc_seconds
+from trio_vmess.assemble import (
+    Assembler,
+    SwitchSource,
+    policies_of,
+    sniffing_of,
+    statistics_of,
+    utc_seconds,
+)
+from trio_vmess.assets import Assets
 from trio_vmess.config import (
     AllocateStrategy,
     Config,
@@ -24,11 +33,11 @@ from trio_vmess.config import (
     UnixSocket,
     VMessInbound,
 )
-from trio_vmess.contracts import Inbound
-from trio_vmess.core import Network, PortPlan
+from trio_vmess.contracts import Inbound, Outbound
+from trio_vmess.control import ControlServer, open_control
+from trio_vmess.core import Flow, Network, PortPlan
 from trio_vmess.core.vmess import ReplayCache, SwitchAccount, UserRegistry
-from trio_vmess.dispatch import Connection, Dispatcher, FirstOutbound
-from trio_vmess.errors import ConfigProblem
+from trio_vmess.dispatch import Connection, Dispatcher
 from trio_vmess.inbound import DokodemoInbound as DokodemoServer
 from trio_vmess.listen import (
     DynamicListener,
@@ -40,7 +49,12 @@ from trio_vmess.listen import (
     open_listener,
     run_housekeeping,
 )
+from trio_vmess.monitor import Monitor
+from trio_vmess.naming import FlowReach, make_resolver
+from trio_vmess.outbound import resolve
 from trio_vmess.relay import Scratch
+from trio_vmess.routing import GeoFiles
+from trio_vmess.rules import make_choice
 
 log: Final = logging.getLogger("trio_vmess.app")
 
@@ -63,26 +77,6 @@ class Listening:
     address: str
 
 
-def without_effect(config: Config) -> Sequence[ConfigProblem]:
-    """Return what a configuration asks for and this version does not do yet.
-
-    Everything else works as it says; a user should still be told, for a rule that is not applied
-    can mean a connection that takes the wrong way.
-    """
-    asked = {
-        "routing": bool(config.routing.rules),
-        "dns": bool(config.dns.servers or config.dns.hosts),
-        "stats": config.stats,
-    }
-    for index, inbound in enumerate(config.inbounds):
-        asked[f"inbounds[{index}].sniffing"] = inbound.sniffing.enabled
-    return [
-        ConfigProblem(where=where, message="this has no effect in this version", file=config.file)
-        for where, is_asked in asked.items()
-        if is_asked
-    ]
-
-
 class Node:
     """Everything that a configuration describes, ready to run once.
 
@@ -93,16 +87,38 @@ class Node:
     def __init__(self, config: Config) -> None:
         scratch = Scratch()
         self._config = config
-        self._assembler = Assembler(scratch=scratch, policy_of=policies_of(config.policy))
+        assets = Assets(_folders(config))
+        self.resolver = make_resolver(
+            config,
+            reach=FlowReach(self._choose_for_question, tag=config.dns.tag),
+            geo=GeoFiles(assets.load),
+        )
+        self.statistics = statistics_of(config.policy) if config.stats else None
+        self._assembler = Assembler(
+            scratch=scratch,
+            policy_of=policies_of(config.policy),
+            resolve=resolve if self.resolver is None else self.resolver.resolve,
+        )
         self.outbounds = [self._assembler.outbound(settings) for settings in config.outbounds]
+        self._choose = make_choice(
+            config,
+            self.outbounds,
+            load=assets.load,
+            resolve=self._assembler.resolve,
+            running=lambda: [each.outbound_tag for each in self.connections],
+            entropy=secrets,
+        )
         self._dispatcher = Dispatcher(
-            FirstOutbound(self.outbounds),
+            self._choose,
             policy_of=self._assembler.policy_of,
             scratch=scratch,
+            sniffing_of=sniffing_of(config.inbounds),
+            on_close=None if self.statistics is None else self.statistics.close,
         )
         self._ways = [self._build_way(settings) for settings in config.inbounds]
         self._stop = trio.Event()
         self._grace = GRACE
+        self._control_path = ""
 
     @property
     def listening(self) -> Sequence[Listening]:
@@ -112,6 +128,11 @@ class Node:
             for way in self._ways
             for address in way.addresses
         ]
+
+    @property
+    def control_path(self) -> str:
+        """Where the control socket is; empty if there is none."""
+        return self._control_path
 
     @property
     def connections(self) -> set[Connection]:
@@ -142,11 +163,36 @@ class Node:
             connections.cancel_scope.deadline = trio.current_time() + self._grace
 
     async def _start(self, listeners: trio.Nursery, connections: trio.Nursery) -> None:
+        await self._start_control(listeners)
         for way in self._ways:
             await listeners.start(functools.partial(way.listener.serve, connections=connections))
             if isinstance(way.local, DokodemoServer) and Network.UDP in way.settings.networks:
                 _start_datagrams(way, way.local, listeners)
         listeners.start_soon(run_housekeeping, self._registries, self._replays, utc_seconds)
+
+    async def _start_control(self, listeners: trio.Nursery) -> None:
+        wanted = self._config.control
+        if not (wanted or self.statistics is not None):
+            return
+        try:
+            listener = open_control(wanted)
+        except OSError as exc:
+            if wanted:
+                raise
+            # Nobody asked for it by name: a node should not fail where it has no folder to write.
+            log.warning("control.unavailable reason=%r", exc.strerror or str(exc))
+            return
+        self._control_path = str(listener)
+        monitor = Monitor(
+            statistics=self.statistics,
+            connections=self.connections,
+            clock=trio.current_time,
+            since=trio.current_time(),
+        )
+        await listeners.start(ControlServer(monitor.answer).run, listener)
+
+    async def _choose_for_question(self, flow: Flow) -> Outbound:
+        return await self._choose(flow)
 
     def _build_way(self, settings: InboundSettings) -> "_Way":
         if isinstance(settings.protocol, VMessInbound):
@@ -233,6 +279,11 @@ def _listener_of(
     # One set of users for the whole range, as in V2Ray.
     shared = functools.cache(lambda: make(0))
     return PermanentListener(ports, bind, lambda _port: shared(), entropy=secrets)
+
+
+def _folders(config: Config) -> Sequence[Path]:
+    """Return where data files are looked for before all other places: beside the configuration."""
+    return [Path(config.file).parent] if config.file else []
 
 
 def _ports_of(settings: InboundSettings) -> range:

@@ -12,6 +12,7 @@ import attrs
 from trio_vmess import config
 from trio_vmess.contracts import Dispatch, Inbound, Outbound
 from trio_vmess.core import Policy
+from trio_vmess.core.sniff import SniffSettings
 from trio_vmess.core.vmess import (
     DIALECTS,
     Account,
@@ -31,12 +32,15 @@ from trio_vmess.outbound import (
     FreedomOutbound,
     HttpOutbound,
     Identity,
+    Resolve,
     Server,
     SocksOutbound,
     UpstreamServer,
     VMessOutbound,
+    resolve,
 )
 from trio_vmess.relay import Scratch
+from trio_vmess.stats import Directions, Statistics
 
 SwitchSource = Callable[[str], SwitchAccount | None]
 """Offers another port and account to the user with this email."""
@@ -75,6 +79,38 @@ def policies_of(settings: config.PolicySettings) -> Callable[[int], Policy]:
     return policy_of
 
 
+def statistics_of(settings: config.PolicySettings) -> Statistics:
+    """Return counters for what the policy asks for."""
+
+    def of_level(number: int) -> Directions:
+        level = settings.level(number)
+        return Directions(level.stats_user_uplink, level.stats_user_downlink)
+
+    system = settings.system
+    return Statistics(
+        users=of_level,
+        inbounds=Directions(system.stats_inbound_uplink, system.stats_inbound_downlink),
+        outbounds=Directions(system.stats_outbound_uplink, system.stats_outbound_downlink),
+    )
+
+
+def sniffing_of(
+    inbounds: Sequence[config.InboundSettings],
+) -> Callable[[str], SniffSettings | None]:
+    """Return a function from inbound tags to what is sniffed there.
+
+    Inbounds without a tag cannot be told apart: what one of them sniffs, all of them do.
+    """
+    wanted = {
+        each.tag: SniffSettings(
+            dest_override=each.sniffing.dest_override, route_only=each.sniffing.route_only
+        )
+        for each in reversed(inbounds)
+        if each.sniffing.enabled
+    }
+    return wanted.get
+
+
 def accounts_of(settings: config.VMessInbound) -> Sequence[Account]:
     """Return the users of a VMess inbound."""
     return [
@@ -95,10 +131,12 @@ class Assembler:
     Attributes:
         scratch: the buffers of this Trio run.
         policy_of: the limits of a user level.
+        resolve: finds the addresses of names, for outbounds that are told to resolve them.
     """
 
     scratch: Scratch
     policy_of: Callable[[int], Policy]
+    resolve: Resolve = resolve
 
     def vmess_inbound(
         self,
@@ -207,6 +245,7 @@ class Assembler:
                 )
             case config.FreedomOutbound() as freedom:
                 redirect = freedom.redirect or config.Redirect()
+                is_told = freedom.domain_strategy is not config.FreedomStrategy.AS_IS
                 return FreedomOutbound(
                     tag=tag,
                     allow_private=freedom.allow_private,
@@ -214,6 +253,7 @@ class Assembler:
                     redirect_host=redirect.host,
                     redirect_port=redirect.port,
                     local=local,
+                    resolve=self.resolve if is_told else resolve,
                 )
             case config.BlackholeOutbound() as blackhole:
                 return BlackholeOutbound(

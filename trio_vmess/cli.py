@@ -2,17 +2,19 @@
 
 import argparse
 import ipaddress
+import json
 import secrets
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import attrs
 import trio
 
-from trio_vmess._version import __version__
-from trio_vmess.app import Node, without_effect
+from trio_vmess.app import Node
+from trio_vmess.arguments import CIPHERS, build_parser
 from trio_vmess.config import (
     Config,
     LogLevel,
@@ -26,8 +28,8 @@ from trio_vmess.config import (
     parse_share_link,
     share_link_outbound,
 )
-from trio_vmess.core import parse_endpoint
-from trio_vmess.core.vmess import parse_user_id
+from trio_vmess.control import ask, find_socket
+from trio_vmess.core import Destination, Network, parse_endpoint
 from trio_vmess.demo import start_demo
 from trio_vmess.embedded import (
     VMESS_TAG,
@@ -36,8 +38,9 @@ from trio_vmess.embedded import (
     server_config,
     share_link,
 )
-from trio_vmess.errors import ConfigError
+from trio_vmess.errors import ConfigError, NoRouteError
 from trio_vmess.logs import logging_to
+from trio_vmess.tables import format_connections, format_counters
 
 EXIT_STOPPED: Final = 0
 EXIT_FAILURE: Final = 1
@@ -46,121 +49,8 @@ EXIT_USAGE: Final = 2
 EXIT_CONFIG: Final = 23
 """The configuration is wrong; V2Ray ends with the same."""
 
-_SECURITIES: Final = tuple(security.value for security in Security)
-_LEVELS: Final = tuple(level.value for level in LogLevel)
-
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Start = Callable[[trio.Nursery, trio.Nursery], Awaitable[Sequence[Node]]]
 """Starts nodes in the first nursery, and what serves them in the second."""
-
-
-def _ip_address(text: str) -> IPAddress:
-    try:
-        return ipaddress.ip_address("127.0.0.1" if text == "localhost" else text.strip("[]"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no IP address") from None
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) <= 0xFFFF):
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535 (0: any free one)")
-    return int(text)
-
-
-def _alter_id(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) <= 0xFFFF):
-        raise argparse.ArgumentTypeError(f"{text!r} is no alterId: 0 to 65535")
-    return int(text)
-
-
-def _local_endpoint(text: str) -> tuple[IPAddress, int]:
-    try:
-        host, port = parse_endpoint(text)
-    except ValueError as exc:
-        raise argparse.ArgumentTypeError(str(exc)) from None
-    return _ip_address(str(host)), port
-
-
-def _user_id(text: str) -> bytes:
-    try:
-        return parse_user_id(text)
-    except ValueError as exc:
-        raise argparse.ArgumentTypeError(str(exc)) from None
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="trio-vmess",
-        description="VMess, the encrypted proxy protocol of V2Ray, on Trio.",
-        epilog="'trio-vmess COMMAND --help' says more.",
-    )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        "--log-level", choices=_LEVELS, metavar="LEVEL", help=f"one of {', '.join(_LEVELS)}"
-    )
-    one_user = argparse.ArgumentParser(add_help=False)
-    one_user.add_argument("--id", type=_user_id, metavar="UUID", help="the user id")
-    one_user.add_argument(
-        "--alter-id", type=_alter_id, metavar="N", help="default: 0, AEAD headers"
-    )
-    one_user.add_argument(
-        "--security", choices=_SECURITIES, metavar="WORD", help=f"one of {', '.join(_SECURITIES)}"
-    )
-
-    server = commands.add_parser(
-        "server",
-        parents=[one_user, common],
-        help="serve VMess clients",
-        description="Serve VMess clients. Without a file: one user, fresh unless --id is given.",
-    )
-    server.add_argument("--config", metavar="FILE", help="TOML, or V2Ray 4 JSON")
-    server.add_argument("--listen", type=_ip_address, metavar="IP", help="default: 0.0.0.0")
-    server.add_argument("--port", type=_port, metavar="N", help="default: any free port")
-    server.add_argument(
-        "--allow-private",
-        action="store_true",
-        help="let clients reach this machine and its private networks",
-    )
-
-    client = commands.add_parser(
-        "client",
-        parents=[one_user, common],
-        help="a local proxy in front of a VMess server",
-        description="A local SOCKS proxy (and HTTP, if asked for) in front of a VMess server.",
-    )
-    client.add_argument("link", nargs="?", metavar="vmess://…", help="the server's share link")
-    client.add_argument("--config", metavar="FILE", help="TOML, or V2Ray 4 JSON")
-    client.add_argument(
-        "--socks", type=_local_endpoint, metavar="IP:PORT", help="default: 127.0.0.1:1080"
-    )
-    client.add_argument("--http", type=_local_endpoint, metavar="IP:PORT", help="default: none")
-
-    run = commands.add_parser(
-        "run",
-        parents=[common],
-        help="run any node from a file",
-        description="Run whatever a file describes: a server, a client, or both.",
-    )
-    run.add_argument("--config", metavar="FILE", required=True, help="TOML, or V2Ray 4 JSON")
-
-    check = commands.add_parser(
-        "check",
-        help="check a file and start nothing",
-        description="Check a configuration file: every mistake in one run, and exit 23 if any.",
-    )
-    check.add_argument("--config", metavar="FILE", required=True, help="TOML, or V2Ray 4 JSON")
-
-    commands.add_parser(
-        "demo",
-        parents=[common],
-        help="server, client and something to fetch, on loopback",
-        description="Run a server, a client and a web page on loopback, and say what to try.",
-    )
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -189,6 +79,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return _check(arguments)
             case "demo":
                 return _demo(arguments)
+            case "bench":
+                return _bench(arguments)
+            case "stats":
+                return _stats(parser, arguments)
+            case "explain":
+                return _explain(arguments)
             case _:
                 parser.print_help(sys.stderr)
                 return EXIT_USAGE
@@ -279,7 +175,8 @@ def _overridden(outbound: OutboundSettings, arguments: argparse.Namespace) -> Ou
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    _loaded(arguments, None)
+    # Data files and name servers show only here what is wrong with them.
+    Node(_loaded(arguments, None))
     print("Configuration OK.")
     return EXIT_STOPPED
 
@@ -288,15 +185,78 @@ def _demo(arguments: argparse.Namespace) -> int:
     return _run_nodes(LogSettings(access=""), arguments, start_demo)
 
 
+def _bench(arguments: argparse.Namespace) -> int:
+    # Imported here alone: a node that serves should not carry it.
+    from trio_vmess.bench import BenchError, run_bench
+
+    try:
+        run_bench(arguments.cipher or CIPHERS, seconds=arguments.seconds)
+    except BenchError as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return EXIT_FAILURE
+    except KeyboardInterrupt:
+        return EXIT_FAILURE
+    return EXIT_STOPPED
+
+
+def _stats(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    if arguments.connections and arguments.reset:
+        parser.error("stats: --connections and --reset do not go together")
+    request: dict[str, object] = {"command": "stats", "reset": arguments.reset}
+    show = format_counters
+    if arguments.connections:
+        request, show = {"command": "connections"}, format_connections
+    clears = sys.stdout.isatty() and arguments.watch is not None and not arguments.json
+    try:
+        while True:
+            answer = ask(arguments.socket or find_socket(), request)
+            text = json.dumps(answer) if arguments.json else show(answer)
+            print(f"\x1b[H\x1b[2J{text}" if clears else text, flush=True)
+            if arguments.watch is None:
+                return EXIT_STOPPED
+            time.sleep(arguments.watch)
+    except ValueError as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return EXIT_FAILURE
+    except KeyboardInterrupt:
+        return EXIT_STOPPED
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    # Imported here alone, as with bench.
+    from trio_vmess.explain import Question, explain
+
+    config = _loaded(arguments, None)
+    host, port = arguments.destination
+    inbound = arguments.inbound
+    if inbound is None:
+        inbound = config.inbounds[0].tag if len(config.inbounds) == 1 else ""
+    question = Question(
+        destination=Destination(host=host, port=port, network=Network(arguments.network)),
+        inbound_tag=inbound,
+        user=arguments.user,
+    )
+    try:
+        print(*trio.run(explain, config, question), sep="\n")
+    except NoRouteError as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return EXIT_FAILURE
+    return EXIT_STOPPED
+
+
 def _run(
     config: Config, arguments: argparse.Namespace, announce: Callable[[Node], None] | None = None
 ) -> int:
     """Run one node until a signal comes."""
+    # Built before anything runs: what is wrong with the configuration comes out as it is.
+    node = Node(config)
 
     async def start(nodes: trio.Nursery, _background: trio.Nursery) -> Sequence[Node]:
-        node: Node = await nodes.start(Node(config).run)
+        await nodes.start(node.run)
         for each in node.listening:
             print(f"listening: {each.protocol} on {each.address}{each.tag and f' ({each.tag})'}")
+        if node.control_path:
+            print(f"control: {node.control_path}")
         if announce is not None:
             announce(node)
         sys.stdout.flush()
@@ -362,6 +322,6 @@ def _loaded(arguments: argparse.Namespace, role: Role | None) -> Config:
     config = load_config(arguments.config)
     if role is not None:
         check_role(config, role)
-    for warning in (*config.warnings, *without_effect(config)):
+    for warning in config.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     return config

@@ -31,7 +31,7 @@ class Transport(Protocol):
         The buffer is filled right before the return: no checkpoint comes in between.
 
         Returns:
-            How many bytes there are; 0 at the end of the stream.
+            How many bytes there are; 0 at the end of the stream, however often one asks.
 
         Raises:
             trio.BrokenResourceError: the connection was reset.
@@ -69,6 +69,8 @@ class StreamSide:
         opener: from the peer's bytes to payload; None where they are the same.
         sealer: from payload to bytes for the peer; None where they are the same.
         early: bytes of the peer that came with its request.
+        payload: what was opened already and is to be carried before anything else: whoever looks at
+            a connection's beginning leaves it here.
         flush_after: the sealer holds a header that goes out with the first payload, or alone after
             this many seconds; None where nothing is held back, or may be for as long as it takes.
         local: our address on this side, where it is known.
@@ -78,6 +80,7 @@ class StreamSide:
     opener: Codec | None = None
     sealer: Codec | None = None
     early: bytes = attrs.field(default=b"", repr=False)
+    payload: bytes = attrs.field(default=b"", repr=False)
     flush_after: float | None = None
     local: Destination | None = None
 

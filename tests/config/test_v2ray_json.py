@@ -239,7 +239,10 @@ def test_rules_may_name_the_api_and_the_resolver():
             "inbounds[0].settings.clients[0].security",
         ),
         (
-            '"inbounds": [{"protocol": "http", "port": 1, "sniffing": {"destOverride": ["quic"]}}]',
+            (
+                '"inbounds": [{"protocol": "http", "port": 1, "sniffing": '
+                '{"destOverride": ["fakedns"]}}]'
+            ),
             "inbounds[0].sniffing.destOverride",
         ),
         (

@@ -13,7 +13,7 @@ import trio.testing
 
 from trio_vmess.contracts import PacketLink, StreamSide, Transport
 from trio_vmess.core import Destination, Flow, Policy, parse_host
-from trio_vmess.dispatch import Dispatcher
+from trio_vmess.dispatch import Dispatcher, FirstOutbound
 from trio_vmess.errors import DialError, DialFailure
 from trio_vmess.relay import Scratch
 from trio_vmess.streams import StreamTransport
@@ -146,6 +146,8 @@ async def open_far_side(
     limits = Policy() if policy is None else policy
     async with trio.open_nursery() as nursery:
         outbound = ScriptedOutbound(nursery, script, failure)
-        dispatch = Dispatcher(lambda _: outbound, policy_of=lambda _: limits, scratch=Scratch())
+        dispatch = Dispatcher(
+            FirstOutbound([outbound]), policy_of=lambda _: limits, scratch=Scratch()
+        )
         yield FarSide(dispatch, outbound)
         nursery.cancel_scope.cancel()

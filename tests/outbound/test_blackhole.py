@@ -6,7 +6,7 @@ import trio.testing
 
 from tests.kit.visitor import visit
 from trio_vmess.core import Destination, Flow, Network, Policy
-from trio_vmess.dispatch import Dispatcher
+from trio_vmess.dispatch import Dispatcher, FirstOutbound
 from trio_vmess.inbound import DokodemoInbound
 from trio_vmess.outbound import BlackholeOutbound
 from trio_vmess.relay import Scratch
@@ -15,7 +15,9 @@ FLOW = Flow(destination=Destination(host="example.com", port=80))
 
 
 def door(outbound: BlackholeOutbound) -> DokodemoInbound:
-    dispatch = Dispatcher(lambda _: outbound, policy_of=lambda _: Policy(), scratch=Scratch())
+    dispatch = Dispatcher(
+        FirstOutbound([outbound]), policy_of=lambda _: Policy(), scratch=Scratch()
+    )
     return DokodemoInbound(dispatch, tag="", level=0, host="example.com", port=80)
 
 

@@ -30,7 +30,8 @@ class SniffingSettings:
     """Whether the first bytes of a connection are looked at for a name.
 
     Attributes:
-        dest_override: the protocols (`http`, `tls`) whose name replaces the destination's address.
+        dest_override: the protocols (`http`, `tls`, `quic`) whose name replaces the address of the
+            destination.
         route_only: the found name is for routing alone; the destination stays as it was asked for.
     """
 

@@ -49,8 +49,8 @@ __all__ = [
 LEVEL_MAX: Final = 0xFFFF
 _LEVEL_ON_WIRE_MAX: Final = 0xFF
 _ALTER_ID_MAX: Final = 0xFFFF
-_SNIFFED: Final = {"http": "http", "tls": "tls", "https": "tls", "ssl": "tls"}
-_SNIFFED_ELSEWHERE: Final = ("quic", "fakedns", "fakedns+others")
+_SNIFFED: Final = {"http": "http", "tls": "tls", "https": "tls", "ssl": "tls", "quic": "quic"}
+_SNIFFED_ELSEWHERE: Final = ("fakedns", "fakedns+others")
 _FOREIGN_PROTOCOLS: Final = (
     "shadowsocks",
     "trojan",
@@ -153,11 +153,11 @@ def _sniffed(section: Section) -> Callable[[Node], str]:
         if name in _SNIFFED_ELSEWHERE:
             section.report.warn(
                 section.missing_place("dest_override"),
-                f"ignored: {quote(name)} is not sniffed; http and tls are",
+                f"ignored: {quote(name)} is not sniffed; http, tls and quic are",
             )
             return ""
         if name not in _SNIFFED:
-            raise ValueError(values.not_among(name, ("http", "tls")))
+            raise ValueError(values.not_among(name, ("http", "tls", "quic")))
         return _SNIFFED[name]
 
     return read

@@ -41,6 +41,7 @@ from trio_vmess.config.endpoints import (
 )
 from trio_vmess.config.words import (
     AllocateStrategy,
+    BalancerStrategy,
     BlackholeResponse,
     Dialect,
     Experiment,
@@ -64,6 +65,7 @@ __all__ = [
     "AllocateStrategy",
     "ApiSettings",
     "BalancerSettings",
+    "BalancerStrategy",
     "BlackholeOutbound",
     "BlackholeResponse",
     "Config",
@@ -207,10 +209,17 @@ class RuleSettings:
 
 @attrs.frozen(kw_only=True)
 class BalancerSettings:
-    """A random choice among the outbounds whose tags begin with an entry of `selector`."""
+    """A choice among the outbounds whose tags begin with an entry of `selector`.
+
+    Attributes:
+        strategy: how one of those that are well is chosen.
+        fallback: tag of the outbound that is taken when none of them is; empty for none.
+    """
 
     tag: str
     selector: tuple[str, ...]
+    strategy: BalancerStrategy = BalancerStrategy.RANDOM
+    fallback: str = ""
     places: Places = attrs.field(factory=dict, eq=False, repr=False)
 
 
@@ -274,6 +283,8 @@ class Config:
         log: without a word about it, there is no access log.
         outbounds: the first one is the default.
         stats: count traffic, as far as the policy asks for it.
+        control: where the control socket is; empty for a place of the node's own choice, where it
+            is only if traffic is counted.
         api: None unless a V2Ray file has it.
         warnings: what was read but has no effect, and what looks like a mistake.
         file: the name it was read under; empty for text.
@@ -286,6 +297,7 @@ class Config:
     routing: RoutingSettings = RoutingSettings()
     dns: DnsSettings = attrs.field(factory=DnsSettings)
     stats: bool = False
+    control: str = ""
     api: ApiSettings | None = None
     warnings: tuple[ConfigProblem, ...] = attrs.field(default=(), eq=False)
     file: str = attrs.field(default="", eq=False)

@@ -23,7 +23,7 @@ from trio_vmess.config.model import (
 )
 from trio_vmess.config.reader import Entry, Report, Section
 from trio_vmess.config.tree import Members, Node, describe, quote
-from trio_vmess.config.words import LogLevel, RoutingStrategy
+from trio_vmess.config.words import BalancerStrategy, LogLevel, RoutingStrategy
 from trio_vmess.core import Host
 
 __all__ = ["read_api", "read_dns", "read_log", "read_policy", "read_routing"]
@@ -39,6 +39,8 @@ _DOMAIN_KINDS: Final = (
     "ext-domain",
 )
 _IP_KINDS: Final = ("geoip", "ext", "ext-ip")
+_PRIVATE: Final = "private"
+_strategy_word: Final = values.word(BalancerStrategy)
 _BUFFER_KIB_MAX: Final = 1 << 20
 _DNS_SCHEMES: Final = ("https", "https+local", "tcp", "tcp+local", "quic+local", "udp")
 
@@ -171,6 +173,8 @@ def ip_entry(node: Node) -> str:
     """Take a condition on an address; its form is checked, it stays as it is."""
     value = values.filled_text(node)
     kind, _, rest = value.partition(":")
+    if value == _PRIVATE:
+        return value
     if kind in _IP_KINDS:
         if not rest:
             raise ValueError(f"there is nothing after {quote(kind + ':')}")
@@ -179,8 +183,8 @@ def ip_entry(node: Node) -> str:
         ipaddress.ip_network(value, strict=False)
     except ValueError:
         raise ValueError(
-            f"expected an IP address, a network such as 10.0.0.0/8, or a geoip: or ext: entry, "
-            f"found {quote(value)}"
+            f"expected an IP address, a network such as 10.0.0.0/8, private, or a geoip: or ext: "
+            f"entry, found {quote(value)}"
         ) from None
     return value
 
@@ -189,6 +193,8 @@ def _read_balancer(section: Section) -> BalancerSettings:
     balancer = BalancerSettings(
         tag=section.get("tag", values.filled_text, "", required="what rules call the balancer"),
         selector=section.many("selector", values.filled_text),
+        strategy=_read_strategy(section),
+        fallback=section.get("fallback", values.text, "", json=("fallbackTag",)),
     )
     if not balancer.selector:
         section.report.problem(
@@ -196,6 +202,17 @@ def _read_balancer(section: Section) -> BalancerSettings:
             "'selector' is empty or missing: beginnings of outbound tags to choose among",
         )
     return attrs.evolve(balancer, places=section.places())
+
+
+def _read_strategy(section: Section) -> BalancerStrategy:
+    """Read how a balancer chooses: a word in TOML, an object with a `type` in JSON."""
+    if section.native:
+        return section.get("strategy", _strategy_word, BalancerStrategy.RANDOM)
+    strategy = section.section("strategy")
+    if strategy is None:
+        return BalancerStrategy.RANDOM
+    strategy.ignore("settings", "the strategies have none")
+    return strategy.get("type", _strategy_word, BalancerStrategy.RANDOM)
 
 
 def read_dns(section: Section) -> DnsSettings:

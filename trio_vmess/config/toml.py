@@ -256,7 +256,15 @@ def read_native(root: Section) -> Config:
         routing=RoutingSettings() if routing is None else read_routing(routing),
         dns=DnsSettings() if dns is None else read_dns(dns),
         stats=root.get("stats", values.flag, False),
+        control=root.get("control", _control_path, ""),
     )
+
+
+def _control_path(node: Node) -> str:
+    path = values.text(node)
+    if path.startswith("@"):
+        raise ValueError("a control socket needs a file, whose permissions keep others out")
+    return path
 
 
 def _read_inbound(section: Section) -> InboundSettings:

@@ -174,12 +174,15 @@ def port(node: Node) -> int:
     return whole(1, 0xFFFF)(node)
 
 
-def port_range(node: Node, environ: Mapping[str, str] | None = None) -> PortRange:
+def port_range(
+    node: Node, environ: Mapping[str, str] | None = None, *, lowest: int = 1
+) -> PortRange:
     """Take a port or a range of ports.
 
     Args:
         node: a number, or a text: `80`, `1000-2000`, or `env:NAME` for what a variable holds.
         environ: the variables; None for those of the process.
+        lowest: where ranges may begin.
     """
     value = node.value
     if isinstance(value, int) and not isinstance(value, bool):
@@ -199,7 +202,7 @@ def port_range(node: Node, environ: Mapping[str, str] | None = None) -> PortRang
             last = int(match[2]) if match[2] else first
             if first > last:
                 raise ValueError(f"the range {quote(spelled)}{source} ends before it begins")
-            if last <= 0xFFFF and (first or first == last):
+            if last <= 0xFFFF and (first >= lowest or first == last):
                 return PortRange(first, last)
         raise ValueError(
             f"expected a port from 1 to 65535 or a range such as '1000-2000', "
@@ -212,8 +215,8 @@ def port_range(node: Node, environ: Mapping[str, str] | None = None) -> PortRang
 
 
 def remote_ports(node: Node) -> PortRange:
-    """Take a port or a range of ports in a rule."""
-    return port_range(node, {})
+    """Take a port or a range of ports in a rule; there, a range may begin at 0."""
+    return port_range(node, {}, lowest=0)
 
 
 network: Final = word(Network)

@@ -92,6 +92,14 @@ class FreedomStrategy(enum.Enum):
     USE_IPV6 = "UseIPv6"
 
 
+class BalancerStrategy(enum.Enum):
+    """How a balancer chooses among the outbounds that are well."""
+
+    RANDOM = "random"
+    ROUND_ROBIN = "roundRobin"
+    LEAST_CONNECTIONS = "leastConnections"
+
+
 class RoutingStrategy(enum.Enum):
     """When routing resolves a name to match rules on addresses."""
 

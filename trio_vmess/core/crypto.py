@@ -40,6 +40,8 @@ __all__ = [
     "chacha20_poly1305",
     "equal",
     "fnv1a",
+    "hkdf_expand",
+    "hkdf_extract",
     "hmac_md5",
     "hmac_md5_many",
     "hmac_md5_state",
@@ -144,6 +146,20 @@ def sha256(data: bytes) -> bytes:
 
 new_sha256 = hashlib.sha256
 """For states that are copied: see `kdf`."""
+
+
+def hkdf_extract(salt: bytes, secret: bytes) -> bytes:
+    """Return the 32 bytes of HKDF-Extract with SHA-256 (RFC 5869 section 2.2)."""
+    return hmac.digest(salt, secret, "sha256")
+
+
+def hkdf_expand(key: bytes, info: bytes, size: int) -> bytes:
+    """Return `size` bytes, at most 8160, of HKDF-Expand with SHA-256 (RFC 5869 section 2.3)."""
+    block, output = b"", b""
+    for counter in range(1, -(-size // 32) + 1):
+        block = hmac.digest(key, block + info + bytes((counter,)), "sha256")
+        output += block
+    return output[:size]
 
 
 class _Md5(Protocol):

@@ -11,7 +11,7 @@ import ipaddress
 import itertools
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import trio
@@ -22,6 +22,8 @@ from trio_vmess.streams import SocketTransport
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Permit = Callable[[IPAddress], bool]
+Resolve = Callable[[str, socket.AddressFamily], Awaitable[list[IPAddress]]]
+"""Finds the addresses of a name, of one family or of both; raises `DialError` for none."""
 
 ATTEMPT_DELAY: Final = 0.25
 """Seconds between two attempts: RFC 8305 section 5, "Connection Attempt Delay"."""
@@ -81,6 +83,7 @@ async def dial(
     family: socket.AddressFamily = socket.AF_UNSPEC,
     local: IPAddress | None = None,
     permit: Permit | None = None,
+    resolve: Resolve = resolve,
 ) -> SocketTransport:
     """Connect to a host by TCP.
 
@@ -90,6 +93,7 @@ async def dial(
         family: which addresses of a name are looked for.
         local: the address to connect from; None leaves it to the system.
         permit: is asked for every address before it is dialled.
+        resolve: finds the addresses of a name.
 
     Raises:
         DialError: no address could be reached, or none was permitted.

@@ -14,6 +14,7 @@ from trio_vmess.errors import DialError, DialFailure
 from trio_vmess.outbound.dial import (
     IPAddress,
     Permit,
+    Resolve,
     dial,
     dial_error,
     is_public,
@@ -33,6 +34,7 @@ class FreedomOutbound:
         redirect_host: replaces every host.
         redirect_port: replaces every port.
         local: the address to connect from; None leaves it to the system.
+        resolve: finds the addresses of names.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class FreedomOutbound:
         redirect_host: Host | None = None,
         redirect_port: int | None = None,
         local: IPAddress | None = None,
+        resolve: Resolve = resolve,
     ) -> None:
         self.tag = tag
         self._allow_private = allow_private
@@ -51,12 +54,18 @@ class FreedomOutbound:
         self._redirect_host = redirect_host
         self._redirect_port = redirect_port
         self._local = local
+        self._resolve = resolve
 
     async def connect(self, flow: Flow, /) -> StreamSide:
         """See `Outbound.connect`."""
         host, port = self._target(flow.destination)
         transport = await dial(
-            host, port, family=self._family, local=self._local, permit=self._permit(flow)
+            host,
+            port,
+            family=self._family,
+            local=self._local,
+            permit=self._permit(flow),
+            resolve=self._resolve,
         )
         return StreamSide(transport=transport, local=local_destination(transport.socket))
 
@@ -66,7 +75,7 @@ class FreedomOutbound:
         target = format_endpoint(host, port)
         if not port:
             raise DialError(f"{target}: nothing is there", reason=DialFailure.REFUSED)
-        addresses = [host] if not isinstance(host, str) else await resolve(host, self._family)
+        addresses = [host] if not isinstance(host, str) else await self._resolve(host, self._family)
         permit = self._permit(flow)
         failure = DialError(f"{target}: no address", reason=DialFailure.NAME_NOT_FOUND)
         for address in addresses:

@@ -23,7 +23,7 @@ class Ending(enum.Enum):
 
 @attrs.define(eq=False)
 class Meter:
-    """Bytes of payload-carrying traffic, as received from either side.
+    """Bytes of payload, without what protocols put around it.
 
     Attributes:
         uplink: from the client.

@@ -1,5 +1,7 @@
 """Datagrams between two links, under one idle limit."""
 
+from collections.abc import Sequence
+
 import trio
 
 from trio_vmess.contracts import PacketLink
@@ -10,7 +12,12 @@ from trio_vmess.relay.streams import DEADLINE_GRAIN
 
 
 async def relay_packets(
-    near: PacketLink, far: PacketLink, *, policy: Policy, meter: Meter
+    near: PacketLink,
+    far: PacketLink,
+    *,
+    policy: Policy,
+    meter: Meter,
+    early: Sequence[bytes] = (),
 ) -> tuple[Ending, str]:
     """Carry datagrams between two links until one of them ends, or nothing has come for a while.
 
@@ -19,6 +26,7 @@ async def relay_packets(
         far: the destination's side.
         policy: its `connection_idle` is the limit.
         meter: is kept up to date while the relay runs.
+        early: what the client's side has given already.
 
     Returns:
         As `relay_streams`. Both links are still to be closed.
@@ -44,10 +52,12 @@ async def relay_packets(
                 ending, fault = why, what
             scope.cancel()
 
-        async def carry(source: PacketLink, sink: PacketLink, *, uplink: bool) -> None:
+        async def carry(
+            source: PacketLink, sink: PacketLink, datagrams: Sequence[bytes], *, uplink: bool
+        ) -> None:
             at_sink = False
             try:
-                while datagrams := await source.receive():
+                while datagrams or (datagrams := await source.receive()):
                     size = sum(map(len, datagrams))
                     if uplink:
                         meter.uplink += size
@@ -57,6 +67,7 @@ async def relay_packets(
                     at_sink = True
                     meter.dropped += await sink.send(datagrams)
                     at_sink = False
+                    datagrams = ()
             except RemoteProtocolError as exc:
                 end(Ending.CLIENT_PROTOCOL if uplink else Ending.REMOTE_PROTOCOL, str(exc))
             except trio.BrokenResourceError:
@@ -65,10 +76,10 @@ async def relay_packets(
                 end(Ending.FINISHED)
 
         async def uplink() -> None:
-            await carry(near, far, uplink=True)
+            await carry(near, far, early, uplink=True)
 
         touch()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(uplink)
-            await carry(far, near, uplink=False)
+            await carry(far, near, (), uplink=False)
     return ending or Ending.IDLE, fault

@@ -91,7 +91,11 @@ class _Relay:
         room = scratch.received[: self._read_size]
         data: bytes | memoryview = source.early
         try:
-            if not data and sink.flush_after is not None:
+            if source.payload:
+                at_sink = True
+                await self._send_payload(source, sink, way)
+                at_sink = False
+            elif not data and sink.flush_after is not None:
                 # The header need not go alone if the first payload comes soon.
                 with trio.move_on_after(sink.flush_after) as wait:
                     data = room[: await receive_into(room)]
@@ -101,17 +105,17 @@ class _Relay:
                     at_sink = False
             while True:
                 if data:
-                    self._count(len(data), way)
                     if opener is not None:
                         data = scratch.middle[: opener.update_into(data, scratch.middle)]
+                    self._count(len(data), way)
                     if sealer is not None and data:
                         data = scratch.output[: sealer.update_into(data, scratch.output)]
                     if data:
                         at_sink = True
                         await send_all(data)
                         at_sink = False
-                    if opener is not None and opener.ended:
-                        break
+                if opener is not None and opener.ended:
+                    break
                 size = await receive_into(room)
                 if not size:
                     if opener is not None:
@@ -128,6 +132,16 @@ class _Relay:
         except trio.BrokenResourceError:
             return self._end(way.sink_reset if at_sink else way.source_reset)
         return True
+
+    async def _send_payload(self, source: StreamSide, sink: StreamSide, way: "_Way") -> None:
+        """Send what was opened before the relay began; it is not kept for the relay's lifetime."""
+        data: bytes | memoryview = source.payload
+        source.payload = b""
+        self._count(len(data), way)
+        if sink.sealer is not None:
+            output = self._scratch.output
+            data = output[: sink.sealer.update_into(data, output)]
+        await sink.transport.send_all(data)
 
     def _count(self, size: int, way: "_Way") -> None:
         if way.is_uplink:

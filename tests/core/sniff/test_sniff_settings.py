@@ -11,23 +11,27 @@ FLOW = Flow(destination=ADDRESS, inbound_tag="in", user="ann@example.com", level
 
 
 @pytest.mark.parametrize(
-    ("settings", "protocol", "domain", "replaced"),
+    ("settings", "protocol", "domain", "replaced", "for_routing"),
     [
-        (SniffSettings(dest_override=("http", "tls")), "http1", "a.example", True),
-        (SniffSettings(dest_override=("http", "tls")), "tls", "a.example", True),
-        (SniffSettings(dest_override=("http",)), "tls", "a.example", False),
-        (SniffSettings(dest_override=("quic",)), "quic", "a.example", True),
-        (SniffSettings(), "tls", "a.example", False),
-        (SniffSettings(dest_override=("tls",), route_only=True), "tls", "a.example", False),
-        (SniffSettings(dest_override=("tls",)), "tls", None, False),
+        (SniffSettings(dest_override=("http", "tls")), "http1", "a.example", True, True),
+        (SniffSettings(dest_override=("http", "tls")), "tls", "a.example", True, True),
+        (SniffSettings(dest_override=("http",)), "tls", "a.example", False, False),
+        (SniffSettings(dest_override=("quic",)), "quic", "a.example", True, True),
+        (SniffSettings(), "tls", "a.example", False, False),
+        (SniffSettings(dest_override=("tls",), route_only=True), "tls", "a.example", False, True),
+        (SniffSettings(dest_override=("tls",)), "tls", None, False, False),
     ],
 )
 def test_the_host_is_replaced_where_that_is_asked_for(
-    settings: SniffSettings, protocol: str, domain: str | None, replaced: bool
+    settings: SniffSettings,
+    protocol: str,
+    domain: str | None,
+    replaced: bool,
+    for_routing: bool,
 ) -> None:
     flow = settings.apply(FLOW, Sniffed(protocol=protocol, domain=domain))
     assert flow.sniffed_protocol == protocol
-    assert flow.sniffed_domain == (domain or "")
+    assert flow.sniffed_domain == ("a.example" if for_routing else "")
     assert flow.destination.host == ("a.example" if replaced else ADDRESS.host)
     assert (flow.destination.port, flow.destination.network) == (8443, Network.UDP)
     assert (flow.inbound_tag, flow.user, flow.level) == ("in", "ann@example.com", 2)

@@ -1,0 +1,297 @@
+"""Whom the resolver asks, how often, for how long it waits, and what it makes of the answers."""
+
+import ipaddress
+import socket
+from collections.abc import Callable, Mapping, Sequence
+
+import attrs
+import pytest
+import trio
+import trio.testing
+from trio.testing import MockClock
+
+from tests.kit.name_server import addresses
+from trio_vmess.core import Host
+from trio_vmess.dns import Answer, AnswerCache, FixedHosts, Question, Resolver, Source
+from trio_vmess.dns.resolver import FAMILY_DELAY, SERVER_TIMEOUT
+from trio_vmess.errors import DialError, DialFailure
+
+V4, V6 = socket.AF_INET, socket.AF_INET6
+NAME = "www.example"
+
+
+@attrs.define(eq=False)
+class Server:
+    """Answers from a table after a while, and remembers the questions."""
+
+    name: str = "server"
+    v4: Sequence[str] = ()
+    v6: Sequence[str] = ()
+    ttl: float = 60
+    delay: float = 0.1
+    v6_delay: float | None = None
+    failure: str = ""
+    asked: list[Question] = attrs.field(factory=list)
+
+    def __str__(self) -> str:
+        return self.name
+
+    async def ask(self, question: Question, /) -> Answer:
+        self.asked.append(question)
+        is_v6 = question.family == V6
+        await trio.sleep(self.v6_delay if is_v6 and self.v6_delay is not None else self.delay)
+        if self.failure:
+            raise DialError(self.failure, reason=DialFailure.HOST_UNREACHABLE)
+        texts = self.v6 if is_v6 else self.v4
+        return Answer(addresses=tuple(addresses(*texts)), ttl=self.ttl)
+
+    @property
+    def count(self) -> int:
+        return len(self.asked)
+
+
+def resolver(
+    *sources: Server | Source,
+    hosts: Mapping[str, Sequence[Host]] | None = None,
+    cache: AnswerCache | None = None,
+) -> Resolver:
+    def match(entries: Sequence[str]) -> Callable[[str], bool]:
+        return lambda name: name.endswith(entries[0].partition(":")[2])
+
+    made = [each if isinstance(each, Source) else Source(server=each) for each in sources]
+    return Resolver(made, FixedHosts(hosts or {}, match), cache=cache)
+
+
+# One server ---------------------------------------------------------------------------------------
+
+
+async def test_both_families_are_asked_for_at_once(autojump_clock: MockClock) -> None:
+    server = Server(v4=["192.0.2.1", "192.0.2.2"], v6=["2001:db8::1"])
+    found = await resolver(server).resolve("WWW.Example.")
+    assert found == addresses("192.0.2.1", "192.0.2.2", "2001:db8::1")
+    assert set(server.asked) == {Question(NAME, V4), Question(NAME, V6)}
+    assert trio.current_time() == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("family", "found"), [(V4, "192.0.2.1"), (V6, "2001:db8::1")])
+async def test_one_family(
+    family: socket.AddressFamily, found: str, autojump_clock: MockClock
+) -> None:
+    server = Server(v4=["192.0.2.1"], v6=["2001:db8::1"])
+    assert await resolver(server).resolve(NAME, family) == addresses(found)
+    assert server.asked == [Question(NAME, family)]
+
+
+async def test_one_family_does_not_wait_long_for_the_other(autojump_clock: MockClock) -> None:
+    server = Server(v4=["192.0.2.1"], v6=["2001:db8::1"], v6_delay=3)
+    assert await resolver(server).resolve(NAME) == addresses("192.0.2.1")
+    assert trio.current_time() == pytest.approx(0.1 + FAMILY_DELAY)
+
+
+async def test_a_family_without_addresses_waits_for_the_other(autojump_clock: MockClock) -> None:
+    server = Server(v6=["2001:db8::1"], v6_delay=3)
+    assert await resolver(server).resolve(NAME) == addresses("2001:db8::1")
+
+
+async def test_a_name_without_addresses(autojump_clock: MockClock) -> None:
+    with pytest.raises(DialError, match="no address") as caught:
+        await resolver(Server()).resolve(NAME)
+    assert caught.value.reason is DialFailure.NAME_NOT_FOUND
+
+
+async def test_without_a_server(autojump_clock: MockClock) -> None:
+    with pytest.raises(DialError, match="no server"):
+        await resolver().resolve(NAME)
+
+
+# The cache ----------------------------------------------------------------------------------------
+
+
+async def test_answers_are_remembered_for_their_time(autojump_clock: MockClock) -> None:
+    server = Server(v4=["192.0.2.1"], ttl=60)
+    names = resolver(server)
+    await names.resolve(NAME, V4)
+    await trio.sleep(59)
+    await names.resolve(NAME, V4)
+    assert server.count == 1
+    await trio.sleep(1.1)
+    await names.resolve(NAME, V4)
+    assert server.count == 2
+
+
+async def test_failures_are_not_remembered(autojump_clock: MockClock) -> None:
+    server = Server(v4=["192.0.2.1"], failure="broken")
+    names = resolver(server)
+    with pytest.raises(DialError, match="broken"):
+        await names.resolve(NAME, V4)
+    server.failure = ""
+    assert await names.resolve(NAME, V4) == addresses("192.0.2.1")
+
+
+async def test_no_is_remembered(autojump_clock: MockClock) -> None:
+    server = Server()
+    names = resolver(server)
+    for _ in range(3):
+        with pytest.raises(DialError):
+            await names.resolve(NAME, V4)
+    assert server.count == 1
+
+
+# One query for all --------------------------------------------------------------------------------
+
+
+async def test_those_who_ask_the_same_share_one_query(autojump_clock: MockClock) -> None:
+    server = Server(v4=["192.0.2.1"], ttl=0)
+    names, found = resolver(server), []
+
+    async def ask() -> None:
+        found.append(await names.resolve(NAME, V4))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(ask)
+    assert found == [addresses("192.0.2.1")] * 20
+    assert server.count == 1
+    await ask()
+    assert server.count == 2
+
+
+async def test_a_shared_failure_is_everybodys(autojump_clock: MockClock) -> None:
+    server = Server(failure="broken")
+    names, failures = resolver(server), []
+
+    async def ask() -> None:
+        try:
+            await names.resolve(NAME, V4)
+        except DialError as exc:
+            failures.append(exc)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(ask)
+    assert len(failures) == 5
+    assert len(set(map(id, failures))) == 5
+    assert server.count == 1
+
+
+async def test_when_who_asked_goes_away_another_asks(autojump_clock: MockClock) -> None:
+    server = Server(v4=["192.0.2.1"], delay=1)
+    names, found = resolver(server), []
+
+    async def ask() -> None:
+        found.append(await names.resolve(NAME, V4))
+
+    async with trio.open_nursery() as nursery:
+        with trio.move_on_after(0.5):
+            async with trio.open_nursery() as first:
+                first.start_soon(ask)
+                await trio.testing.wait_all_tasks_blocked()
+                for _ in range(3):
+                    nursery.start_soon(ask)
+                await trio.sleep_forever()
+        assert found == []
+    assert found == [addresses("192.0.2.1")] * 3
+    assert server.count == 2
+    assert not names._pending
+
+
+# Several servers ----------------------------------------------------------------------------------
+
+
+async def test_the_next_server_is_asked_when_one_fails_or_is_silent(
+    autojump_clock: MockClock,
+) -> None:
+    broken, silent = Server(failure="broken"), Server(delay=1000)
+    good, last = Server(v4=["192.0.2.1"]), Server(v4=["192.0.2.2"])
+    names = resolver(broken, silent, good, last)
+    assert await names.resolve(NAME, V4) == addresses("192.0.2.1")
+    assert trio.current_time() == pytest.approx(0.1 + SERVER_TIMEOUT + 0.1)
+    assert last.count == 0
+
+
+async def test_all_failures_are_told(autojump_clock: MockClock) -> None:
+    names = resolver(Server(name="one", failure="broken"), Server(name="two", delay=1000))
+    with pytest.raises(DialError, match="one: broken; two: no answer in time") as caught:
+        await names.resolve(NAME, V4)
+    assert caught.value.reason is DialFailure.NAME_NOT_FOUND
+
+
+async def test_a_server_that_says_no_is_believed(autojump_clock: MockClock) -> None:
+    second = Server(v4=["192.0.2.1"])
+    with pytest.raises(DialError):
+        await resolver(Server(), second).resolve(NAME, V4)
+    assert second.count == 0
+
+
+async def test_servers_for_a_name_are_asked_first_and_the_others_after(
+    autojump_clock: MockClock,
+) -> None:
+    general, own = Server(v4=["192.0.2.1"]), Server(v4=["192.0.2.2"])
+    names = resolver(
+        general, Source(server=own, is_first_for=lambda name: name.endswith(".corp.example"))
+    )
+    assert await names.resolve("a.corp.example", V4) == addresses("192.0.2.2")
+    assert await names.resolve("a.example", V4) == addresses("192.0.2.1")
+    own.failure = "broken"
+    assert await names.resolve("b.corp.example", V4) == addresses("192.0.2.1")
+    assert (general.count, own.count) == (2, 2)
+
+
+async def test_unexpected_addresses_do_not_count(autojump_clock: MockClock) -> None:
+    liar, good = Server(v4=["192.0.2.1", "10.1.2.3"]), Server(v4=["192.0.2.2"])
+    inside = ipaddress.ip_network("10.0.0.0/8")
+    names = resolver(Source(server=liar, expects=lambda address: address in inside), good)
+    assert await names.resolve(NAME, V4) == addresses("10.1.2.3")
+    liar.v4 = ["192.0.2.1"]
+    assert await names.resolve("other.example", V4) == addresses("192.0.2.2")
+
+
+# Fixed hosts --------------------------------------------------------------------------------------
+
+
+async def test_a_fixed_host_is_not_asked_for(autojump_clock: MockClock) -> None:
+    server = Server(v4=["192.0.2.9"])
+    names = resolver(server, hosts={NAME: addresses("192.0.2.1", "2001:db8::1")})
+    assert await names.resolve("WWW.example") == addresses("192.0.2.1", "2001:db8::1")
+    assert await names.resolve(NAME, V6) == addresses("2001:db8::1")
+    assert server.count == 0
+
+
+async def test_a_fixed_host_without_the_family(autojump_clock: MockClock) -> None:
+    server = Server(v6=["2001:db8::1"])
+    with pytest.raises(DialError, match="no address"):
+        await resolver(server, hosts={NAME: addresses("192.0.2.1")}).resolve(NAME, V6)
+    assert server.count == 0
+
+
+async def test_a_name_that_stands_for_another(autojump_clock: MockClock) -> None:
+    server = Server(v4=["192.0.2.9"])
+    names = resolver(
+        server,
+        hosts={"a.example": ["b.example"], "b.example": ["C.example"], "d.example": ["e.example"]},
+    )
+    assert await names.resolve("a.example", V4) == addresses("192.0.2.9")
+    assert server.asked == [Question("c.example", V4)]
+
+
+async def test_a_name_that_stands_for_itself_is_asked_for(autojump_clock: MockClock) -> None:
+    server = Server(v4=["192.0.2.9"])
+    names = resolver(server, hosts={"domain:example": ["www.example"]})
+    assert await names.resolve("other.example", V4) == addresses("192.0.2.9")
+    assert server.asked == [Question("www.example", V4)]
+
+
+async def test_fixed_hosts_in_a_circle(autojump_clock: MockClock) -> None:
+    names = resolver(Server(), hosts={"a.example": ["b.example"], "b.example": ["a.example"]})
+    with pytest.raises(DialError, match="circle"):
+        await names.resolve("a.example")
+
+
+# Why ----------------------------------------------------------------------------------------------
+
+
+async def test_answers_say_where_they_come_from(autojump_clock: MockClock) -> None:
+    broken, good = Server(name="one", failure="broken"), Server(name="two", v4=["192.0.2.1"])
+    names = resolver(broken, good, hosts={"fixed.example": addresses("192.0.2.2")})
+    assert [each.origin for each in await names.look_up(NAME)] == ["two", "two"]
+    assert [each.origin for each in await names.look_up("fixed.example")] == ["hosts"]

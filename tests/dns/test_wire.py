@@ -1,0 +1,153 @@
+"""What goes out as a question, and what is believed of what comes back."""
+
+import socket
+
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rrset
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from tests.kit.name_server import addresses
+from trio_vmess.dns.answers import Question
+from trio_vmess.dns.wire import PAYLOAD_SIZE, Query
+from trio_vmess.errors import DialError
+
+A = Question("www.example", socket.AF_INET)
+AAAA = Question("www.example", socket.AF_INET6)
+
+
+def response_to(query: Query, *records: dns.rrset.RRset) -> dns.message.Message:
+    response = dns.message.make_response(dns.message.from_wire(query.wire))
+    response.answer += records
+    return response
+
+
+def record(kind: str, *texts: str, name: str = "www.example.", ttl: int = 60) -> dns.rrset.RRset:
+    return dns.rrset.from_text(name, ttl, "IN", kind, *texts)
+
+
+@pytest.mark.parametrize(("question", "kind"), [(A, "A"), (AAAA, "AAAA")])
+def test_a_question(question: Question, kind: str) -> None:
+    message = dns.message.from_wire(Query(question).wire)
+    (asked,) = message.question
+    assert asked.to_text() == f"www.example. IN {kind}"
+    assert message.flags & dns.flags.RD
+    assert message.payload == PAYLOAD_SIZE
+    assert message.options == ()
+
+
+@pytest.mark.parametrize(
+    ("client", "told"),
+    [("192.0.2.77", "ECS 192.0.2.0/24"), ("2001:db8:1:2:3:4:5:6", "ECS 2001:db8:1:2:3:4::/96")],
+)
+def test_a_part_of_the_clients_address_is_told(client: str, told: str) -> None:
+    (address,) = addresses(client)
+    message = dns.message.from_wire(Query(A, address).wire)
+    (option,) = message.options
+    assert option.to_text().startswith(told.rpartition("/")[0].split("::")[0])
+    assert f"/{told.rpartition('/')[2]}" in option.to_text()
+
+
+def test_numbers_differ() -> None:
+    assert len({Query(A).wire[:2] for _ in range(50)}) > 40
+
+
+def test_an_answer() -> None:
+    query = Query(A)
+    reply = query.read(response_to(query, record("A", "192.0.2.1", "192.0.2.2")).to_wire())
+    assert reply is not None
+    assert sorted(reply.answer.addresses) == addresses("192.0.2.1", "192.0.2.2")
+    assert reply.answer.ttl == 60
+    assert not reply.is_truncated
+
+
+def test_an_answer_by_another_name_holds_as_long_as_the_shortest() -> None:
+    query = Query(AAAA)
+    records = (
+        record("CNAME", "a.example.", ttl=30),
+        record("CNAME", "b.example.", name="a.example.", ttl=500),
+        record("AAAA", "2001:db8::1", name="b.example.", ttl=600),
+        record("AAAA", "2001:db8::bad", name="elsewhere.example."),
+    )
+    reply = query.read(response_to(query, *records).to_wire())
+    assert reply is not None
+    assert list(reply.answer.addresses) == addresses("2001:db8::1")
+    assert reply.answer.ttl == 30
+
+
+@pytest.mark.parametrize("rcode", [dns.rcode.NOERROR, dns.rcode.NXDOMAIN])
+def test_no_is_an_answer_that_says_how_long_it_holds(rcode: dns.rcode.Rcode) -> None:
+    query = Query(A)
+    response = response_to(query)
+    response.set_rcode(rcode)
+    soa = "ns.example. admin.example. 1 7200 900 1209600 20"
+    response.authority.append(dns.rrset.from_text("example.", 900, "IN", "SOA", soa))
+    reply = query.read(response.to_wire())
+    assert reply is not None
+    assert reply.answer.addresses == ()
+    assert reply.answer.ttl == 20
+
+
+@pytest.mark.parametrize("rcode", [dns.rcode.SERVFAIL, dns.rcode.REFUSED, dns.rcode.NOTIMP])
+def test_a_server_that_does_not_know(rcode: dns.rcode.Rcode) -> None:
+    query = Query(A)
+    response = response_to(query)
+    response.set_rcode(rcode)
+    with pytest.raises(DialError, match=dns.rcode.to_text(rcode)):
+        query.read(response.to_wire())
+
+
+def test_a_circle_of_names_makes_no_sense() -> None:
+    query = Query(A)
+    records = (
+        record("CNAME", "b.example."),
+        record("CNAME", "www.example.", name="b.example."),
+    )
+    with pytest.raises(DialError, match="ChainTooLong"):
+        query.read(response_to(query, *records).to_wire())
+
+
+def test_what_is_no_answer_to_this_question() -> None:
+    query, other = Query(A), Query(AAAA)
+    wire = response_to(query, record("A", "192.0.2.1")).to_wire()
+    wrong_number = bytes([wire[0] ^ 1]) + wire[1:]
+    foreign = dns.message.make_response(dns.message.from_wire(other.wire))
+    foreign.id = query.message.id
+    for data in (b"", b"\0", wrong_number, query.wire, foreign.to_wire(), wire[:-3]):
+        assert query.read(data) is None
+
+
+def test_an_answer_that_was_cut_off() -> None:
+    query = Query(A)
+    response = response_to(query)
+    response.flags |= dns.flags.TC
+    reply = query.read(response.to_wire())
+    assert reply is not None
+    assert reply.is_truncated
+
+
+@given(st.binary(max_size=80))
+def test_noise_is_no_answer(noise: bytes) -> None:
+    query = Query(A)
+    assert query.read(noise) is None
+
+
+@given(st.integers(2, 60), st.integers(1, 255))
+def test_a_damaged_answer_is_an_answer_or_none_or_a_failure(place: int, change: int) -> None:
+    query = Query(A)
+    wire = bytearray(response_to(query, record("A", "192.0.2.1")).to_wire())
+    wire[place % len(wire)] ^= change
+    try:
+        reply = query.read(bytes(wire))
+    except DialError:
+        return
+    assert reply is None or len(reply.answer.addresses) <= 1
+
+
+@pytest.mark.parametrize("name", ["a" * 64 + ".example", ".".join(["abcdefg"] * 40), "a..example"])
+def test_a_name_that_cannot_be_asked_for(name: str) -> None:
+    with pytest.raises(DialError, match="is no name"):
+        Query(Question(name, socket.AF_INET))

@@ -1,0 +1,185 @@
+"""`stats` and `explain` as a person runs them, next to a node that is a process of its own."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from trio_vmess import control
+
+pytestmark = pytest.mark.skipif(
+    not control.has_unix_sockets(), reason="there are no Unix sockets here"
+)
+
+NODE = """
+{
+  "inbounds": [{"tag": "in", "protocol": "socks", "listen": "127.0.0.1", "port": "0"}],
+  "outbounds": [
+    {"tag": "direct", "protocol": "freedom"},
+    {"tag": "blocked", "protocol": "blackhole"}
+  ],
+  "routing": {"rules": [
+    {"type": "field", "domain": ["domain:ads.example"], "outboundTag": "blocked"}
+  ]},
+  "stats": {}
+}
+"""
+
+
+@pytest.fixture
+def node_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    monkeypatch.setenv("PYTHONPATH", os.getcwd())
+    file = tmp_path / "node.json"
+    # Port 0 is not for files: a free one is found by binding it.
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        file.write_text(NODE.replace('"0"', str(probe.getsockname()[1])))
+    return file
+
+
+def start(*arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "trio_vmess", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@contextlib.contextmanager
+def running(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    process = start(*arguments)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def finished(*arguments: str) -> tuple[int, str, str]:
+    with start(*arguments) as process:
+        out, err = process.communicate(timeout=30)
+    return process.returncode, out, err
+
+
+def control_path(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if match := re.match(r"control: (\S+)", line):
+            return match[1]
+    raise AssertionError(f"no control socket: {process.communicate()}")
+
+
+def test_a_node_says_where_it_is_asked_and_is_found(node_file: Path) -> None:
+    with running("run", "--config", str(node_file)) as node:
+        path = control_path(node)
+        assert path == str(node_file.parent / "trio-vmess" / f"{node.pid}.sock")
+        code, out, err = finished("stats")
+        assert (code, err) == (0, "")
+        assert "'policy' says what is" in out
+        answer = json.loads(finished("stats", "--json", "--socket", path)[1])
+        assert answer["connections"] == 0
+        node.send_signal(signal.SIGTERM)
+        assert node.wait(timeout=20) == 0
+    assert not os.path.exists(path)
+    code, _, err = finished("stats")
+    assert code == 1
+    assert "no running node was found" in err
+    assert finished("stats", "--socket", path)[0] == 1
+
+
+def test_watching_until_ctrl_c(node_file: Path) -> None:
+    with running("run", "--config", str(node_file)) as node:
+        path = control_path(node)
+        with running("stats", "--socket", path, "--json", "--watch", "0.1") as watcher:
+            assert watcher.stdout is not None
+            lines = [json.loads(watcher.stdout.readline()) for _ in range(3)]
+            watcher.send_signal(signal.SIGINT)
+            assert watcher.wait(timeout=20) == 0
+    assert lines[0]["seconds"] < lines[1]["seconds"] < lines[2]["seconds"]
+
+
+def test_a_node_with_nothing_to_count_says_so(node_file: Path) -> None:
+    node_file.write_text(node_file.read_text().replace('"stats": {}', '"policy": {}'))
+    assert finished("check", "--config", str(node_file))[0] == 0
+    toml = node_file.with_suffix(".toml")
+    toml.write_text(
+        f'control = "{node_file.parent}/own.sock"\n[[outbounds]]\nprotocol = "freedom"\n'
+    )
+    with running("run", "--config", str(toml)) as node:
+        assert control_path(node) == f"{node_file.parent}/own.sock"
+        code, _, err = finished("stats", "--socket", f"{node_file.parent}/own.sock")
+        assert code == 1
+        assert "stats = true" in err
+        code, out, _ = finished(
+            "stats", "--connections", "--socket", f"{node_file.parent}/own.sock"
+        )
+        assert code == 0
+        assert out.startswith("source")
+
+
+def test_explain(node_file: Path) -> None:
+    code, out, _ = finished("explain", "--config", str(node_file), "www.ads.example:443")
+    assert code == 0
+    assert out.startswith("tcp:www.ads.example:443 from in\n")
+    assert "routing.rules[0] (line 9) -> blocked: yes" in out
+    code, out, _ = finished(
+        *("explain", "--config", str(node_file), "--network", "udp", "--from", "in"),
+        *("--user", "ann@example.com", "[2001:db8::1]:53"),
+    )
+    assert code == 0
+    assert out.startswith("udp:[2001:db8::1]:53 from in for ann@example.com\n")
+    assert "outbound: direct (freedom)\n  address: 2001:db8::1" in out
+
+
+def test_explain_what_cannot_be(node_file: Path) -> None:
+    asked = ("explain", "--config", str(node_file))
+    code, _, err = finished(*asked, "a.example:1", "--from", "other")
+    assert code == 1
+    assert "no inbound has the tag" in err
+    for mistake in (("a.example",), ("a.example:x",), ("a.example:1", "--network", "sctp")):
+        code, _, err = finished(*asked, *mistake)
+        assert code == 2
+        assert "usage" in err
+    node_file.write_text(node_file.read_text().replace("domain:ads.example", "ext:none.dat:x"))
+    code, _, err = finished(*asked, "a.example:1")
+    assert code == 23
+    assert "none.dat" in err
+
+
+def test_check_finds_what_only_shows_when_it_is_built(node_file: Path) -> None:
+    text = node_file.read_text().replace(
+        '"stats"', '"dns": {"servers": ["quic+local://192.0.2.1"]}, "stats"'
+    )
+    node_file.write_text(text)
+    for command in ("check", "run"):
+        code, out, err = finished(command, "--config", str(node_file))
+        assert code == 23
+        assert "dns.servers[0].address" in err
+        assert "OK" not in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("stats", "--watch", "0"),
+        ("stats", "--watch", "x"),
+        ("stats", "--connections", "--reset"),
+        ("explain", "a.example:1"),
+    ],
+)
+def test_usage_mistakes(arguments: tuple[str, ...]) -> None:
+    code, _, err = finished(*arguments)
+    assert code == 2
+    assert "usage" in err

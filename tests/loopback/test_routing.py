@@ -1,0 +1,168 @@
+"""Routing in whole nodes, from V2Ray's own kind of configuration files."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from tests.kit.nodes import RunningNode, start_node, start_server_node
+from tests.kit.origin import start_echo, start_udp_echo
+from tests.kit.peer_specs import ServerSpec
+from tests.kit.ports import free_port
+from tests.kit.resolver import TableResolver
+from tests.kit.socks_client import SocksError, open_socks_stream, open_socks_udp
+from trio_vmess.config import parse_config
+from trio_vmess.core.vmess import format_user_id, parse_user_id
+
+USER = ServerSpec().user_id
+
+GUIDE = """
+{
+  // A client as the guide has it: a local SOCKS proxy that sniffs, and a server.
+  "log": {"loglevel": "warning", "access": "none"},
+  "inbounds": [{
+    "tag": "socks-in", "listen": "127.0.0.1", "port": 0, "protocol": "socks",
+    "sniffing": {"enabled": true, "destOverride": ["http", "tls"]},
+    "settings": {"auth": "noauth", "udp": true}
+  }],
+  "outbounds": [
+    {"tag": "proxy", "protocol": "vmess", "settings": {"vnext": [{
+      "address": "127.0.0.1", "port": SERVER,
+      "users": [{"id": "USER", "alterId": 0, "security": "auto", "level": 0}]
+    }]}},
+    {"tag": "direct", "protocol": "freedom", "settings": {}},
+    {"tag": "blocked", "protocol": "blackhole", "settings": {"response": {"type": "none"}}}
+  ],
+  "policy": {"levels": {"0": {
+    "handshake": 4, "connIdle": 300, "uplinkOnly": 2, "downlinkOnly": 5
+  }}},
+  "routing": {
+    "domainStrategy": "IPIfNonMatch",
+    "rules": [
+      {"type": "field", "domain": ["full:ads.example", "keyword:tracker"],
+       "outboundTag": "blocked"},
+      {"type": "field", "domain": ["domain:local.example"], "outboundTag": "direct"},
+      {"type": "field", "ip": ["127.0.0.2/32"], "outboundTag": "direct"},
+      {"type": "field", "network": "udp", "port": "1-65535", "outboundTag": "direct"},
+      {"type": "field", "protocol": ["bittorrent"], "outboundTag": "blocked"}
+    ]
+  }
+}
+"""
+
+
+@asynccontextmanager
+async def start_guide_client(server_port: int) -> AsyncIterator[RunningNode]:
+    text = GUIDE.replace("SERVER", str(server_port)).replace(
+        "USER", format_user_id(parse_user_id(USER))
+    )
+    async with start_node(parse_config(text)) as node:
+        yield node
+
+
+async def way_of(node: RunningNode, host: str, port: int, first_bytes: bytes = b"hello") -> str:
+    """Return the tag of the outbound that a connection takes."""
+    async with await open_socks_stream(node.port, host, port) as stream:
+        await stream.send_all(first_bytes)
+        with trio.move_on_after(1):
+            assert await stream.receive_some() == first_bytes
+        tags = {connection.outbound_tag for connection in node.node.connections}
+    return ",".join(sorted(tags))
+
+
+async def test_the_guides_rules_take_their_ways() -> None:
+    TableResolver(
+        {
+            "www.example": ["127.0.0.1"],
+            "local.example": ["127.0.0.1"],
+            "second.example": ["127.0.0.2"],
+            "127.0.0.1": ["127.0.0.1"],
+        }
+    ).use()
+    async with (
+        start_echo(host="0.0.0.0") as origin,
+        start_server_node(ServerSpec()) as server,
+        start_guide_client(server.port) as client,
+    ):
+        assert await way_of(client, "www.example", origin.port) == "proxy"
+        assert await way_of(client, "local.example", origin.port) == "direct"
+        # Resolved for the rule on addresses, though it leaves as a name.
+        assert await way_of(client, "second.example", origin.port) == "direct"
+        assert await way_of(client, "127.0.0.1", origin.port) == "proxy"
+        # What an address really is comes out by its first bytes.
+        head = b"GET / HTTP/1.1\r\nHost: local.example\r\n\r\n"
+        assert await way_of(client, "127.0.0.1", origin.port, head) == "direct"
+        async with await open_socks_stream(client.port, "ads.example", 80) as stream:
+            await stream.send_all(b"hello")
+            assert await stream.receive_some() == b""
+        async with await open_socks_stream(client.port, "127.0.0.1", origin.port) as stream:
+            await stream.send_all(b"\x13BitTorrent protocol" + bytes(48))
+            assert await stream.receive_some() == b""
+
+
+async def test_datagrams_are_routed_too() -> None:
+    async with (
+        start_udp_echo() as origin,
+        start_server_node(ServerSpec()) as server,
+        start_guide_client(server.port) as client,
+        open_socks_udp(client.port) as association,
+    ):
+        await association.send_to(origin.host, origin.port, b"hello")
+        assert (await association.receive())[2] == b"hello"
+        tags = {connection.outbound_tag for connection in client.node.connections}
+    assert tags == {"direct"}
+
+
+BALANCED = """
+[[inbounds]]
+tag = "socks-in"
+protocol = "socks"
+listen = "127.0.0.1"
+port = 0
+
+[[outbounds]]
+tag = "vps-dead"
+protocol = "vmess"
+servers = [{ address = "127.0.0.1", port = DEAD, users = [{ id = "USER" }] }]
+
+[[outbounds]]
+tag = "vps-well"
+protocol = "vmess"
+servers = [{ address = "127.0.0.1", port = SERVER, users = [{ id = "USER" }] }]
+
+[[routing.rules]]
+inbound_tags = ["socks-in"]
+balancer_tag = "vps"
+
+[[routing.balancers]]
+tag = "vps"
+selector = ["vps-"]
+strategy = "roundRobin"
+"""
+
+
+async def test_a_balancer_passes_over_a_dead_server(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "trio_vmess.selection")
+    async with start_echo() as origin, start_server_node(ServerSpec()) as server:
+        text = (
+            BALANCED.replace("DEAD", str(free_port()))
+            .replace("SERVER", str(server.port))
+            .replace("USER", format_user_id(parse_user_id(USER)))
+        )
+        async with start_node(parse_config(text)) as client:
+            for _ in range(8):
+                assert await way_of(client, origin.host, origin.port) == "vps-well"
+    assert [line.partition(" ")[0] for line in caplog.messages] == ["outbound.resting"]
+
+
+async def test_no_server_left_is_told_to_the_program() -> None:
+    text = (
+        BALANCED.replace("DEAD", str(free_port()))
+        .replace("SERVER", str(free_port()))
+        .replace("USER", format_user_id(parse_user_id(USER)))
+    )
+    async with start_node(parse_config(text)) as client:
+        with pytest.raises(SocksError):
+            await open_socks_stream(client.port, "127.0.0.1", 80)

@@ -1,0 +1,24 @@
+"""What is in a connection, and for whom, by its first bytes.
+
+One module per protocol, and a table of them. A verdict is `Sniffed`, `NEED_DATA`, or None for
+something else.
+"""
+
+from trio_vmess.core.sniff.settings import SniffSettings
+from trio_vmess.core.sniff.table import (
+    SNIFF_DATAGRAM_COUNT_MAX,
+    SNIFF_SIZE_MAX,
+    sniff,
+    sniff_datagrams,
+)
+from trio_vmess.core.sniff.verdict import Sniffed, Verdict
+
+__all__ = [
+    "SNIFF_DATAGRAM_COUNT_MAX",
+    "SNIFF_SIZE_MAX",
+    "SniffSettings",
+    "Sniffed",
+    "Verdict",
+    "sniff",
+    "sniff_datagrams",
+]

@@ -1,0 +1,140 @@
+"""Traffic counters with V2Ray's names.
+
+A connection counts into its own meter, whether anybody wants to know or not. Its bytes are added
+to the counters when it ends, and those of running connections when somebody reads. So a counter
+costs nothing while bytes flow.
+
+Bytes are payload, without what protocols put around it, and the same in all counters.
+
+Source:
+    v2ray-core, app/dispatcher/default.go and app/proxyman/inbound/worker.go, for the names.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final, Protocol
+from weakref import WeakKeyDictionary
+
+import attrs
+
+from trio_vmess.core import Flow
+from trio_vmess.relay import Meter
+
+SEPARATOR: Final = ">>>"
+"""Between the parts of a name, as in `user>>>ann@example.com>>>traffic>>>uplink`."""
+
+
+class Metered(Protocol):
+    """A connection, as far as it counts."""
+
+    @property
+    def flow(self) -> Flow:
+        """Whose it is, and where it came from."""
+        ...
+
+    @property
+    def outbound_tag(self) -> str:
+        """The way it takes; may be empty."""
+        ...
+
+    @property
+    def meter(self) -> Meter:
+        """What it has carried so far."""
+        ...
+
+
+@attrs.frozen
+class Directions:
+    """Which directions are counted."""
+
+    uplink: bool = False
+    downlink: bool = False
+
+
+NOTHING: Final = Directions()
+
+
+class Statistics:
+    """The counters of one node.
+
+    Args:
+        users: what is counted for users of a level; for those with an email.
+        inbounds: what is counted for inbounds that have a tag.
+        outbounds: what is counted for outbounds that have a tag.
+    """
+
+    def __init__(
+        self,
+        *,
+        users: Callable[[int], Directions],
+        inbounds: Directions = NOTHING,
+        outbounds: Directions = NOTHING,
+    ) -> None:
+        self._users = users
+        self._inbounds = inbounds
+        self._outbounds = outbounds
+        self._totals: dict[str, int] = {}
+        # What was counted of connections that go on; only a reset puts anything in.
+        self._counted: WeakKeyDictionary[Metered, tuple[int, int]] = WeakKeyDictionary()
+
+    def close(self, connection: Metered) -> None:
+        """Add a connection that has ended, and that nobody will pass to `read` any more."""
+        self._add(self._totals, connection)
+        self._counted.pop(connection, None)
+
+    def read(self, running: Iterable[Metered], *, reset: bool = False) -> Mapping[str, int]:
+        """Return all counters by name, in the order of the names.
+
+        Args:
+            running: the connections that have not ended.
+            reset: begin to count from 0 again; names stay.
+        """
+        totals = dict(self._totals)
+        for connection in running:
+            self._add(totals, connection)
+            if reset:
+                self._counted[connection] = connection.meter.uplink, connection.meter.downlink
+        if reset:
+            self._totals = dict.fromkeys(totals, 0)
+        return dict(sorted(totals.items()))
+
+    def _add(self, totals: dict[str, int], connection: Metered) -> None:
+        uplink, downlink = self._counted.get(connection, (0, 0))
+        sizes = connection.meter.uplink - uplink, connection.meter.downlink - downlink
+        for owner, directions in self._owners(connection):
+            if directions.uplink:
+                name = counter_name(owner, "uplink")
+                totals[name] = totals.get(name, 0) + sizes[0]
+            if directions.downlink:
+                name = counter_name(owner, "downlink")
+                totals[name] = totals.get(name, 0) + sizes[1]
+
+    def _owners(self, connection: Metered) -> Iterator[tuple[tuple[str, str], Directions]]:
+        flow = connection.flow
+        if flow.user:
+            yield ("user", flow.user), self._users(flow.level)
+        if flow.inbound_tag:
+            yield ("inbound", flow.inbound_tag), self._inbounds
+        if connection.outbound_tag:
+            yield ("outbound", connection.outbound_tag), self._outbounds
+
+
+def counter_name(owner: tuple[str, str], direction: str) -> str:
+    """Return a counter's name.
+
+    Args:
+        owner: the kind (`user`, `inbound` or `outbound`), and the email or tag.
+        direction: `uplink` or `downlink`.
+    """
+    kind, name = owner
+    return SEPARATOR.join((kind, name, "traffic", direction))
+
+
+def parse_counter_name(name: str) -> tuple[str, str, str] | None:
+    """Return kind, email or tag, and direction; None for a name of another form.
+
+    An email may itself hold the separator.
+    """
+    kind, _, rest = name.partition(SEPARATOR)
+    rest, _, direction = rest.rpartition(SEPARATOR)
+    owner, _, traffic = rest.rpartition(SEPARATOR)
+    return (kind, owner, direction) if traffic == "traffic" else None

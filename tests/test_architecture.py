@@ -81,7 +81,7 @@ ROOMS: Final[Mapping[str, Room]] = {
     ),
     "assemble": Room(rooms=_SHELL | {"stats"}, libraries=_TRIO),
     "app": Room(
-        rooms=_SHELL | {"assemble", "assets", "control", "monitor", "naming", "rules"},
+        rooms=_SHELL | {"assemble", "assets", "control", "monitor", "naming", "rules", "selection"},
         libraries=_TRIO,
     ),
     "library": Room(rooms=_SHELL | {"assemble", "app"}, libraries=_TRIO),

@@ -6,7 +6,7 @@ from trio_vmess.config import parse_config
 from trio_vmess.core import Destination, Network, parse_host
 from trio_vmess.errors import ConfigError
 from trio_vmess.routing import NEED_ADDRESSES, Decision, Facts
-from trio_vmess.rules import make_router
+from trio_vmess.rules import make_router, probes_of
 
 HEAD = """
 [[inbounds]]
@@ -79,3 +79,26 @@ def test_a_mistake_has_its_line() -> None:
     (problem,) = caught.value.problems
     assert (problem.file, problem.line) == ("node.toml", HEAD.count("\n") + 2)
     assert problem.where == "routing.rules[0].domains"
+
+
+def test_balancers_that_want_probes() -> None:
+    config = parse_config(
+        HEAD
+        + """
+[[routing.rules]]
+inbound_tags = ["in"]
+balancer_tag = "all"
+[[routing.balancers]]
+tag = "all"
+selector = ["d"]
+probe_interval = 30
+probe_destination = "probe.example:80"
+[[routing.balancers]]
+tag = "quiet"
+selector = ["d"]
+""",
+        format="toml",
+    )
+    (probe,) = probes_of(config)
+    assert (probe.balancer_tag, probe.interval) == ("all", 30.0)
+    assert probe.destination == Destination(host="probe.example", port=80)

@@ -21,7 +21,7 @@ from trio_vmess.routing import (
     Router,
     Rule,
 )
-from trio_vmess.selection import IPAddress, Selection
+from trio_vmess.selection import IPAddress, Probe, Selection
 from trio_vmess.streams import StreamTransport
 
 
@@ -192,3 +192,39 @@ async def test_the_fallback_comes_last_and_the_last_failure_is_told() -> None:
     outbound = await alone(flow("example.com"))
     with pytest.raises(DialError, match="way-1 fails"):
         await outbound.connect(flow("example.com"))
+
+
+async def test_probes_find_out_who_is_dead_and_who_is_back(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    dead, well = Way("way-1", DialFailure.UPSTREAM), Way("way-2")
+    selection = select([dead, well], [EVERYTHING])
+    probe = Probe(
+        balancer_tag="any",
+        interval=10,
+        destination=Destination(host=ipaddress.IPv4Address("192.0.2.1"), port=443),
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(selection.keep_probing, probe)
+        await trio.sleep(32)
+        assert (dead.tries, well.tries) == (3, 3)
+        assert {await connected_tag(selection) for _ in range(4)} == {"way-2"}
+        assert dead.tries == 3, "a connection had to find out"
+        dead.failure = None
+        await trio.sleep(10)
+        assert {await connected_tag(selection) for _ in range(4)} == {"way-1", "way-2"}
+        nursery.cancel_scope.cancel()
+    assert [line.split()[0] for line in caplog.messages] == [
+        "outbound.resting",
+        "outbound.recovered",
+    ]
+
+
+async def test_a_probe_of_an_unreachable_destination_says_nothing_of_the_outbound(
+    autojump_clock: MockClock,
+) -> None:
+    way = Way("way-1", DialFailure.TIMED_OUT)
+    selection = select([way], [EVERYTHING])
+    for _ in range(5):
+        await selection._probe("way-1", flow("192.0.2.1"))
+    assert not selection.health.is_dead("way-1", trio.current_time())

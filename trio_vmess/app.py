@@ -54,7 +54,8 @@ from trio_vmess.naming import FlowReach, make_resolver
 from trio_vmess.outbound import resolve
 from trio_vmess.relay import Scratch
 from trio_vmess.routing import GeoFiles
-from trio_vmess.rules import make_choice
+from trio_vmess.rules import make_choice, probes_of
+from trio_vmess.selection import Selection
 
 log: Final = logging.getLogger("trio_vmess.app")
 
@@ -168,6 +169,9 @@ class Node:
             await listeners.start(functools.partial(way.listener.serve, connections=connections))
             if isinstance(way.local, DokodemoServer) and Network.UDP in way.settings.networks:
                 _start_datagrams(way, way.local, listeners)
+        if isinstance(self._choose, Selection):
+            for probe in probes_of(self._config):
+                listeners.start_soon(self._choose.keep_probing, probe)
         listeners.start_soon(run_housekeeping, self._registries, self._replays, utc_seconds)
 
     async def _start_control(self, listeners: trio.Nursery) -> None:

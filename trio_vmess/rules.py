@@ -1,10 +1,11 @@
 """From routing settings to a router, and to the choice of an outbound for each flow."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 from trio_vmess.config import Config, RuleSettings
 from trio_vmess.contracts import Outbound
-from trio_vmess.core import Entropy
+from trio_vmess.core import Destination, Entropy, Host, parse_host
 from trio_vmess.dispatch import Choose, FirstOutbound
 from trio_vmess.errors import ConfigProblem
 from trio_vmess.outbound import Resolve
@@ -17,7 +18,10 @@ from trio_vmess.routing import (
     Router,
     Rule,
 )
-from trio_vmess.selection import Selection
+from trio_vmess.selection import Probe, Selection
+
+_NOBODY: Final[tuple[Host, int]] = (parse_host("192.0.2.1"), 443)
+"""An address of RFC 5737: a VMess outbound never names it, for it dials its server and no more."""
 
 
 def make_router(config: Config, load: Load) -> Router:
@@ -101,6 +105,22 @@ def make_choice(
         resolve=resolve,
         running=running,
     )
+
+
+def probes_of(config: Config) -> Sequence[Probe]:
+    """Return which balancers want their outbounds tried."""
+    probes = []
+    for each in config.routing.balancers:
+        if each.probe_interval:
+            host, port = each.probe_destination or _NOBODY
+            probes.append(
+                Probe(
+                    balancer_tag=each.tag,
+                    interval=each.probe_interval,
+                    destination=Destination(host=host, port=port),
+                )
+            )
+    return probes
 
 
 def rule_name(index: int) -> str:

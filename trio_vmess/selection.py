@@ -10,13 +10,13 @@ import logging
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Final, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 import attrs
 import trio
 
 from trio_vmess.contracts import Outbound, PacketLink, StreamSide
-from trio_vmess.core import Flow
+from trio_vmess.core import Destination, Flow
 from trio_vmess.errors import DialError, DialFailure, NoRouteError
 from trio_vmess.outbound import Resolve
 from trio_vmess.routing import NEED_ADDRESSES, Balancer, Decision, Facts, Health, Router
@@ -29,6 +29,21 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _UPSTREAM_FAILURES: Final = frozenset({DialFailure.UPSTREAM})
 """What says something about the outbound, and not about the destination."""
+
+
+@attrs.frozen(kw_only=True)
+class Probe:
+    """How the outbounds of a balancer are tried.
+
+    Attributes:
+        balancer_tag: whose.
+        interval: seconds between two tries.
+        destination: what a try connects to; a VMess outbound only dials its server.
+    """
+
+    balancer_tag: str
+    interval: float
+    destination: Destination
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -92,6 +107,43 @@ class Selection:
             raise NoRouteError(f"there is no outbound {tag!r}")
         return outbound
 
+    async def keep_probing(self, probe: Probe) -> NoReturn:
+        """Try the outbounds of a balancer again and again, so that connections need not find out.
+
+        Raises:
+            trio.Cancelled: from outside, which is how it ends.
+        """
+        flow = Flow(destination=probe.destination, inbound_tag=probe.balancer_tag)
+        while True:
+            await trio.sleep(probe.interval)
+            async with trio.open_nursery() as nursery:
+                for tag in self.balancers[probe.balancer_tag].candidates:
+                    nursery.start_soon(self._probe, tag, flow)
+
+    async def _probe(self, tag: str, flow: Flow) -> None:
+        self.health.begin_trial(tag, trio.current_time())
+        try:
+            side = await self.outbound(tag).connect(flow)
+        except DialError as exc:
+            self.note_failure(tag, exc)
+        else:
+            self.note_success(tag)
+            await side.transport.aclose()
+
+    def note_success(self, tag: str) -> None:
+        """Remember that an outbound has reached its server."""
+        if self.health.report_success(tag):
+            log.warning("outbound.recovered tag=%s", tag)
+
+    def note_failure(self, tag: str, failure: DialError) -> bool:
+        """Remember what a failure says of the outbound; tell whether the fault is its own."""
+        if failure.reason not in _UPSTREAM_FAILURES:
+            self.note_success(tag)
+            return False
+        if self.health.report_failure(tag, trio.current_time()):
+            log.warning("outbound.resting tag=%s reason=%r", tag, str(failure))
+        return True
+
     async def _addresses(self, facts: Facts) -> Sequence[IPAddress]:
         name = facts.domain or facts.destination.host
         if not isinstance(name, str):
@@ -121,14 +173,14 @@ class _Balanced:
 
     async def _try(self, connect: Callable[[Outbound], Awaitable[_T]]) -> _T:
         """Connect through the balancer's choice, or the next one where its server is dead."""
-        health, tried = self._selection.health, list[str]()
+        selection, tried = self._selection, list[str]()
         failure = DialError(
             f"balancer {self._balancer.tag!r} has no outbound", reason=DialFailure.UPSTREAM
         )
         while True:
             tag = self._balancer.choose(
                 trio.current_time(),
-                connections=Counter(self._selection.running()),
+                connections=Counter(selection.running()),
                 exclude=tried,
             )
             if tag is None:
@@ -136,15 +188,11 @@ class _Balanced:
             tried.append(tag)
             self.tag = tag
             try:
-                connected = await connect(self._selection.outbound(tag))
+                connected = await connect(selection.outbound(tag))
             except DialError as exc:
-                if exc.reason not in _UPSTREAM_FAILURES:
-                    health.report_success(tag)
+                if not selection.note_failure(tag, exc):
                     raise
                 failure = exc
-                if health.report_failure(tag, trio.current_time()):
-                    log.warning("outbound.resting tag=%s reason=%r", tag, str(exc))
             else:
-                if health.report_success(tag):
-                    log.warning("outbound.recovered tag=%s", tag)
+                selection.note_success(tag)
                 return connected

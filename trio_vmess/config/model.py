@@ -214,12 +214,17 @@ class BalancerSettings:
     Attributes:
         strategy: how one of those that are well is chosen.
         fallback: tag of the outbound that is taken when none of them is; empty for none.
+        probe_interval: seconds between two tries of all of them; 0 leaves it to connections to
+            find out who is dead and who is back.
+        probe_destination: what a try connects to, where the outbound has to name something.
     """
 
     tag: str
     selector: tuple[str, ...]
     strategy: BalancerStrategy = BalancerStrategy.RANDOM
     fallback: str = ""
+    probe_interval: float = 0.0
+    probe_destination: tuple[Host, int] | None = None
     places: Places = attrs.field(factory=dict, eq=False, repr=False)
 
 

@@ -24,7 +24,7 @@ from trio_vmess.config.model import (
 from trio_vmess.config.reader import Entry, Report, Section
 from trio_vmess.config.tree import Members, Node, describe, quote
 from trio_vmess.config.words import BalancerStrategy, LogLevel, RoutingStrategy
-from trio_vmess.core import Host
+from trio_vmess.core import Host, parse_endpoint
 
 __all__ = ["read_api", "read_dns", "read_log", "read_policy", "read_routing"]
 
@@ -195,6 +195,8 @@ def _read_balancer(section: Section) -> BalancerSettings:
         selector=section.many("selector", values.filled_text),
         strategy=_read_strategy(section),
         fallback=section.get("fallback", values.text, "", json=("fallbackTag",)),
+        probe_interval=section.get("probe_interval", values.seconds, 0.0),
+        probe_destination=section.get("probe_destination", _endpoint, None),
     )
     if not balancer.selector:
         section.report.problem(
@@ -202,6 +204,11 @@ def _read_balancer(section: Section) -> BalancerSettings:
             "'selector' is empty or missing: beginnings of outbound tags to choose among",
         )
     return attrs.evolve(balancer, places=section.places())
+
+
+def _endpoint(node: Node) -> tuple[Host, int]:
+    """Take `host:port`."""
+    return parse_endpoint(values.filled_text(node))
 
 
 def _read_strategy(section: Section) -> BalancerStrategy:

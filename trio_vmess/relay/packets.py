@@ -37,7 +37,8 @@ async def relay_packets(
     ending: Ending | None = None
     fault = ""
     next_move = 0.0
-    with trio.CancelScope() as scope:
+    async with trio.open_nursery() as nursery:
+        scope = nursery.cancel_scope
 
         def touch() -> None:
             nonlocal next_move
@@ -79,7 +80,6 @@ async def relay_packets(
             await carry(near, far, early, uplink=True)
 
         touch()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(uplink)
-            await carry(far, near, (), uplink=False)
+        nursery.start_soon(uplink)
+        await carry(far, near, (), uplink=False)
     return ending or Ending.IDLE, fault

@@ -53,7 +53,8 @@ class _Relay:
         self._scratch = scratch
         self._policy = policy
         self._meter = meter
-        self._scope = trio.CancelScope()
+        self._scope: trio.CancelScope
+        self._open_ways = 2
         self._limit = policy.connection_idle
         self._on_limit = Ending.IDLE
         self._next_move = 0.0
@@ -63,11 +64,11 @@ class _Relay:
         self._read_size = READ_SIZE if size is None else max(min(size, READ_SIZE), READ_SIZE_MIN)
 
     async def run(self) -> tuple[Ending, str]:
-        with self._scope:
+        async with trio.open_nursery() as nursery:
+            self._scope = nursery.cancel_scope
             self._move_deadline(trio.current_time())
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._uplink)
-                await self._downlink()
+            nursery.start_soon(self._uplink)
+            await self._downlink()
         if self._ending is not None:
             return self._ending, str(self._fault or "")
         return (self._on_limit if self._scope.cancelled_caught else Ending.FINISHED), ""
@@ -159,6 +160,9 @@ class _Relay:
         self._scope.deadline = now + self._limit + DEADLINE_GRAIN
 
     def _linger(self, limit: float, ending: Ending) -> None:
+        self._open_ways -= 1
+        if not self._open_ways:
+            return
         self._limit = limit
         self._on_limit = ending
         now = trio.current_time()

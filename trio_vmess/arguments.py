@@ -2,7 +2,7 @@
 
 import argparse
 import ipaddress
-from typing import Final
+from typing import Final, TypeAlias
 
 from trio_vmess._version import __version__
 from trio_vmess.config import LogLevel, Security
@@ -78,6 +78,10 @@ def _user_id(text: str) -> bytes:
         raise argparse.ArgumentTypeError(str(exc)) from None
 
 
+# argparse has no public name for it.
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
@@ -92,6 +96,15 @@ def build_parser() -> argparse.ArgumentParser:
     common.add_argument(
         "--log-level", choices=_LEVELS, metavar="LEVEL", help=f"one of {', '.join(_LEVELS)}"
     )
+    _add_halves(commands, common)
+    _add_files(commands, common)
+    _add_trials(commands, common)
+    _add_questions(commands)
+    return parser
+
+
+def _add_halves(commands: _Commands, common: argparse.ArgumentParser) -> None:
+    """Add the two commands that need no file."""
     one_user = argparse.ArgumentParser(add_help=False)
     one_user.add_argument("--id", type=_user_id, metavar="UUID", help="the user id")
     one_user.add_argument(
@@ -113,6 +126,7 @@ def build_parser() -> argparse.ArgumentParser:
     server.add_argument(
         "--allow-private",
         action="store_true",
+        default=None,
         help="let clients reach this machine and its private networks",
     )
 
@@ -129,6 +143,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     client.add_argument("--http", type=_local_endpoint, metavar="IP:PORT", help="default: none")
 
+
+def _add_files(commands: _Commands, common: argparse.ArgumentParser) -> None:
+    """Add the commands that are about a file."""
     run = commands.add_parser(
         "run",
         parents=[common],
@@ -144,6 +161,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     check.add_argument("--config", metavar="FILE", required=True, help="TOML, or V2Ray 4 JSON")
 
+
+def _add_trials(commands: _Commands, common: argparse.ArgumentParser) -> None:
+    """Add the commands that show what this is, and how fast."""
     commands.add_parser(
         "demo",
         parents=[common],
@@ -171,11 +191,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="how long each measurement takes, 0.05 to 60; default: %(default)s",
     )
 
-    _add_questions(commands)
-    return parser
 
-
-def _add_questions(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_questions(commands: _Commands) -> None:
     """Add the commands that ask: a running node, or a configuration."""
     stats = commands.add_parser(
         "stats",

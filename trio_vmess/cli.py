@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _server(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
-    flags = ("listen", "port", "id", "alter_id", "security")
+    flags = ("listen", "port", "id", "alter_id", "security", "allow_private")
     if arguments.config is not None:
         _refuse_together(parser, arguments, flags)
         return _run(_loaded(arguments, "server"), arguments)
@@ -110,7 +110,7 @@ def _server(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> i
         port=arguments.port or 0,
         user_id=user_id,
         alter_id=alter_id,
-        allow_private=arguments.allow_private,
+        allow_private=bool(arguments.allow_private),
         log=LogSettings(access=""),
     )
 

@@ -182,6 +182,7 @@ def test_a_taken_port_is_exit_1_with_advice() -> None:
         ("server", "--port", "70000"),
         ("server", "--id", ""),
         ("server", "--config", "x.toml", "--port", "1"),
+        ("server", "--config", "x.toml", "--allow-private"),
         ("client", "vmess://x", "--config", "x.toml"),
         ("client", "vmess://x", "--socks", "example.com:1"),
         ("demo", "--log-level", "loud"),

@@ -34,52 +34,63 @@ async def relay_packets(
     Raises:
         trio.Cancelled: from outside.
     """
-    ending: Ending | None = None
-    fault = ""
-    next_move = 0.0
-    async with trio.open_nursery() as nursery:
-        scope = nursery.cancel_scope
+    relay = _Relay(near, far, policy, meter)
+    return await relay.run(early)
 
-        def touch() -> None:
-            nonlocal next_move
-            now = trio.current_time()
-            if now >= next_move:
-                next_move = now + DEADLINE_GRAIN
-                scope.deadline = now + policy.connection_idle + DEADLINE_GRAIN
 
-        def end(why: Ending, what: str = "") -> None:
-            nonlocal ending, fault
-            if ending is None:
-                ending, fault = why, what
-            scope.cancel()
+class _Relay:
+    def __init__(self, near: PacketLink, far: PacketLink, policy: Policy, meter: Meter) -> None:
+        self._near = near
+        self._far = far
+        self._limit = policy.connection_idle
+        self._meter = meter
+        self._scope: trio.CancelScope
+        self._next_move = 0.0
+        self._ending: Ending | None = None
+        self._fault = ""
 
-        async def carry(
-            source: PacketLink, sink: PacketLink, datagrams: Sequence[bytes], *, uplink: bool
-        ) -> None:
-            at_sink = False
-            try:
-                while datagrams or (datagrams := await source.receive()):
-                    size = sum(map(len, datagrams))
-                    if uplink:
-                        meter.uplink += size
-                    else:
-                        meter.downlink += size
-                    touch()
-                    at_sink = True
-                    meter.dropped += await sink.send(datagrams)
-                    at_sink = False
-                    datagrams = ()
-            except RemoteProtocolError as exc:
-                end(Ending.CLIENT_PROTOCOL if uplink else Ending.REMOTE_PROTOCOL, str(exc))
-            except trio.BrokenResourceError:
-                end(Ending.CLIENT_RESET if uplink != at_sink else Ending.REMOTE_RESET)
-            else:
-                end(Ending.FINISHED)
+    async def run(self, early: Sequence[bytes]) -> tuple[Ending, str]:
+        async with trio.open_nursery() as nursery:
+            self._scope = nursery.cancel_scope
+            self._touch()
+            nursery.start_soon(self._uplink, early)
+            await self._carry(self._far, self._near, (), uplink=False)
+        return self._ending or Ending.IDLE, self._fault
 
-        async def uplink() -> None:
-            await carry(near, far, early, uplink=True)
+    async def _uplink(self, early: Sequence[bytes]) -> None:
+        await self._carry(self._near, self._far, early, uplink=True)
 
-        touch()
-        nursery.start_soon(uplink)
-        await carry(far, near, (), uplink=False)
-    return ending or Ending.IDLE, fault
+    async def _carry(
+        self, source: PacketLink, sink: PacketLink, datagrams: Sequence[bytes], *, uplink: bool
+    ) -> None:
+        """Run one direction to its end, which is the end of both."""
+        meter, at_sink = self._meter, False
+        try:
+            while datagrams or (datagrams := await source.receive()):
+                size = sum(map(len, datagrams))
+                if uplink:
+                    meter.uplink += size
+                else:
+                    meter.downlink += size
+                self._touch()
+                at_sink = True
+                meter.dropped += await sink.send(datagrams)
+                at_sink = False
+                datagrams = ()
+        except RemoteProtocolError as exc:
+            self._end(Ending.CLIENT_PROTOCOL if uplink else Ending.REMOTE_PROTOCOL, str(exc))
+        except trio.BrokenResourceError:
+            self._end(Ending.CLIENT_RESET if uplink != at_sink else Ending.REMOTE_RESET)
+        else:
+            self._end(Ending.FINISHED)
+
+    def _touch(self) -> None:
+        now = trio.current_time()
+        if now >= self._next_move:
+            self._next_move = now + DEADLINE_GRAIN
+            self._scope.deadline = now + self._limit + DEADLINE_GRAIN
+
+    def _end(self, ending: Ending, fault: str = "") -> None:
+        if self._ending is None:
+            self._ending, self._fault = ending, fault
+        self._scope.cancel()

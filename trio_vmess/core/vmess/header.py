@@ -60,6 +60,8 @@ from trio_vmess.errors import (
 
 _FIXED: Final = struct.Struct(">B16s16sBBBBB")
 FIXED_SIZE: Final = _FIXED.size
+_MIXED_OFFSET: Final = 35
+_COMMAND_OFFSET: Final = 37
 
 MUX_HOST: Final = "v1.mux.cool"
 """The destination that a Mux header stands for; V2Ray knows Mux by this name."""
@@ -148,10 +150,8 @@ def decode_request_header(data: bytes, dialect: Dialect) -> tuple[RequestHeader,
     """
     if len(data) < FIXED_SIZE:
         return NEED_DATA
-    version, body_iv, body_key, response_auth, options, mixed, reserved, command = (
-        _FIXED.unpack_from(data)
-    )
-    port, address_type, address = 0, 0, b""
+    mixed, command = data[_MIXED_OFFSET], data[_COMMAND_OFFSET]
+    address: bytes | None = None
     end = FIXED_SIZE
     if command != Command.MUX or Command.MUX not in dialect.commands:
         try:
@@ -161,15 +161,33 @@ def decode_request_header(data: bytes, dialect: Dialect) -> tuple[RequestHeader,
         if found is NEED_DATA:
             return NEED_DATA
         start, end = found
-        port = int.from_bytes(data[FIXED_SIZE : FIXED_SIZE + 2], "big")
-        address_type, address = data[FIXED_SIZE + 2], data[start:end]
+        address = data[start:end]
     padding_end = end + (mixed >> 4)
     checksum_end = padding_end + CHECKSUM_SIZE
     if checksum_end > len(data):
         return NEED_DATA
     if fnv1a(data[:padding_end]) != int.from_bytes(data[padding_end:checksum_end], "big"):
         raise AuthenticationError("checksum: it does not match", reason=Refusal.BAD_HEADER)
+    return _read_fields(data, address, data[end:padding_end], dialect), checksum_end
 
+
+def _read_fields(
+    data: bytes, address: bytes | None, padding: bytes, dialect: Dialect
+) -> RequestHeader:
+    """Read a header that is whole; its checksum holds, so what is illegal was meant.
+
+    Args:
+        data: the header.
+        address: as it stands behind its type; None where the command has none.
+        padding: as it came.
+        dialect: says what is legal.
+
+    Raises:
+        RemoteProtocolError: naming the field.
+    """
+    version, body_iv, body_key, response_auth, options, mixed, reserved, command = (
+        _FIXED.unpack_from(data)
+    )
     if version != VERSION:
         raise RemoteProtocolError(f"version: {version} is not {VERSION}")
     if dialect.checks_reserved and reserved:
@@ -181,23 +199,23 @@ def decode_request_header(data: bytes, dialect: Dialect) -> tuple[RequestHeader,
         raise RemoteProtocolError(problem)
     if command not in dialect.commands:
         raise RemoteProtocolError(f"command: {command} is unknown")
-    header = RequestHeader(
+    destination = MUX_DESTINATION
+    if address is not None:
+        destination = Destination(
+            host=decode_host(data[FIXED_SIZE + 2], address),
+            port=int.from_bytes(data[FIXED_SIZE : FIXED_SIZE + 2], "big"),
+            network=Network.UDP if command == Command.UDP else Network.TCP,
+        )
+    return RequestHeader(
         body_iv=body_iv,
         body_key=body_key,
         response_auth=response_auth,
         options=options,
         security=security,
         command=Command(command),
-        destination=MUX_DESTINATION
-        if not address_type
-        else Destination(
-            host=decode_host(address_type, address),
-            port=port,
-            network=Network.UDP if command == Command.UDP else Network.TCP,
-        ),
-        padding=data[end:padding_end],
+        destination=destination,
+        padding=padding,
     )
-    return header, checksum_end
 
 
 # Legacy -----------------------------------------------------------------------------------------

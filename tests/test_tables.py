@@ -46,6 +46,12 @@ def test_no_counters_say_what_is_missing() -> None:
     assert "'policy' says what is" in text
 
 
+@pytest.mark.parametrize(("count", "words"), [(0, "0 connections"), (1, "1 connection")])
+def test_one_connection_is_no_plural(count: int, words: str) -> None:
+    answer = {"counters": {}, "connections": count, "seconds": 1}
+    assert format_counters(answer).endswith(f"\n{words}, up 1 s")
+
+
 def test_connections() -> None:
     answer = {
         "connections": [

@@ -36,7 +36,9 @@ def format_counters(answer: Values) -> str:
         if parsed is not None and isinstance(value, int):
             kind, owner, direction = parsed
             rows.setdefault((kind, owner), {})[direction] = format_size(value)
-    running = f"{answer.get('connections')} connections, up {answer.get('seconds')} s"
+    connections = answer.get("connections")
+    plural = "" if connections == 1 else "s"
+    running = f"{connections} connection{plural}, up {answer.get('seconds')} s"
     if not rows:
         return (
             f"nothing was counted; 'policy' says what is, for users with an email and for tags\n"

@@ -20,7 +20,7 @@ from trio_vmess.core.vmess.account import Account
 from trio_vmess.core.vmess.auth import derive_auth_id_key, derive_user_hash, seal_auth_id
 from trio_vmess.core.vmess.refusal import ClockSearch
 from trio_vmess.core.vmess.replay import ReplayCache
-from trio_vmess.core.vmess.users import UserRegistry
+from trio_vmess.core.vmess.users import RECENT_USERS_MAX, UserRegistry
 
 NOW = 1_700_000_000
 SOURCE = "192.0.2.1"
@@ -77,11 +77,11 @@ def aead() -> None:
     row("last of all users, never seen before", microseconds(find, ids(last)), "µs")
     strangers = [CHOICE.randbytes(16) for _ in range(50)]
     row("stranger, nobody remembered", microseconds(find, strangers), "µs")
-    for account in accounts[-32:-1]:
+    for account in accounts[-RECENT_USERS_MAX:-1]:
         registry.remember("192.0.2.2", account)
     registry.remember(SOURCE, last)
     row("latest of the recent users", microseconds(find, ids(last)), "µs")
-    row("oldest of the recent users", microseconds(find, ids(accounts[-32])), "µs")
+    row("oldest of the recent users", microseconds(find, ids(accounts[-RECENT_USERS_MAX])), "µs")
     row("stranger", microseconds(find, strangers), "µs")
 
     def find_from(auth_id: bytes) -> object:

@@ -14,7 +14,12 @@ from trio_vmess.core.vmess.auth import (
     open_auth_id,
     seal_auth_id,
 )
-from trio_vmess.core.vmess.users import SOURCES_MAX, AuthMatch, UserRegistry
+from trio_vmess.core.vmess.users import (
+    RECENT_USERS_MAX,
+    SOURCES_MAX,
+    AuthMatch,
+    UserRegistry,
+)
 
 NOW = 1_700_000_000
 VECTORS = pathlib.Path(__file__).parents[2] / "vectors"
@@ -231,7 +236,7 @@ def without_scan(registry: UserRegistry) -> UserRegistry:
 
 
 def test_the_user_of_a_source_is_tried_first() -> None:
-    accounts = [make_account(number) for number in range(40)]
+    accounts = [make_account(number) for number in range(RECENT_USERS_MAX + 8)]
     registry = UserRegistry(accounts)
     registry.remember("192.0.2.1", accounts[0])
     for account in accounts[1:]:
@@ -245,18 +250,19 @@ def test_the_user_of_a_source_is_tried_first() -> None:
 
 
 def test_users_who_were_here_lately_are_tried_from_anywhere() -> None:
-    accounts = [make_account(number) for number in range(40)]
+    accounts = [make_account(number) for number in range(RECENT_USERS_MAX + 8)]
     registry = UserRegistry(accounts)
     for account in (*accounts, accounts[8]):
         registry.remember("192.0.2.1", account)
-    registry.add(make_account(40))
-    registry.remember("192.0.2.1", make_account(40))
+    newest = make_account(len(accounts))
+    registry.add(newest)
+    registry.remember("192.0.2.1", newest)
     without_scan(registry)
     found = [
         registry.find_auth_id(make_auth_id(account, NOW), now=NOW, source="192.0.2.9") is not None
         for account in accounts
     ]
-    assert found == [False] * 8 + [True, False] + [True] * 30
+    assert found == [False] * 8 + [True, False] + [True] * (RECENT_USERS_MAX - 2)
 
 
 def test_two_users_behind_one_address_are_both_found() -> None:

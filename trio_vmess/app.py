@@ -16,7 +16,6 @@ import trio
 from trio_vmess.assemble import (
     Assembler,
     SwitchSource,
-    policies_of,
     sniffing_of,
     statistics_of,
     utc_seconds,
@@ -97,7 +96,7 @@ class Node:
         self.statistics = statistics_of(config.policy) if config.stats else None
         self._assembler = Assembler(
             scratch=scratch,
-            policy_of=policies_of(config.policy),
+            policy_of=config.policy.level,
             resolve=resolve if self.resolver is None else self.resolver.resolve,
         )
         self.outbounds = [self._assembler.outbound(settings) for settings in config.outbounds]

@@ -59,26 +59,6 @@ _FAMILIES: Final = {
 }
 
 
-def policies_of(settings: config.PolicySettings) -> Callable[[int], Policy]:
-    """Return a function from user levels to limits."""
-    known: dict[int, Policy] = {}
-
-    def policy_of(level: int) -> Policy:
-        policy = known.get(level)
-        if policy is None:
-            limits = settings.level(level)
-            policy = known[level] = Policy(
-                handshake=limits.handshake,
-                connection_idle=limits.connection_idle,
-                uplink_only=limits.uplink_only,
-                downlink_only=limits.downlink_only,
-                buffer_size=limits.buffer_size,
-            )
-        return policy
-
-    return policy_of
-
-
 def statistics_of(settings: config.PolicySettings) -> Statistics:
     """Return counters for what the policy asks for."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from trio_vmess.config import Config, RuleSettings
+from trio_vmess.config import Config, Place, RuleSettings
 from trio_vmess.contracts import Outbound
 from trio_vmess.core import Destination, Entropy, Host, parse_host
 from trio_vmess.dispatch import Choose, FirstOutbound
@@ -37,18 +37,8 @@ def make_router(config: Config, load: Load) -> Router:
     settings = config.routing
 
     def locate(index: int, field: str, message: str) -> ConfigProblem:
-        place = settings.rules[index].places.get(field)
-        if place is None:
-            return ConfigProblem(
-                where=f"{rule_name(index)}.{field}", message=message, file=config.file
-            )
-        return ConfigProblem(
-            where=place.where,
-            message=message,
-            file=config.file,
-            line=place.line,
-            column=place.column,
-        )
+        nowhere = Place(f"{rule_name(index)}.{field}")
+        return settings.rules[index].places.get(field, nowhere).problem(message, file=config.file)
 
     return Router(
         [_rule(each) for each in settings.rules],

@@ -20,7 +20,7 @@ from tests.kit.name_server import NameServer, addresses, start_name_server
 from tests.kit.nodes import start_chain_node, start_server_node, vmess_outbound
 from tests.kit.peer_specs import ClientSpec, ServerSpec
 from tests.kit.ports import free_port
-from trio_vmess.assemble import Assembler, policies_of
+from trio_vmess.assemble import Assembler
 from trio_vmess.config import PolicySettings
 from trio_vmess.contracts import Outbound
 from trio_vmess.core import Flow
@@ -188,7 +188,7 @@ async def test_questions_go_through_a_proxy() -> None:
         start_server_node() as last,
         start_chain_node(ServerSpec(), ClientSpec(server_port=last.port)) as first,
     ):
-        assembler = Assembler(scratch=Scratch(), policy_of=policies_of(PolicySettings()))
+        assembler = Assembler(scratch=Scratch(), policy_of=PolicySettings().level)
         proxy = assembler.outbound(vmess_outbound(ClientSpec(server_port=first.port)))
 
         async def through(_flow: Flow) -> Outbound:

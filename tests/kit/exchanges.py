@@ -7,8 +7,6 @@ Xray pass an origin's end on a second late.
 
 import hashlib
 
-import trio
-
 from tests.kit.origin import Origin, sink_answer
 from tests.kit.pattern import pattern, pattern_pieces, pattern_sha256
 from tests.kit.socks_client import (
@@ -17,6 +15,7 @@ from tests.kit.socks_client import (
     open_socks_udp,
     receive_exactly,
 )
+from tests.kit.transfer import echo_file
 
 _READ_SIZE = 65_536
 
@@ -37,19 +36,8 @@ async def check_echo(proxy_port: int, origin: Origin, host: str | None = None) -
 
 async def check_duplex(proxy_port: int, origin: Origin, size: int) -> None:
     """Push `size` bytes through a TCP echo while reading them back, both directions busy."""
-    digest, count = hashlib.sha256(), 0
     async with await open_socks_stream(proxy_port, origin.host, origin.port) as stream:
-
-        async def send() -> None:
-            for piece in pattern_pieces(size):
-                await stream.send_all(piece)
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(send)
-            while count < size and (data := await stream.receive_some(_READ_SIZE)):
-                digest.update(data)
-                count += len(data)
-    assert (count, digest.hexdigest()) == (size, pattern_sha256(size))
+        await echo_file(stream, size)
 
 
 async def check_download(proxy_port: int, origin: Origin, size: int) -> None:

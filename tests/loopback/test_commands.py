@@ -1,52 +1,18 @@
 """The commands as a person runs them: real processes, real signals, real files."""
 
-import contextlib
 import os
 import re
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.kit.commands import finished, running
 from tests.kit.ports import free_port
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals are sent the POSIX way")
-
-
-def trio_vmess(*arguments: str, cwd: Path | None = None) -> "subprocess.Popen[str]":
-    environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(Path.cwd())}
-    return subprocess.Popen(
-        [sys.executable, "-m", "trio_vmess", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        cwd=cwd,
-    )
-
-
-@contextlib.contextmanager
-def running(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
-    process = trio_vmess(*arguments)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
-
-def finished(*arguments: str, cwd: Path | None = None) -> tuple[int, str, str]:
-    process = trio_vmess(*arguments, cwd=cwd)
-    try:
-        out, err = process.communicate(timeout=30)
-    finally:
-        process.kill()
-    return process.returncode, out, err
 
 
 def line_with(process: "subprocess.Popen[str]", pattern: str) -> re.Match[str]:

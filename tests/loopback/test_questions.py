@@ -1,17 +1,16 @@
 """`stats` and `explain` as a person runs them, next to a node that is a process of its own."""
 
-import contextlib
 import json
 import os
 import re
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.kit.commands import finished, running
+from tests.kit.ports import free_port
 from trio_vmess import control
 
 pytestmark = pytest.mark.skipif(
@@ -36,41 +35,9 @@ NODE = """
 @pytest.fixture
 def node_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
-    monkeypatch.setenv("PYTHONPATH", os.getcwd())
     file = tmp_path / "node.json"
-    # Port 0 is not for files: a free one is found by binding it.
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        file.write_text(NODE.replace('"0"', str(probe.getsockname()[1])))
+    file.write_text(NODE.replace('"0"', str(free_port())))
     return file
-
-
-def start(*arguments: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "trio_vmess", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-@contextlib.contextmanager
-def running(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
-    process = start(*arguments)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
-
-def finished(*arguments: str) -> tuple[int, str, str]:
-    with start(*arguments) as process:
-        out, err = process.communicate(timeout=30)
-    return process.returncode, out, err
 
 
 def control_path(process: "subprocess.Popen[str]") -> str:

@@ -17,8 +17,8 @@ from trio_vmess.core.socks import ReplyCode
 from trio_vmess.errors import DialError, DialFailure
 from trio_vmess.inbound import HttpInbound, SocksInbound
 from trio_vmess.outbound import HttpOutbound, SocksOutbound, UpstreamServer
-from trio_vmess.outbound import http as http_module
 from trio_vmess.outbound import socks as socks_module
+from trio_vmess.outbound import upstream as upstream_module
 
 TARGET = Destination(host="example.com", port=443)
 FLOW = Flow(destination=TARGET)
@@ -139,13 +139,9 @@ async def test_a_server_that_does_not_answer(kind: Kind, answer: bytes) -> None:
     assert f"127.0.0.1:{port}" in str(error)
 
 
-@pytest.mark.parametrize(
-    ("kind", "module"), [(SocksOutbound, socks_module), (HttpOutbound, http_module)]
-)
-async def test_a_server_that_says_nothing(
-    kind: Kind, module: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "NEGOTIATION_TIMEOUT", 0.05)
+@BOTH
+async def test_a_server_that_says_nothing(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upstream_module, "NEGOTIATION_TIMEOUT", 0.05)
     async with open_server(saying(b"", after=b"never")) as port:
         error = await refusal(kind(tag="", servers=[server(port)]))
     assert error.reason is DialFailure.UPSTREAM

@@ -4,8 +4,8 @@ An inbound has common keys and keys of its protocol. In V2Ray's JSON the latter 
 in `settings`; in TOML they stand beside the former, so both sections are then the same one.
 """
 
-from collections.abc import Callable, Collection
-from typing import Final
+from collections.abc import Callable, Collection, Mapping
+from typing import Final, TypeVar
 
 import attrs
 
@@ -42,8 +42,8 @@ __all__ = [
     "read_alter_id",
     "read_inbound",
     "read_level",
+    "read_protocol",
     "read_user_level",
-    "unknown_protocol",
 ]
 
 LEVEL_MAX: Final = 0xFFFF
@@ -62,6 +62,8 @@ _FOREIGN_PROTOCOLS: Final = (
     "hysteria2",
     "tun",
 )
+
+_P = TypeVar("_P")
 
 
 def read_level(section: Section) -> int:
@@ -86,7 +88,7 @@ def read_inbound(outer: Section, inner: Section) -> InboundSettings:
         outer: the common keys.
         inner: the protocol's keys; the same section in TOML.
     """
-    protocol = _read_protocol(outer, inner)
+    protocol = read_protocol(outer, inner, _PROTOCOLS) or VMessInbound()
     address = outer.get("listen", values.listen, ANY_IPV4)
     on_unix = isinstance(address, UnixSocket)
     port = outer.get(
@@ -106,23 +108,25 @@ def read_inbound(outer: Section, inner: Section) -> InboundSettings:
     return attrs.evolve(inbound, places=outer.places())
 
 
-def _read_protocol(outer: Section, inner: Section) -> InboundProtocol:
-    name = outer.get(
-        "protocol", values.text, "", required=f"expected one of {', '.join(_PROTOCOLS)}"
-    )
-    read = _PROTOCOLS.get(name.lower())
+def read_protocol(
+    outer: Section, inner: Section, known: Mapping[str, Callable[[Section], _P]]
+) -> _P | None:
+    """Read `protocol`, and then the protocol's keys by the reader that it has in `known`.
+
+    Returns:
+        What the reader returned; None where the name is missing or not known, which is reported.
+    """
+    name = outer.get("protocol", values.text, "", required=f"expected one of {', '.join(known)}")
+    read = known.get(name.lower())
     if read is not None:
         return read(inner)
     inner.leave_unread()
     if name:
-        entry = outer.find("protocol")
-        place = outer.place if entry is None else entry.place
-        outer.report.problem(place, unknown_protocol(name, _PROTOCOLS))
-    return VMessInbound()
+        outer.report.problem(outer.places()["protocol"], _unknown_protocol(name, known))
+    return None
 
 
-def unknown_protocol(name: str, known: Collection[str]) -> str:
-    """Say why a protocol's name is not taken."""
+def _unknown_protocol(name: str, known: Collection[str]) -> str:
     if name.lower() in _FOREIGN_PROTOCOLS:
         return f"the protocol {quote(name)} is not supported; supported are {', '.join(known)}"
     return values.not_among(name, known)

@@ -9,6 +9,7 @@ takes no part in comparison, and is empty for settings that were built in Python
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 import attrs
 
@@ -56,7 +57,7 @@ from trio_vmess.config.words import (
     SocksAuth,
     UnixSocket,
 )
-from trio_vmess.core import Host, Network
+from trio_vmess.core import Host, Network, Policy
 from trio_vmess.errors import ConfigProblem
 
 __all__ = [
@@ -130,28 +131,17 @@ class LogSettings:
 
 
 @attrs.frozen(kw_only=True)
-class PolicyLevel:
-    """The limits that users of one level have.
+class PolicyLevel(Policy):
+    """The limits that users of one level have, and whether their traffic is counted.
 
-    Attributes:
-        handshake: seconds from accepting a connection until its request is understood.
-        connection_idle: seconds without data in either direction.
-        uplink_only: the idle limit in seconds once the response has ended.
-        downlink_only: the idle limit in seconds once the request has ended.
-        buffer_size: bytes per connection and direction; 0 for no buffering, None for no bound.
-            Files give it in KiB.
-
-    Source:
-        v2ray-core, features/policy/policy.go, SessionDefault.
+    Files give `buffer_size` in KiB.
     """
 
-    handshake: float = 60.0
-    connection_idle: float = 300.0
-    uplink_only: float = 1.0
-    downlink_only: float = 1.0
-    buffer_size: int | None = 512 * 1024
     stats_user_uplink: bool = False
     stats_user_downlink: bool = False
+
+
+_DEFAULT_LEVEL: Final = PolicyLevel()
 
 
 @attrs.frozen(kw_only=True)
@@ -173,7 +163,7 @@ class PolicySettings:
 
     def level(self, number: int) -> PolicyLevel:
         """Return the limits of a level."""
-        return self.levels.get(number, PolicyLevel())
+        return self.levels.get(number, _DEFAULT_LEVEL)
 
 
 @attrs.frozen(kw_only=True)

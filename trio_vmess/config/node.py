@@ -12,6 +12,7 @@ from trio_vmess.config.inbounds import LEVEL_MAX
 from trio_vmess.config.model import (
     ApiSettings,
     BalancerSettings,
+    Config,
     DnsServer,
     DnsSettings,
     LogSettings,
@@ -26,7 +27,7 @@ from trio_vmess.config.tree import Members, Node, describe, quote
 from trio_vmess.config.words import BalancerStrategy, LogLevel, RoutingStrategy
 from trio_vmess.core import Host, parse_endpoint
 
-__all__ = ["read_api", "read_dns", "read_log", "read_policy", "read_routing"]
+__all__ = ["read_api", "read_common"]
 
 _DOMAIN_KINDS: Final = (
     "regexp",
@@ -45,7 +46,20 @@ _BUFFER_KIB_MAX: Final = 1 << 20
 _DNS_SCHEMES: Final = ("https", "https+local", "tcp", "tcp+local", "quic+local", "udp")
 
 
-def read_log(section: Section) -> LogSettings:
+def read_common(root: Section, config: Config) -> Config:
+    """Read into a configuration the sections that are alike in both file formats."""
+    log, policy = root.section("log"), root.section("policy")
+    routing, dns = root.section("routing"), root.section("dns")
+    return attrs.evolve(
+        config,
+        log=config.log if log is None else _read_log(log),
+        policy=config.policy if policy is None else _read_policy(policy),
+        routing=config.routing if routing is None else _read_routing(routing),
+        dns=config.dns if dns is None else _read_dns(dns),
+    )
+
+
+def _read_log(section: Section) -> LogSettings:
     """Read `log`."""
     return LogSettings(
         level=section.get("level", values.word(LogLevel), LogLevel.WARNING, json=("loglevel",)),
@@ -54,7 +68,7 @@ def read_log(section: Section) -> LogSettings:
     )
 
 
-def read_policy(section: Section) -> PolicySettings:
+def _read_policy(section: Section) -> PolicySettings:
     """Read `policy`."""
     levels: dict[int, PolicyLevel] = {}
     listed = section.section("levels")
@@ -102,14 +116,14 @@ def _read_system(section: Section) -> SystemPolicy:
     )
 
 
-def read_routing(section: Section) -> RoutingSettings:
+def _read_routing(section: Section) -> RoutingSettings:
     """Read `routing`, in a V2Ray file also the form with everything inside of `settings`."""
     if not section.native:
         section.ignore("domain_matcher", "names are always matched the same way")
         section.get("strategy", values.text, "rules")
         wrapped = section.section("settings")
         if wrapped is not None:
-            return read_routing(wrapped)
+            return _read_routing(wrapped)
     return RoutingSettings(
         domain_strategy=section.get(
             "domain_strategy", values.word(RoutingStrategy), RoutingStrategy.AS_IS
@@ -222,7 +236,7 @@ def _read_strategy(section: Section) -> BalancerStrategy:
     return strategy.get("type", _strategy_word, BalancerStrategy.RANDOM)
 
 
-def read_dns(section: Section) -> DnsSettings:
+def _read_dns(section: Section) -> DnsSettings:
     """Read `dns`."""
     if not section.native:
         for name in ("query_strategy", "disable_cache", "disable_fallback"):

@@ -23,8 +23,8 @@ from trio_vmess.config.endpoints import (
 from trio_vmess.config.inbounds import (
     read_alter_id,
     read_level,
+    read_protocol,
     read_user_level,
-    unknown_protocol,
 )
 from trio_vmess.config.reader import Section
 from trio_vmess.config.tree import Node, quote
@@ -49,25 +49,11 @@ def read_outbound(outer: Section, inner: Section) -> OutboundSettings:
         inner: the protocol's keys; the same section in TOML.
     """
     outbound = OutboundSettings(
-        protocol=_read_protocol(outer, inner),
+        protocol=read_protocol(outer, inner, _PROTOCOLS) or BlackholeOutbound(),
         tag=outer.get("tag", values.text, ""),
         send_through=outer.get("send_through", values.ip_address, None),
     )
     return attrs.evolve(outbound, places=outer.places())
-
-
-def _read_protocol(outer: Section, inner: Section) -> OutboundProtocol:
-    name = outer.get(
-        "protocol", values.text, "", required=f"expected one of {', '.join(_PROTOCOLS)}"
-    )
-    read = _PROTOCOLS.get(name.lower())
-    if read is not None:
-        return read(inner)
-    inner.leave_unread()
-    if name:
-        place = outer.places()["protocol"]
-        outer.report.problem(place, unknown_protocol(name, _PROTOCOLS))
-    return BlackholeOutbound()
 
 
 def _read_vmess(section: Section) -> VMessOutbound:

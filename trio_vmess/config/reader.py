@@ -64,11 +64,11 @@ class Report:
 
     def problem(self, place: Place, message: str) -> None:
         """Note what makes the file unusable."""
-        self._problems.append(self._at(place, message))
+        self._problems.append(place.problem(message, file=self._file))
 
     def warn(self, place: Place, message: str) -> None:
         """Note what the user should know, though the file can be used."""
-        self._warnings.append(self._at(place, message))
+        self._warnings.append(place.problem(message, file=self._file))
 
     def open(self, node: Node, where: str) -> "Section":
         """Begin to read an object; anything else is reported, and read as an empty one."""
@@ -98,15 +98,6 @@ class Report:
         if self._problems:
             raise ConfigError(*sorted(self._problems, key=_order))
         return tuple(sorted(self._warnings, key=_order))
-
-    def _at(self, place: Place, message: str) -> ConfigProblem:
-        return ConfigProblem(
-            where=place.where,
-            message=message,
-            file=self._file,
-            line=place.line,
-            column=place.column,
-        )
 
 
 def _order(problem: ConfigProblem) -> tuple[int, int]:

@@ -21,8 +21,8 @@ from trio_vmess.config.endpoints import (
     VMessInbound,
 )
 from trio_vmess.config.inbounds import read_inbound
-from trio_vmess.config.model import Config, DnsSettings, PolicySettings, RoutingSettings
-from trio_vmess.config.node import read_dns, read_log, read_policy, read_routing
+from trio_vmess.config.model import Config
+from trio_vmess.config.node import read_common
 from trio_vmess.config.outbounds import read_outbound
 from trio_vmess.config.reader import Section
 from trio_vmess.config.tree import Foreign, Member, Members, Node
@@ -246,15 +246,8 @@ def read_native(root: Section) -> Config:
             "no outbound is given: one of protocol 'freedom' is implied, "
             f"tagged '{IMPLIED_TAG}', which does not connect to private addresses",
         )
-    config = Config(inbounds=inbounds, outbounds=outbounds)
-    log, policy = root.section("log"), root.section("policy")
-    routing, dns = root.section("routing"), root.section("dns")
     return attrs.evolve(
-        config,
-        log=config.log if log is None else read_log(log),
-        policy=PolicySettings() if policy is None else read_policy(policy),
-        routing=RoutingSettings() if routing is None else read_routing(routing),
-        dns=DnsSettings() if dns is None else read_dns(dns),
+        read_common(root, Config(inbounds=inbounds, outbounds=outbounds)),
         stats=root.get("stats", values.flag, False),
         control=root.get("control", _control_path, ""),
     )

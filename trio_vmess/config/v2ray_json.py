@@ -15,8 +15,8 @@ import attrs
 from trio_vmess.config import values
 from trio_vmess.config.endpoints import InboundSettings, OutboundSettings
 from trio_vmess.config.inbounds import read_inbound
-from trio_vmess.config.model import Config, DnsSettings, PolicySettings, RoutingSettings
-from trio_vmess.config.node import read_api, read_dns, read_log, read_policy, read_routing
+from trio_vmess.config.model import Config
+from trio_vmess.config.node import read_api, read_common
 from trio_vmess.config.outbounds import read_outbound
 from trio_vmess.config.reader import Section
 from trio_vmess.config.tree import quote
@@ -59,16 +59,10 @@ def read_v2ray(root: Section) -> Config:
     transport = root.section("transport")
     if transport is not None:
         _check_transport_settings(transport)
-    log, policy, routing, dns, api = (
-        root.section(name) for name in ("log", "policy", "routing", "dns", "api")
-    )
+    api = root.section("api")
     config = Config(inbounds=_read_inbounds(root), outbounds=_read_outbounds(root))
     return attrs.evolve(
-        config,
-        log=config.log if log is None else read_log(log),
-        policy=PolicySettings() if policy is None else read_policy(policy),
-        routing=RoutingSettings() if routing is None else read_routing(routing),
-        dns=DnsSettings() if dns is None else read_dns(dns),
+        read_common(root, config),
         stats=_read_stats(root),
         api=None if api is None else read_api(api),
     )

@@ -85,13 +85,7 @@ def check_role(config: Config, role: Role) -> None:
 
 def _to_problem(config: Config, finding: Finding) -> ConfigProblem:
     place, message = finding
-    return ConfigProblem(
-        where=place.where,
-        message=message,
-        file=config.file,
-        line=place.line,
-        column=place.column,
-    )
+    return place.problem(message, file=config.file)
 
 
 def find_problems(config: Config) -> Iterator[Finding]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import attrs
 
+from trio_vmess.errors import ConfigProblem
+
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -22,6 +24,12 @@ class Place:
     where: str
     line: int | None = None
     column: int | None = None
+
+    def problem(self, message: str, *, file: str) -> ConfigProblem:
+        """Return what is wrong here."""
+        return ConfigProblem(
+            where=self.where, message=message, file=file, line=self.line, column=self.column
+        )
 
 
 Places = Mapping[str, Place]

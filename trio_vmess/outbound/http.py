@@ -3,21 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import trio
-
 from trio_vmess.contracts import PacketLink, StreamSide
 from trio_vmess.core import NEED_DATA, Destination, Flow
 from trio_vmess.core.http import Established, HttpConnectClient, TunnelRefused
-from trio_vmess.errors import DialError, DialFailure, RemoteProtocolError
+from trio_vmess.errors import DialError, DialFailure
 from trio_vmess.outbound.dial import IPAddress, local_destination
-from trio_vmess.outbound.upstream import (
-    NEGOTIATION_TIMEOUT,
-    READ_SIZE,
-    Upstreams,
-    UpstreamServer,
-    send_pending,
-    upstream_error,
-)
+from trio_vmess.outbound.upstream import READ_SIZE, Upstreams, UpstreamServer, send_pending
 from trio_vmess.streams import SocketTransport
 
 FAILURES: Final[Mapping[int, DialFailure]] = {
@@ -49,28 +40,21 @@ class HttpOutbound:
     async def connect(self, flow: Flow, /) -> StreamSide:
         """See `Outbound.connect`."""
         destination = flow.destination
-        server, transport = await self._upstreams.dial()
-        try:
+
+        async def negotiate(server: UpstreamServer, transport: SocketTransport) -> bytes:
             client = _client(server, destination)
-            with trio.move_on_after(NEGOTIATION_TIMEOUT):
-                answer = await _negotiate(client, transport)
-                if isinstance(answer, TunnelRefused):
-                    raise DialError(
-                        f"{server}: {destination}: {answer.status} {answer.reason}",
-                        reason=FAILURES.get(answer.status, DialFailure.UPSTREAM),
-                    )
-                return StreamSide(
-                    transport=transport,
-                    early=client.trailing_data,
-                    local=local_destination(transport.socket),
+            answer = await _negotiate(client, transport)
+            if isinstance(answer, TunnelRefused):
+                raise DialError(
+                    f"{server}: {destination}: {answer.status} {answer.reason}",
+                    reason=FAILURES.get(answer.status, DialFailure.UPSTREAM),
                 )
-            raise upstream_error(server, "no answer in time")
-        except (RemoteProtocolError, trio.BrokenResourceError) as exc:
-            await transport.aclose()
-            raise upstream_error(server, exc) from None
-        except BaseException:
-            await transport.aclose()
-            raise
+            return client.trailing_data
+
+        transport, early = await self._upstreams.open(negotiate)
+        return StreamSide(
+            transport=transport, early=early, local=local_destination(transport.socket)
+        )
 
     async def connect_packets(self, flow: Flow, /) -> PacketLink:
         """See `Outbound.connect_packets`: HTTP carries no datagrams."""

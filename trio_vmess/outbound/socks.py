@@ -24,12 +24,10 @@ from trio_vmess.core.socks import (
 from trio_vmess.errors import DialError, DialFailure, RemoteProtocolError
 from trio_vmess.outbound.dial import IPAddress, dial_error, local_destination, resolve
 from trio_vmess.outbound.upstream import (
-    NEGOTIATION_TIMEOUT,
     READ_SIZE,
     Upstreams,
     UpstreamServer,
     send_pending,
-    upstream_error,
 )
 from trio_vmess.streams import DatagramSocket, SocketTransport
 
@@ -101,24 +99,21 @@ class SocksOutbound:
         Raises:
             DialError: no server could be reached, or the one that was refuses.
         """
-        server, transport = await self._upstreams.dial()
-        try:
+
+        async def negotiate(
+            server: UpstreamServer, transport: SocketTransport
+        ) -> tuple[Destination, bytes]:
             client = _client(server, command, destination)
-            with trio.move_on_after(NEGOTIATION_TIMEOUT):
-                reply = await _negotiate(client, transport)
-                if reply.code is not ReplyCode.SUCCEEDED or reply.bound is None:
-                    raise DialError(
-                        f"{server}: {destination}: {reply.code.name.lower().replace('_', ' ')}",
-                        reason=FAILURES[reply.code],
-                    )
-                return transport, reply.bound, client.trailing_data
-            raise upstream_error(server, "no answer in time")
-        except (RemoteProtocolError, trio.BrokenResourceError) as exc:
-            await transport.aclose()
-            raise upstream_error(server, exc) from None
-        except BaseException:
-            await transport.aclose()
-            raise
+            reply = await _negotiate(client, transport)
+            if reply.code is not ReplyCode.SUCCEEDED or reply.bound is None:
+                raise DialError(
+                    f"{server}: {destination}: {reply.code.name.lower().replace('_', ' ')}",
+                    reason=FAILURES[reply.code],
+                )
+            return reply.bound, client.trailing_data
+
+        transport, (bound, early) = await self._upstreams.open(negotiate)
+        return transport, bound, early
 
 
 class SocksPacketLink:

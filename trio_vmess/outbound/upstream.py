@@ -1,12 +1,13 @@
 """Other proxies that connections go through: which one is next, and the way to it."""
 
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Protocol, TypeVar
 
 import attrs
+import trio
 
 from trio_vmess.core import Host, format_endpoint
-from trio_vmess.errors import DialError, DialFailure
+from trio_vmess.errors import DialError, DialFailure, RemoteProtocolError
 from trio_vmess.outbound.dial import IPAddress, dial
 from trio_vmess.streams import SocketTransport
 
@@ -15,6 +16,8 @@ NEGOTIATION_TIMEOUT: Final = 30.0
 
 READ_SIZE: Final = 4096
 """Bytes that one read of its answer takes; what is behind the answer is early data."""
+
+_T = TypeVar("_T")
 
 
 @attrs.frozen(kw_only=True)
@@ -67,13 +70,35 @@ class Upstreams:
         self._local = local
         self._next = 0
 
-    async def dial(self) -> tuple[UpstreamServer, SocketTransport]:
-        """Connect to the server whose turn it is, or to one behind it.
+    async def open(
+        self, negotiate: Callable[[UpstreamServer, SocketTransport], Awaitable[_T]]
+    ) -> tuple[SocketTransport, _T]:
+        """Connect to the server whose turn it is, or to one behind it, and come to terms with it.
+
+        Args:
+            negotiate: does so in the words of its protocol. It may raise `RemoteProtocolError` for
+                a server that does not speak it, and `DialError` for one that refuses.
+
+        Returns:
+            The connection, and what `negotiate` returned.
 
         Raises:
-            DialError: none of them could be reached.
+            DialError: none could be reached, or the one that was does not do its part.
             trio.Cancelled: from outside; nothing stays open.
         """
+        server, transport = await self._dial()
+        try:
+            with trio.move_on_after(NEGOTIATION_TIMEOUT):
+                return transport, await negotiate(server, transport)
+            raise _upstream_error(server, "no answer in time")
+        except (RemoteProtocolError, trio.BrokenResourceError) as exc:
+            await transport.aclose()
+            raise _upstream_error(server, exc) from None
+        except BaseException:
+            await transport.aclose()
+            raise
+
+    async def _dial(self) -> tuple[UpstreamServer, SocketTransport]:
         start = self._next
         self._next = (start + 1) % len(self._servers)
         failures: list[str] = []
@@ -85,7 +110,7 @@ class Upstreams:
         raise DialError(f"no server: {'; '.join(failures)}", reason=DialFailure.UPSTREAM)
 
 
-def upstream_error(server: UpstreamServer, message: object) -> DialError:
+def _upstream_error(server: UpstreamServer, message: object) -> DialError:
     """Return the error for a server that does not do its part."""
     return DialError(f"{server}: {message}", reason=DialFailure.UPSTREAM)
 

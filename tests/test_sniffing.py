@@ -233,7 +233,7 @@ class Told:
 
     words: list[tuple[str, float]] = attrs.field(factory=list)
 
-    async def established(self, bound: Destination | None, /) -> None:
+    async def established(self, far: StreamSide | None, /) -> None:
         self.words.append(("established", trio.current_time()))
 
     async def refused(self, reason: DialFailure, /) -> None:

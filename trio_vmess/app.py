@@ -270,7 +270,8 @@ def _listener_of(
     settings: InboundSettings, make: MakeInbound
 ) -> PermanentListener | DynamicListener:
     address = settings.listen.path if isinstance(settings.listen, UnixSocket) else settings.listen
-    bind = functools.partial(open_listener, address)
+    clients_begin = not isinstance(settings.protocol, DokodemoInbound)
+    bind = functools.partial(open_listener, address, clients_begin=clients_begin)
     ports, allocate = _ports_of(settings), settings.allocate
     if allocate.strategy is AllocateStrategy.RANDOM:
         plan = PortPlan(

@@ -9,7 +9,7 @@ Dispatch      what an inbound calls when it has understood a request
 Outbound      what dispatch calls to get the other side
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import attrs
@@ -47,8 +47,11 @@ class Transport(Protocol):
         """
         ...
 
-    async def send_eof(self) -> None:
-        """Say that nothing more will be sent; receiving goes on.
+    async def send_eof(self, last: bytes | memoryview = b"", /) -> None:
+        """Send the last bytes, and say that nothing more will come; receiving goes on.
+
+        Args:
+            last: as for `send_all`.
 
         Raises:
             trio.BrokenResourceError: the connection was reset.
@@ -73,7 +76,7 @@ class StreamSide:
             a connection's beginning leaves it here.
         flush_after: the sealer holds a header that goes out with the first payload, or alone after
             this many seconds; None where nothing is held back, or may be for as long as it takes.
-        local: our address on this side, where it is known.
+        find_local: tells our address on this side, where there is one.
     """
 
     transport: Transport
@@ -82,7 +85,12 @@ class StreamSide:
     early: bytes = attrs.field(default=b"", repr=False)
     payload: bytes = attrs.field(default=b"", repr=False)
     flush_after: float | None = None
-    local: Destination | None = None
+    find_local: Callable[[], Destination | None] | None = None
+
+    @property
+    def local(self) -> Destination | None:
+        """Our address on this side; None where it is not known. It is asked for, not kept."""
+        return None if self.find_local is None else self.find_local()
 
 
 class PacketLink(Protocol):
@@ -119,11 +127,11 @@ class PacketLink(Protocol):
 class Answer(Protocol):
     """How an inbound's client learns what became of its request."""
 
-    async def established(self, bound: Destination | None, /) -> None:
+    async def established(self, far: StreamSide | None, /) -> None:
         """Say that the other side is there.
 
         Args:
-            bound: the local address of the outward connection, where it is known.
+            far: the other side; None for one that is only hoped for.
         """
         ...
 

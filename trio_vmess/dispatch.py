@@ -11,7 +11,7 @@ import attrs
 import trio
 
 from trio_vmess.contracts import Answer, Outbound, PacketLink, StreamSide
-from trio_vmess.core import NEED_DATA, Destination, Flow, Policy
+from trio_vmess.core import NEED_DATA, Flow, Policy
 from trio_vmess.core.sniff import Sniffed, SniffSettings
 from trio_vmess.errors import DialError, DialFailure, NoRouteError, RemoteProtocolError
 from trio_vmess.relay import Ending, Meter, Scratch, relay_packets, relay_streams
@@ -36,14 +36,12 @@ class Connection:
         outbound_tag: the way it takes.
         since: when it began, in Trio's time.
         meter: what it has carried so far.
-        scope: cancelling it ends the connection.
     """
 
     flow: Flow
     outbound_tag: str
     since: float
     meter: Meter = attrs.field(factory=Meter)
-    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
 
 class Dispatcher:
@@ -79,33 +77,32 @@ class Dispatcher:
         connection = self._open(flow)
         ending, fault = Ending.CANCELLED, ""
         try:
-            with connection.scope:
-                try:
-                    answer = await self._sniff(connection, near, answer)
-                except RemoteProtocolError as exc:
-                    ending, fault = Ending.CLIENT_PROTOCOL, str(exc)
-                    return
-                try:
-                    outbound = await self._route(connection)
-                    far = await outbound.connect(connection.flow)
-                    connection.outbound_tag = outbound.tag
-                except DialError as exc:
-                    ending, fault = Ending.UNREACHABLE, str(exc)
-                    await answer.refused(exc.reason)
-                    return
-                except NoRouteError as exc:
-                    ending, fault = Ending.UNREACHABLE, str(exc)
-                    await answer.refused(DialFailure.FORBIDDEN)
-                    return
-                _log_access(connection, "accepted")
-                await answer.established(far.local)
-                ending, fault = await relay_streams(
-                    near,
-                    far,
-                    scratch=self._scratch,
-                    policy=self._policy_of(flow.level),
-                    meter=connection.meter,
-                )
+            try:
+                answer = await self._sniff(connection, near, answer)
+            except RemoteProtocolError as exc:
+                ending, fault = Ending.CLIENT_PROTOCOL, str(exc)
+                return
+            try:
+                outbound = await self._route(connection)
+                far = await outbound.connect(connection.flow)
+                connection.outbound_tag = outbound.tag
+            except DialError as exc:
+                ending, fault = Ending.UNREACHABLE, str(exc)
+                await answer.refused(exc.reason)
+                return
+            except NoRouteError as exc:
+                ending, fault = Ending.UNREACHABLE, str(exc)
+                await answer.refused(DialFailure.FORBIDDEN)
+                return
+            _log_access(connection, "accepted")
+            await answer.established(far)
+            ending, fault = await relay_streams(
+                near,
+                far,
+                scratch=self._scratch,
+                policy=self._policy_of(flow.level),
+                meter=connection.meter,
+            )
         except* trio.BrokenResourceError:
             if ending is Ending.CANCELLED:
                 ending = Ending.CLIENT_RESET
@@ -128,30 +125,29 @@ class Dispatcher:
         connection = self._open(flow)
         ending, fault = Ending.CANCELLED, ""
         try:
-            with connection.scope:
-                try:
-                    early = await self._sniff_packets(connection, near)
-                except RemoteProtocolError as exc:
-                    ending, fault = Ending.CLIENT_PROTOCOL, str(exc)
-                    return
-                except trio.BrokenResourceError:
-                    ending = Ending.CLIENT_RESET
-                    return
-                try:
-                    outbound = await self._route(connection)
-                    far = await outbound.connect_packets(connection.flow)
-                    connection.outbound_tag = outbound.tag
-                except (DialError, NoRouteError) as exc:
-                    ending, fault = Ending.UNREACHABLE, str(exc)
-                    return
-                _log_access(connection, "accepted")
-                ending, fault = await relay_packets(
-                    near,
-                    far,
-                    policy=self._policy_of(flow.level),
-                    meter=connection.meter,
-                    early=early,
-                )
+            try:
+                early = await self._sniff_packets(connection, near)
+            except RemoteProtocolError as exc:
+                ending, fault = Ending.CLIENT_PROTOCOL, str(exc)
+                return
+            except trio.BrokenResourceError:
+                ending = Ending.CLIENT_RESET
+                return
+            try:
+                outbound = await self._route(connection)
+                far = await outbound.connect_packets(connection.flow)
+                connection.outbound_tag = outbound.tag
+            except (DialError, NoRouteError) as exc:
+                ending, fault = Ending.UNREACHABLE, str(exc)
+                return
+            _log_access(connection, "accepted")
+            ending, fault = await relay_packets(
+                near,
+                far,
+                policy=self._policy_of(flow.level),
+                meter=connection.meter,
+                early=early,
+            )
         except* Exception:
             # The boundary: a bug in one connection is not the others' business. A cancellation that
             # came with it goes on its way.
@@ -237,7 +233,7 @@ def _note(connection: Connection, settings: SniffSettings, found: Sniffed | None
 class _Answered:
     """What is left to say to a client that was answered already."""
 
-    async def established(self, bound: Destination | None, /) -> None:
+    async def established(self, far: StreamSide | None, /) -> None:
         """Say nothing."""
 
     async def refused(self, reason: DialFailure, /) -> None:

@@ -57,9 +57,7 @@ class FarEnd:
 
     async def send_eof(self) -> None:
         """Say that no more will come: by the codec, then by the transport."""
-        if end := self.seal_end():
-            await self.transport.send_all(end)
-        await self.transport.send_eof()
+        await self.transport.send_eof(self.seal_end())
 
     async def receive_wire(self) -> bytes:
         """Return some bytes as they are on the wire; nothing at the end."""

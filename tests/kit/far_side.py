@@ -38,8 +38,8 @@ class TrackedTransport:
     async def send_all(self, data: bytes | bytearray | memoryview, /) -> None:
         await self._transport.send_all(data)
 
-    async def send_eof(self) -> None:
-        await self._transport.send_eof()
+    async def send_eof(self, last: bytes | memoryview = b"", /) -> None:
+        await self._transport.send_eof(last)
 
     async def aclose(self) -> None:
         self.closed = True
@@ -100,7 +100,7 @@ class ScriptedOutbound:
         transport = TrackedTransport(StreamTransport(ours))
         self.transports.append(transport)
         self.nursery.start_soon(self._run, theirs)
-        return StreamSide(transport=transport, local=BOUND)
+        return StreamSide(transport=transport, find_local=lambda: BOUND)
 
     async def connect_packets(self, flow: Flow, /) -> PacketLink:
         self._note(flow)

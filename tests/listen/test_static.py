@@ -15,13 +15,16 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+import trio.testing
 
 from tests.kit.cancel_sweep import Scenario, sweep_cancellations
 from tests.kit.names import has_ipv6_loopback
+from tests.kit.patience import wait_until
 from trio_vmess.contracts import Transport
 from trio_vmess.core import Destination
 from trio_vmess.listen import Listener, bind_datagram_socket, open_listener
-from trio_vmess.listen.static import ACCEPTS_PER_TURN, RESOURCE_PAUSE, _explain
+from trio_vmess.listen.static import ACCEPTS_PER_TURN, RESOURCE_PAUSE, SILENCE_LIMIT, _explain
+from trio_vmess.streams import SocketTransport
 
 IPV4 = ipaddress.IPv4Address("127.0.0.1")
 IPV6 = ipaddress.IPv6Address("::1")
@@ -76,6 +79,28 @@ async def serving(listener: Listener, echo: EchoOnce) -> AsyncIterator[None]:
     assert not listener.is_open
 
 
+@asynccontextmanager
+async def accepted_by(
+    listener: Listener,
+) -> AsyncIterator[tuple[trio.SocketStream, list[SocketTransport]]]:
+    """Connect to a listener; give that connection, and the list of those that were accepted."""
+    transports: list[SocketTransport] = []
+
+    async def keep(transport: SocketTransport, *, source: str, local: Destination | None) -> None:
+        transports.append(transport)
+
+    async def serve(task_status: trio.TaskStatus[None]) -> None:
+        await listener.serve(keep, connections=connections, task_status=task_status)
+
+    async with trio.open_nursery() as connections, trio.open_nursery() as listeners:
+        await listeners.start(serve)
+        async with await connect(listener) as stream:
+            yield stream, transports
+        for transport in transports:
+            await transport.aclose()
+        listeners.cancel_scope.cancel()
+
+
 async def connect(listener: Listener) -> trio.SocketStream:
     return await trio.open_tcp_stream("127.0.0.1", listener.port)
 
@@ -114,6 +139,37 @@ async def test_an_ip_address(listen: str, host: str) -> None:
     source = f"[{host}]:{own[1]}" if ":" in host else f"{own[0]}:{own[1]}"
     local = Destination(host=ipaddress.ip_address(host), port=listener.port)
     assert echo.calls == [(source, local)]
+
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="the option is Linux's own")
+
+
+async def test_small_packets_are_not_held_back() -> None:
+    async with accepted_by(open_listener(IPV4)) as (stream, transports):
+        await stream.send_all(b"x")
+        await wait_until(lambda: bool(transports))
+        nodelay = transports[0].socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert nodelay
+
+
+@linux_only
+async def test_clients_that_begin_come_with_their_first_bytes() -> None:
+    async with accepted_by(open_listener(IPV4, clients_begin=True)) as (stream, transports):
+        await trio.sleep(0.1)
+        assert not transports
+        await stream.send_all(b"hello")
+        await wait_until(lambda: bool(transports))
+        room = memoryview(bytearray(10))
+        with trio.testing.assert_no_checkpoints():
+            assert await transports[0].receive_into(room) == 5
+
+
+@linux_only
+async def test_clients_that_should_begin_and_do_not_come_later() -> None:
+    async with accepted_by(open_listener(IPV4, clients_begin=True)) as (_, transports):
+        begin = trio.current_time()
+        await wait_until(lambda: bool(transports))
+        assert trio.current_time() - begin > 0.5 * SILENCE_LIMIT
 
 
 @needs_ipv6

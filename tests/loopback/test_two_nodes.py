@@ -28,6 +28,7 @@ from tests.kit.socks_client import SocksError
 from trio_vmess.config import Dialect, DokodemoInbound
 from trio_vmess.core import Network, parse_host
 from trio_vmess.core.vmess import SECURITY_WORDS
+from trio_vmess.listen.static import SILENCE_LIMIT
 
 SIZE = 3 << 20
 DATAGRAM_SIZES = (1, 100, 1200, 1400, 8000)
@@ -180,6 +181,18 @@ async def test_the_request_may_go_on_after_the_answers_end() -> None:
         await stream.send_all(pattern(size))
         await stream.send_eof()
         await wait_until(lambda: origin.byte_count == size)
+
+
+async def test_a_server_that_speaks_first_is_not_waited_for() -> None:
+    """A tunnel's client may have nothing to say: its connection must be seen at once."""
+    async with (
+        start_source(100) as origin,
+        start_server_node() as server,
+        start_client_node(ClientSpec(server_port=server.port), proxy=_tunnel_to(origin)) as client,
+    ):
+        with trio.fail_after(0.8 * SILENCE_LIMIT):
+            async with await trio.open_tcp_stream("127.0.0.1", client.port) as stream:
+                assert await stream.receive_some() == pattern(100)
 
 
 # Chains -------------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ class SilentBrokenTransport:
         await trio.lowlevel.checkpoint()
         raise trio.BrokenResourceError("reset")
 
-    async def send_eof(self) -> None:
+    async def send_eof(self, last: bytes | memoryview = b"", /) -> None:
         """Break."""
         raise trio.BrokenResourceError("reset")
 

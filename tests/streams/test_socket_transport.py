@@ -185,7 +185,70 @@ async def test_a_busy_connection_lets_others_run(make: Make) -> None:
     assert turns >= reads * 0.45
 
 
-async def test_tcp_segments_go_out_at_once() -> None:
+@both_kinds
+async def test_the_last_bytes_come_with_the_end(make: Make) -> None:
+    near, far = make()
+    await near.send_all(b"first ")
+    await near.send_eof(memoryview(b"last"))
+    assert await receive_all(far) == b"first last"
+    with pytest.raises(trio.BrokenResourceError, match="sending"):
+        await near.send_all(b"x")
+
+
+@both_kinds
+async def test_last_bytes_that_do_not_fit_at_once(make: Make) -> None:
+    near, far = make()
+    near.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+    received = b""
+
+    async def receive() -> None:
+        nonlocal received
+        received = await receive_all(far)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(near.send_eof, memoryview(pattern(900_000)))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(receive)
+    assert received == pattern(900_000)
+
+
+async def test_what_has_come_before_is_read_at_once() -> None:
+    near, far = tcp_pair()
+    far.sendall(b"early")
+    transport = SocketTransport(near, is_readable=True)
+    room = memoryview(bytearray(10))
+    with trio.testing.assert_no_checkpoints():
+        assert await transport.receive_into(room) == 5
+    with trio.move_on_after(0) as scope:
+        await transport.receive_into(room)
+    assert scope.cancelled_caught
+
+
+async def test_what_has_not_come_yet_is_waited_for() -> None:
+    near, far = tcp_pair()
+    transport = SocketTransport(near, is_readable=True)
+    room = memoryview(bytearray(10))
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def receive() -> None:
+            assert await transport.receive_into(room) == 4
+
+        await trio.testing.wait_all_tasks_blocked()
+        far.sendall(b"late")
+
+
+async def test_the_socket_does_not_block() -> None:
     near, _ = loopback_pair()
-    assert near.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     assert not near.socket.getblocking()
+
+
+async def test_the_address_on_our_side() -> None:
+    near, _ = loopback_pair()
+    local = near.find_local()
+    assert local is not None
+    assert (str(local.host), local.port) == near.socket.getsockname()
+    await near.aclose()
+    assert near.find_local() is None
+    unix, _ = transport_pair()
+    assert unix.find_local() is None

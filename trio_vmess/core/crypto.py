@@ -28,12 +28,16 @@ except ImportError:  # built without it, or a restricted build
 
 __all__ = [
     "AEAD_TAG_SIZE",
+    "AES_KEY_SIZE",
+    "GCM_NONCE_SIZE",
     "Aead",
+    "HashState",
     "HmacState",
     "InvalidTag",
     "StreamCipher",
     "aes_block_decryptor",
     "aes_block_encrypt",
+    "aes_block_encryptor",
     "aes_gcm",
     "cfb_decryptor",
     "cfb_encryptor",
@@ -53,6 +57,8 @@ __all__ = [
 ]
 
 AEAD_TAG_SIZE: Final = 16
+AES_KEY_SIZE: Final = 16
+GCM_NONCE_SIZE: Final = 12
 CFB_BLOCK_SIZE: Final = 16
 """`StreamCipher.update_into` wants this many bytes less one of room behind the output."""
 
@@ -85,6 +91,22 @@ class Aead(Protocol):
         self, nonce: bytes, data: _Bytes, associated_data: bytes | None, buf: _Bytes, /
     ) -> int:
         """Open `data` into `buf`, which is exactly 16 bytes shorter; raises `InvalidTag`."""
+        ...
+
+
+class HashState(Protocol):
+    """A hash that has begun."""
+
+    def copy(self) -> "HashState":
+        """Return another one that has come as far."""
+        ...
+
+    def update(self, data: bytes, /) -> None:
+        """Go on."""
+        ...
+
+    def digest(self) -> bytes:
+        """Return the hash of all so far."""
         ...
 
 
@@ -126,7 +148,12 @@ def cfb_decryptor(key: bytes, iv: bytes) -> StreamCipher:
 
 def aes_block_encrypt(key: bytes, block: bytes) -> bytes:
     """Encrypt one 16-byte block (ECB) under a 16-byte key."""
-    return Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(block)
+    return aes_block_encryptor(key).update(block)
+
+
+def aes_block_encryptor(key: bytes) -> CipherContext:
+    """Return a context whose `update` encrypts one 16-byte block (ECB), any number of times."""
+    return Cipher(algorithms.AES(key), modes.ECB()).encryptor()
 
 
 def aes_block_decryptor(key: bytes) -> CipherContext:
@@ -144,7 +171,7 @@ def sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-new_sha256 = hashlib.sha256
+new_sha256: Callable[[bytes], HashState] = hashlib.sha256
 """For states that are copied: see `kdf`."""
 
 
@@ -162,13 +189,7 @@ def hkdf_expand(key: bytes, info: bytes, size: int) -> bytes:
     return output[:size]
 
 
-class _Md5(Protocol):
-    def copy(self) -> "_Md5": ...
-    def update(self, data: bytes, /) -> None: ...
-    def digest(self) -> bytes: ...
-
-
-HmacState = tuple[_Md5, _Md5]
+HmacState = tuple[HashState, HashState]
 """HMAC-MD5 with its key already in: the inner and the outer hash, each one block on."""
 
 

@@ -85,7 +85,7 @@ class DokodemoInbound:
 class _Silence:
     """The client asked for nothing, so it is answered nothing; it sees data or a close."""
 
-    async def established(self, bound: Destination | None, /) -> None:
+    async def established(self, far: StreamSide | None, /) -> None:
         """Say nothing."""
 
     async def refused(self, reason: DialFailure, /) -> None:

@@ -33,9 +33,7 @@ async def say_farewell(transport: Transport, words: bytes) -> None:
     left = FAREWELL_SIZE
     with trio.move_on_after(FAREWELL_TIME):
         try:
-            if words:
-                await transport.send_all(words)
-            await transport.send_eof()
+            await transport.send_eof(words)
             while left > 0 and (size := await transport.receive_into(room)):
                 left -= size
         except trio.BrokenResourceError:

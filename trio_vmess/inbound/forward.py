@@ -108,13 +108,15 @@ class ForwardTransport:
         self._server.receive_upstream(data)
         await self._pass_on()
 
-    async def send_eof(self) -> None:
+    async def send_eof(self, last: bytes | memoryview = b"", /) -> None:
         """See `Transport.send_eof`; the server has ended its stream.
 
         Raises:
             trio.BrokenResourceError: the client is gone.
             RemoteProtocolError: the response is not whole.
         """
+        if last:
+            await self.send_all(last)
         if self._response_ended:
             return
         self._server.receive_upstream_eof()

@@ -225,7 +225,7 @@ class _TunnelAnswer:
         self._transport = transport
         self._destination = destination
 
-    async def established(self, bound: Destination | None, /) -> None:
+    async def established(self, far: StreamSide | None, /) -> None:
         """See `Answer.established`.
 
         Raises:
@@ -245,7 +245,7 @@ class _ForwardAnswer:
     def __init__(self, near: ForwardTransport) -> None:
         self._near = near
 
-    async def established(self, bound: Destination | None, /) -> None:
+    async def established(self, far: StreamSide | None, /) -> None:
         """See `Answer.established`: the client waits for the server's own response."""
 
     async def refused(self, reason: DialFailure, /) -> None:

@@ -253,13 +253,13 @@ class _Answer:
         self._server = server
         self._transport = transport
 
-    async def established(self, bound: Destination | None, /) -> None:
+    async def established(self, far: StreamSide | None, /) -> None:
         """See `Answer.established`.
 
         Raises:
             trio.BrokenResourceError: the client is gone.
         """
-        reply = Reply(code=ReplyCode.SUCCEEDED, bound=bound)
+        reply = Reply(code=ReplyCode.SUCCEEDED, bound=None if far is None else far.local)
         await self._transport.send_all(self._server.send(reply))
 
     async def refused(self, reason: DialFailure, /) -> None:

@@ -200,7 +200,7 @@ class VMessInbound:
 class _Silence:
     """VMess has no way to say that a destination was reached or not, except by data or a close."""
 
-    async def established(self, bound: Destination | None, /) -> None:
+    async def established(self, far: StreamSide | None, /) -> None:
         """Say nothing."""
 
     async def refused(self, reason: DialFailure, /) -> None:

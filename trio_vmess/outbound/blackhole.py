@@ -71,7 +71,7 @@ class BlackholeTransport:
         if self._ended:
             raise trio.BrokenResourceError("this is a black hole")
 
-    async def send_eof(self) -> None:
+    async def send_eof(self, last: bytes | memoryview = b"", /) -> None:
         """See `Transport.send_eof`."""
         await trio.lowlevel.checkpoint()
 

@@ -16,7 +16,7 @@ from typing import Final
 
 import trio
 
-from trio_vmess.core import Destination, Host, parse_host, unmap
+from trio_vmess.core import Host, format_endpoint, unmap
 from trio_vmess.errors import DialError, DialFailure
 from trio_vmess.streams import SocketTransport
 
@@ -30,6 +30,9 @@ ATTEMPT_DELAY: Final = 0.25
 
 DIAL_TIMEOUT: Final = 16.0
 """Seconds for all attempts together. Source: v2ray-core, transport/internet/system_dialer.go."""
+
+_UNDER_WAY: Final = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY, errno.EINVAL})
+"""Not yet connected. EINVAL is what older Windows says the second time."""
 
 _FAILURES: Final = {
     errno.ECONNREFUSED: DialFailure.REFUSED,
@@ -65,17 +68,6 @@ async def resolve(name: str, family: socket.AddressFamily = socket.AF_UNSPEC) ->
     return list(addresses)
 
 
-def local_destination(sock: socket.socket) -> Destination | None:
-    """Return a socket's own address; None for one that has no host and port."""
-    try:
-        name = sock.getsockname()
-    except OSError:
-        return None
-    if not isinstance(name, tuple):
-        return None
-    return Destination(host=parse_host(str(name[0]).partition("%")[0]), port=name[1])
-
-
 async def dial(
     host: Host,
     port: int,
@@ -101,12 +93,12 @@ async def dial(
     """
     if not port:
         raise DialError(f"{host}: nothing can be reached at port 0", reason=DialFailure.REFUSED)
+    if not isinstance(host, str):
+        return await _dial_address(host, port, local, permit)
     with trio.move_on_after(DIAL_TIMEOUT):
-        if not isinstance(host, str):
-            return await _dial_address(host, port, local, permit)
         addresses = _take_turns(await resolve(host, family))
         return await _race(addresses, host, port, local, permit)
-    raise DialError(f"{host}:{port}: no answer in time", reason=DialFailure.TIMED_OUT)
+    raise _timed_out(host, port)
 
 
 async def _dial_address(
@@ -126,11 +118,19 @@ async def _dial_address(
         sock.setblocking(False)
         if local is not None and local.version == address.version:
             sock.bind((str(local), 0))
-        code = sock.connect_ex((str(address), port))
-        if code in (errno.EINPROGRESS, errno.EWOULDBLOCK):
-            await trio.lowlevel.wait_writable(sock.fileno())
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        name = (str(address), port)
+        code = sock.connect_ex(name)
+        if code in _UNDER_WAY:
+            # On this machine it is done by now: a second call says so, and nobody has to wait.
+            code = sock.connect_ex(name)
+        if code in _UNDER_WAY:
+            with trio.move_on_after(DIAL_TIMEOUT) as limit:
+                await trio.lowlevel.wait_writable(sock.fileno())
+            if limit.cancelled_caught:
+                raise _timed_out(address, port)
             code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
+        if code and code != errno.EISCONN:
             raise OSError(code, os.strerror(code))
         return SocketTransport(sock)
     except OSError as exc:
@@ -140,6 +140,12 @@ async def _dial_address(
         trio.lowlevel.notify_closing(sock.fileno())
         sock.close()
         raise
+
+
+def _timed_out(host: Host, port: int) -> DialError:
+    return DialError(
+        f"{format_endpoint(host, port)}: no answer in time", reason=DialFailure.TIMED_OUT
+    )
 
 
 def _take_turns(addresses: Sequence[IPAddress]) -> list[IPAddress]:

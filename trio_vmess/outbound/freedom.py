@@ -18,7 +18,6 @@ from trio_vmess.outbound.dial import (
     dial,
     dial_error,
     is_public,
-    local_destination,
     resolve,
 )
 from trio_vmess.streams import DatagramSocket
@@ -67,7 +66,7 @@ class FreedomOutbound:
             permit=self._permit(flow),
             resolve=self._resolve,
         )
-        return StreamSide(transport=transport, local=local_destination(transport.socket))
+        return StreamSide(transport=transport, find_local=transport.find_local)
 
     async def connect_packets(self, flow: Flow, /) -> PacketLink:
         """See `Outbound.connect_packets`: a socket of its own for each destination."""

@@ -7,7 +7,7 @@ from trio_vmess.contracts import PacketLink, StreamSide
 from trio_vmess.core import NEED_DATA, Destination, Flow
 from trio_vmess.core.http import Established, HttpConnectClient, TunnelRefused
 from trio_vmess.errors import DialError, DialFailure
-from trio_vmess.outbound.dial import IPAddress, local_destination
+from trio_vmess.outbound.dial import IPAddress
 from trio_vmess.outbound.upstream import READ_SIZE, Upstreams, UpstreamServer, send_pending
 from trio_vmess.streams import SocketTransport
 
@@ -52,9 +52,7 @@ class HttpOutbound:
             return client.trailing_data
 
         transport, early = await self._upstreams.open(negotiate)
-        return StreamSide(
-            transport=transport, early=early, local=local_destination(transport.socket)
-        )
+        return StreamSide(transport=transport, early=early, find_local=transport.find_local)
 
     async def connect_packets(self, flow: Flow, /) -> PacketLink:
         """See `Outbound.connect_packets`: HTTP carries no datagrams."""

@@ -22,7 +22,7 @@ from trio_vmess.core.socks import (
     encode_datagram,
 )
 from trio_vmess.errors import DialError, DialFailure, RemoteProtocolError
-from trio_vmess.outbound.dial import IPAddress, dial_error, local_destination, resolve
+from trio_vmess.outbound.dial import IPAddress, dial_error, resolve
 from trio_vmess.outbound.upstream import (
     READ_SIZE,
     Upstreams,
@@ -68,9 +68,7 @@ class SocksOutbound:
     async def connect(self, flow: Flow, /) -> StreamSide:
         """See `Outbound.connect`."""
         transport, _, early = await self._ask(Command.CONNECT, flow.destination)
-        return StreamSide(
-            transport=transport, early=early, local=local_destination(transport.socket)
-        )
+        return StreamSide(transport=transport, early=early, find_local=transport.find_local)
 
     async def connect_packets(self, flow: Flow, /) -> PacketLink:
         """See `Outbound.connect_packets`."""

@@ -36,7 +36,7 @@ from trio_vmess.core.vmess import (
     choose_security,
 )
 from trio_vmess.errors import DialError, DialFailure, LocalProtocolError
-from trio_vmess.outbound.dial import IPAddress, dial, local_destination
+from trio_vmess.outbound.dial import IPAddress, dial
 from trio_vmess.streams import BodyPacketLink, SocketTransport
 
 _T = TypeVar("_T")
@@ -162,7 +162,7 @@ class VMessOutbound:
             sealer=PrefixedCodec(header, body.sealer),
             early=body.trailing,
             flush_after=FIRST_PAYLOAD_WAIT,
-            local=local_destination(transport.socket),
+            find_local=transport.find_local,
         )
 
     async def connect_packets(self, flow: Flow, /) -> PacketLink:

@@ -124,9 +124,8 @@ class _Relay:
                     break
                 data = room[:size]
             at_sink = True
-            if sealer is not None and (size := sealer.finalize_into(scratch.output)):
-                await send_all(scratch.output[:size])
-            await sink.transport.send_eof()
+            size = 0 if sealer is None else sealer.finalize_into(scratch.output)
+            await sink.transport.send_eof(scratch.output[:size])
         except RemoteProtocolError as exc:
             self._fault = exc
             return self._end(way.source_protocol)

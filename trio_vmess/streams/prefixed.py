@@ -30,9 +30,9 @@ class PrefixedTransport:
         """See `Transport.send_all`."""
         await self._transport.send_all(data)
 
-    async def send_eof(self) -> None:
+    async def send_eof(self, last: bytes | memoryview = b"", /) -> None:
         """See `Transport.send_eof`."""
-        await self._transport.send_eof()
+        await self._transport.send_eof(last)
 
     async def aclose(self) -> None:
         """See `Transport.aclose`; what is left of the prefix is dropped."""

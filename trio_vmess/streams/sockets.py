@@ -5,88 +5,129 @@ kernel says so does the task wait. Still no connection can starve the others: a 
 wait is followed by one that waits first, so every second turn at the latest is a checkpoint.
 """
 
+import functools
 import socket
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import trio
 
+from trio_vmess.core import Destination, Host, parse_host
+
 _LARGE_READ: Final = 64 * 1024
+
+_MORE_FOLLOWS: Final[int] = getattr(socket, "MSG_MORE", 0)
+"""Linux keeps such bytes for the packet that comes next; others send them at once."""
 
 
 class SocketTransport:
     """Bytes over a connected stream socket.
 
     Args:
-        sock: a connected TCP or Unix socket; it belongs to the transport from now on.
+        sock: a connected TCP or Unix socket that does not hold small packets back; it belongs to
+            the transport from now on, and does not block any more.
+        is_readable: whether something is likely to have come already, so that the first read tries
+            at once.
     """
 
-    __slots__ = ("_socket", "_waits_first")
+    __slots__ = ("_socket", "_waiting", "_waits_first")
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, *, is_readable: bool = False) -> None:
         sock.setblocking(False)
-        if sock.family != getattr(socket, "AF_UNIX", None):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         self._socket = sock
-        self._waits_first = True
+        self._waiting = 0
+        self._waits_first = not is_readable
 
     @property
     def socket(self) -> socket.socket:
         """The socket, for its addresses and options."""
         return self._socket
 
+    def find_local(self) -> Destination | None:
+        """Return our own address; None for a socket that has no host and port."""
+        try:
+            name = self._socket.getsockname()
+        except OSError:
+            return None
+        if not isinstance(name, tuple):
+            return None
+        return Destination(host=_parse_own_host(name[0]), port=name[1])
+
     async def receive_into(self, buffer: memoryview, /) -> int:
         """See `Transport.receive_into`."""
         sock = self._socket
-        if self._waits_first:
-            await _wait_readable(sock)
-        try:
-            while True:
-                try:
-                    size = sock.recv_into(buffer)
-                except BlockingIOError:
-                    self._waits_first = True
-                    await _wait_readable(sock)
-                else:
-                    # After a wait and a large read, more may be there already: then the next read
-                    # tries at once. After a small one it would try in vain.
-                    self._waits_first = size < _LARGE_READ or not self._waits_first
-                    return size
-        except OSError as exc:
-            raise self._failure("receiving", exc) from exc
+        while True:
+            if self._waits_first:
+                await self._wait(trio.lowlevel.wait_readable)
+            try:
+                size = sock.recv_into(buffer)
+            except BlockingIOError:
+                self._waits_first = True
+            except OSError as exc:
+                raise self._failure("receiving", exc) from exc
+            else:
+                # After a wait and a large read, more may be there already: then the next read
+                # tries at once. After a small one it would try in vain.
+                self._waits_first = size < _LARGE_READ or not self._waits_first
+                return size
 
     async def send_all(self, data: bytes | bytearray | memoryview, /) -> None:
         """See `Transport.send_all`."""
-        sock = self._socket
         try:
-            try:
-                sent = sock.send(data)
-            except BlockingIOError:
-                sent = 0
-            if sent == len(data):
-                return
-            # The caller's buffer is everybody's: what is left over must be our own while we wait.
-            rest = memoryview(bytes(memoryview(data)[sent:]))
-            while rest:
-                await _wait_writable(sock)
-                try:
-                    rest = rest[sock.send(rest) :]
-                except BlockingIOError:
-                    continue
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            sent = 0
         except OSError as exc:
             raise self._failure("sending", exc) from exc
+        if sent != len(data):
+            await self._send_rest(data, sent)
 
-    async def send_eof(self) -> None:
-        """See `Transport.send_eof`."""
+    async def send_eof(self, last: bytes | memoryview = b"", /) -> None:
+        """See `Transport.send_eof`; the last bytes and the end share a packet."""
+        sock = self._socket
         try:
-            self._socket.shutdown(socket.SHUT_WR)
+            if last:
+                try:
+                    sent = sock.send(last, _MORE_FOLLOWS)
+                except BlockingIOError:
+                    sent = 0
+                if sent != len(last):
+                    await self._send_rest(last, sent)
+            sock.shutdown(socket.SHUT_WR)
         except OSError as exc:
             raise self._failure("half-closing", exc) from exc
 
     async def aclose(self) -> None:
         """See `Transport.aclose`; it never waits."""
-        if self._socket.fileno() >= 0:
-            trio.lowlevel.notify_closing(self._socket.fileno())
+        fd = self._socket.fileno()
+        if fd >= 0:
+            if self._waiting:
+                trio.lowlevel.notify_closing(fd)
             self._socket.close()
+
+    async def _send_rest(self, data: bytes | bytearray | memoryview, sent: int) -> None:
+        """Send what is left over."""
+        # The caller's buffer is everybody's: what waits must be our own.
+        rest = memoryview(bytes(memoryview(data)[sent:]))
+        while rest:
+            await self._wait(trio.lowlevel.wait_writable)
+            try:
+                rest = rest[self._socket.send(rest) :]
+            except BlockingIOError:
+                continue
+            except OSError as exc:
+                raise self._failure("sending", exc) from exc
+
+    async def _wait(self, until_ready: Callable[[int], Awaitable[None]]) -> None:
+        fd = self._socket.fileno()
+        if fd < 0:
+            raise trio.ClosedResourceError("the transport is closed")
+        # Trio has to be told of a close only while somebody waits.
+        self._waiting += 1
+        try:
+            await until_ready(fd)
+        finally:
+            self._waiting -= 1
 
     def _failure(self, doing: str, exc: OSError) -> Exception:
         if self._socket.fileno() < 0:
@@ -94,13 +135,7 @@ class SocketTransport:
         return trio.BrokenResourceError(f"{doing}: {exc}")
 
 
-async def _wait_readable(sock: socket.socket) -> None:
-    if sock.fileno() < 0:
-        raise trio.ClosedResourceError("the transport is closed")
-    await trio.lowlevel.wait_readable(sock.fileno())
-
-
-async def _wait_writable(sock: socket.socket) -> None:
-    if sock.fileno() < 0:
-        raise trio.ClosedResourceError("the transport is closed")
-    await trio.lowlevel.wait_writable(sock.fileno())
+@functools.lru_cache(maxsize=64)
+def _parse_own_host(text: str) -> Host:
+    """Parse one of the few addresses of this machine."""
+    return parse_host(text.partition("%")[0])

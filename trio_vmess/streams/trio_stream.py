@@ -30,8 +30,10 @@ class StreamTransport:
         """See `Transport.send_all`."""
         await self._stream.send_all(bytes(data))
 
-    async def send_eof(self) -> None:
+    async def send_eof(self, last: bytes | memoryview = b"", /) -> None:
         """See `Transport.send_eof`."""
+        if last:
+            await self.send_all(last)
         if isinstance(self._stream, trio.abc.HalfCloseableStream):
             await self._stream.send_eof()
 

@@ -28,6 +28,9 @@ import attrs
 from trio_vmess.core.buffer import NEED_DATA, NeedData
 from trio_vmess.core.crypto import (
     AEAD_TAG_SIZE,
+    AES_KEY_SIZE,
+    GCM_NONCE_SIZE,
+    Aead,
     InvalidTag,
     aes_gcm,
     cfb_decryptor,
@@ -50,7 +53,7 @@ from trio_vmess.core.vmess.constants import (
     Security,
 )
 from trio_vmess.core.vmess.dialect import Dialect
-from trio_vmess.core.vmess.kdf import kdf12, kdf16
+from trio_vmess.core.vmess.kdf import kdf_each
 from trio_vmess.errors import (
     AuthenticationError,
     LocalProtocolError,
@@ -251,10 +254,7 @@ def seal_aead_header(plain: bytes, cmd_key: bytes, auth_id: bytes, nonce: bytes)
         auth_id: 16 bytes from `seal_auth_id`.
         nonce: 8 random bytes.
     """
-    length_cipher = aes_gcm(kdf16(cmd_key, Label.LENGTH_KEY, auth_id, nonce))
-    length_nonce = kdf12(cmd_key, Label.LENGTH_NONCE, auth_id, nonce)
-    header_cipher = aes_gcm(kdf16(cmd_key, Label.HEADER_KEY, auth_id, nonce))
-    header_nonce = kdf12(cmd_key, Label.HEADER_NONCE, auth_id, nonce)
+    length_cipher, length_nonce, header_cipher, header_nonce = _derive(cmd_key, auth_id, nonce)
     return b"".join(
         (
             auth_id,
@@ -279,14 +279,10 @@ def open_aead_header(data: bytes, cmd_key: bytes) -> tuple[bytes, int] | NeedDat
     auth_id = data[:AUTH_SIZE]
     length_end = AUTH_SIZE + SEALED_LENGTH_SIZE
     nonce = data[length_end:AEAD_PREFIX_SIZE]
+    length_cipher, length_nonce, header_cipher, header_nonce = _derive(cmd_key, auth_id, nonce)
     try:
         length = int.from_bytes(
-            aes_gcm(kdf16(cmd_key, Label.LENGTH_KEY, auth_id, nonce)).decrypt(
-                kdf12(cmd_key, Label.LENGTH_NONCE, auth_id, nonce),
-                data[AUTH_SIZE:length_end],
-                auth_id,
-            ),
-            "big",
+            length_cipher.decrypt(length_nonce, data[AUTH_SIZE:length_end], auth_id), "big"
         )
     except InvalidTag:
         raise AuthenticationError("length: the tag is wrong", reason=Refusal.BAD_HEADER) from None
@@ -298,11 +294,21 @@ def open_aead_header(data: bytes, cmd_key: bytes) -> tuple[bytes, int] | NeedDat
     if len(data) < end:
         return NEED_DATA
     try:
-        plain = aes_gcm(kdf16(cmd_key, Label.HEADER_KEY, auth_id, nonce)).decrypt(
-            kdf12(cmd_key, Label.HEADER_NONCE, auth_id, nonce),
-            data[AEAD_PREFIX_SIZE:end],
-            auth_id,
-        )
+        plain = header_cipher.decrypt(header_nonce, data[AEAD_PREFIX_SIZE:end], auth_id)
     except InvalidTag:
         raise AuthenticationError("header: the tag is wrong", reason=Refusal.BAD_HEADER) from None
     return plain, end
+
+
+_LABELS: Final = (Label.LENGTH_KEY, Label.LENGTH_NONCE, Label.HEADER_KEY, Label.HEADER_NONCE)
+
+
+def _derive(cmd_key: bytes, auth_id: bytes, nonce: bytes) -> tuple[Aead, bytes, Aead, bytes]:
+    """Return cipher and nonce of the length, then those of the header."""
+    length_key, length_nonce, header_key, header_nonce = kdf_each(_LABELS, cmd_key, auth_id, nonce)
+    return (
+        aes_gcm(length_key[:AES_KEY_SIZE]),
+        length_nonce[:GCM_NONCE_SIZE],
+        aes_gcm(header_key[:AES_KEY_SIZE]),
+        header_nonce[:GCM_NONCE_SIZE],
+    )

@@ -21,7 +21,7 @@ import array
 import itertools
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from trio_vmess.core.crypto import Aead, shake128, shake128_reader
@@ -37,24 +37,41 @@ SealedSizes = tuple[Aead, Iterator[bytes]]
 _FIRST_SQUEEZE: Final = 168
 """One block of SHAKE-128: enough for most short connections."""
 _SQUEEZE: Final = 2048
+_NUMBER_SIZE: Final = 2
 
-_pad = (CHUNK_PADDING_LIMIT - 1).__and__
+_PADDINGS: Final = bytes(low & (CHUNK_PADDING_LIMIT - 1) for low in range(256))
+"""From the low byte of a number to a padding length."""
+
+_NONCE_SIZE: Final = 12
+_NONCE_BLOCK: Final = 128
+_FIRST_NONCES: Final = 256
+_LOW_BYTES: Final = bytes(range(256))
 _nonce = struct.Struct(">H10s").pack
+_part_nonces = struct.Struct(f"{_NONCE_SIZE}s" * _NONCE_BLOCK).unpack
 
 
-def _squeeze(iv: bytes) -> Iterator["array.array[int]"]:
-    yield _numbers(shake128(iv, _FIRST_SQUEEZE))
+def _squeeze(iv: bytes) -> Iterator[bytes]:
+    yield shake128(iv, _FIRST_SQUEEZE)
     read = shake128_reader(iv, skip=_FIRST_SQUEEZE)
     while True:
-        yield _numbers(read(_SQUEEZE))
+        yield read(_SQUEEZE)
 
 
-def _numbers(squeezed: bytes) -> "array.array[int]":
+def _read_numbers(squeezed: bytes) -> "array.array[int]":
     """Return big-endian 16-bit numbers, packed: as int objects they would weigh 18 times more."""
     numbers = array.array("H", squeezed)
     if sys.byteorder == "little":
         numbers.byteswap()
     return numbers
+
+
+def _read_paddings(squeezed: bytes) -> bytes:
+    return squeezed[1::_NUMBER_SIZE].translate(_PADDINGS)
+
+
+def _read_both(squeezed: bytes) -> Draws:
+    """Return pairs: of two numbers, the first makes a padding length, the second is a mask."""
+    return zip(_read_paddings(squeezed)[::2], _read_numbers(squeezed)[1::2], strict=True)
 
 
 def draw(iv: bytes, framing: Framing) -> Draws:
@@ -64,18 +81,28 @@ def draw(iv: bytes, framing: Framing) -> Draws:
         iv: 16 bytes, the direction's.
         framing: which of the two numbers are drawn at all; those that are not are 0.
     """
+    from_iterable = itertools.chain.from_iterable
     if not (framing.padded or framing.masked):
         return itertools.repeat((0, 0))
-    numbers = itertools.chain.from_iterable(_squeeze(iv))
     if not framing.masked:
-        return zip(map(_pad, numbers), itertools.repeat(0))
+        return zip(from_iterable(map(_read_paddings, _squeeze(iv))), itertools.repeat(0))
     if not framing.padded:
-        return zip(itertools.repeat(0), numbers)
-    # zip takes from left to right, so the two share one stream in the order of the protocol.
-    return zip(map(_pad, numbers), numbers, strict=False)
+        return zip(itertools.repeat(0), from_iterable(map(_read_numbers, _squeeze(iv))))
+    return from_iterable(map(_read_both, _squeeze(iv)))
 
 
 def count_nonces(iv: bytes) -> Iterator[bytes]:
     """Return the AEAD nonces of one direction, 12 bytes each, without end."""
-    counters = itertools.chain.from_iterable(itertools.repeat(range(CHUNK_COUNTER_LIMIT)))
-    return map(_nonce, counters, itertools.repeat(iv[2:12]))
+    return itertools.chain.from_iterable(_nonce_blocks(iv[2:12]))
+
+
+def _nonce_blocks(tail: bytes) -> Iterator[Iterable[bytes]]:
+    """Yield nonces in blocks: the first singly as they are needed, later ones many at a time."""
+    yield map(_nonce, range(_FIRST_NONCES), itertools.repeat(tail))
+    block = bytearray(_nonce(0, tail) * _NONCE_BLOCK)
+    starts = range(0, CHUNK_COUNTER_LIMIT, _NONCE_BLOCK)
+    for start in itertools.chain(starts[_FIRST_NONCES // _NONCE_BLOCK :], itertools.cycle(starts)):
+        low = start & 0xFF
+        block[0::_NONCE_SIZE] = bytes((start >> 8,)) * _NONCE_BLOCK
+        block[1::_NONCE_SIZE] = _LOW_BYTES[low : low + _NONCE_BLOCK]
+        yield _part_nonces(block)

@@ -40,11 +40,25 @@ async def test_empty_and_large_datagrams(peer: socket.socket) -> None:
     datagrams = DatagramSocket(bound())
     address = datagrams.socket.getsockname()
     large = bytes(65_507)
-    assert datagrams.send_to(large, peer.getsockname())
+    assert datagrams.send([large], peer.getsockname()) == 0
     assert peer.recvfrom(70_000) == (large, address)
     peer.sendto(b"", address)
     assert await datagrams.receive() == [(b"", peer.getsockname())]
-    assert not datagrams.send_to(bytes(65_508), peer.getsockname())
+    too_large = [b"a", bytes(65_508), b"b"]
+    assert datagrams.send(too_large, peer.getsockname()) == 1
+    assert (peer.recv(10), peer.recv(10)) == (b"a", b"b")
+    datagrams.close()
+
+
+async def test_a_connected_socket(peer: socket.socket) -> None:
+    datagrams = DatagramSocket(bound())
+    datagrams.socket.connect(peer.getsockname())
+    assert datagrams.send([b"one", b"", b"two"]) == 0
+    assert [peer.recv(10) for _ in range(3)] == [b"one", b"", b"two"]
+    for number in range(BATCH_COUNT + 1):
+        peer.sendto(b"%d" % number, datagrams.socket.getsockname())
+    received = await datagrams.receive_connected() + await datagrams.receive_connected()
+    assert received == [b"%d" % number for number in range(BATCH_COUNT + 1)]
     datagrams.close()
 
 
@@ -70,7 +84,7 @@ async def test_a_port_where_nobody_listens_breaks_nothing() -> None:
     datagrams = DatagramSocket(bound())
     datagrams.socket.connect(address)
     # The system reports it while we wait.
-    assert datagrams.send(b"one")
+    assert datagrams.send([b"one"]) == 0
     with trio.move_on_after(0.02):
         await datagrams.receive()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as back:
@@ -95,6 +109,6 @@ async def test_closing_wakes_who_waits() -> None:
     with pytest.raises(trio.ClosedResourceError):
         await datagrams.receive()
     with pytest.raises(trio.BrokenResourceError):
-        datagrams.send(b"x")
+        datagrams.send([b"x"])
     with pytest.raises(trio.BrokenResourceError):
-        datagrams.send_to(b"x", ("127.0.0.1", 9))
+        datagrams.send([b"x"], ("127.0.0.1", 9))

@@ -55,9 +55,11 @@ class QueuedLink:
             or self._size + len(datagram) > QUEUE_SIZE_MAX
         ):
             return False
+        if not self._waiting:
+            # Only an empty queue is ever waited for.
+            self._lot.unpark_all()
         self._waiting.append(datagram)
         self._size += len(datagram)
-        self._lot.unpark_all()
         return True
 
     async def receive(self) -> Sequence[bytes]:

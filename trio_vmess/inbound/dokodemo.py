@@ -58,7 +58,7 @@ class DokodemoInbound:
 
                 def open_flow(address: SocketAddress) -> Opening:
                     def reply(payloads: Sequence[bytes]) -> int:
-                        return sum(not datagrams.send_to(each, address) for each in payloads)
+                        return datagrams.send(payloads, address)
 
                     return Opening(flow=self._flow(Network.UDP, _format(address)), reply=reply)
 

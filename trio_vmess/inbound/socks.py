@@ -242,8 +242,7 @@ class _Association:
         peer = self._peer
         if peer is None:
             return len(payloads)
-        send_to = self._datagrams.send_to
-        return sum(not send_to(header + payload, peer) for payload in payloads)
+        return self._datagrams.send(map(header.__add__, payloads), peer)
 
 
 class _Answer:

@@ -124,12 +124,11 @@ class SocketPacketLink:
 
     async def receive(self) -> Sequence[bytes]:
         """See `PacketLink.receive`."""
-        return [datagram for datagram, _ in await self._datagrams.receive()]
+        return await self._datagrams.receive_connected()
 
     async def send(self, datagrams: Sequence[bytes], /) -> int:
         """See `PacketLink.send`; it never waits."""
-        send = self._datagrams.send
-        return sum(not send(datagram) for datagram in datagrams)
+        return self._datagrams.send(datagrams)
 
     async def aclose(self) -> None:
         """See `PacketLink.aclose`; it never waits."""

@@ -132,7 +132,7 @@ class SocksPacketLink:
         """See `PacketLink.receive`; what has no legal header is dropped."""
         payloads: list[bytes] = []
         while not payloads:
-            for data, _ in await self._datagrams.receive():
+            for data in await self._datagrams.receive_connected():
                 try:
                     payloads.append(decode_datagram(data).payload)
                 except RemoteProtocolError:
@@ -147,8 +147,7 @@ class SocksPacketLink:
         """
         if self._has_ended():
             raise trio.BrokenResourceError("the proxy has ended the association")
-        header, send = self._header, self._datagrams.send
-        return sum(not send(header + datagram) for datagram in datagrams)
+        return self._datagrams.send(map(self._header.__add__, datagrams))
 
     def _has_ended(self) -> bool:
         """Look at the control connection, without waiting; nothing is ever said on it."""

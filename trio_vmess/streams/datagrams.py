@@ -6,12 +6,15 @@ datagrams a second, a turn for each of them would cost more than everything else
 
 import errno
 import socket
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
 
 import trio
 
 SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 """An address as the system gives it: host and port, and two numbers more for IPv6."""
+
+_T = TypeVar("_T")
 
 BATCH_COUNT: Final = 64
 """Datagrams that one turn reads at most; then the other tasks have theirs."""
@@ -61,53 +64,54 @@ class DatagramSocket:
             trio.BrokenResourceError: the socket is of no further use.
             trio.ClosedResourceError: it was closed, before or meanwhile.
         """
-        datagrams: list[tuple[bytes, SocketAddress]] = []
-        while not datagrams:
+        return await self._receive(self._socket.recvfrom)
+
+    async def receive_connected(self) -> list[bytes]:
+        """Do the same where the sender is known: the socket is connected."""
+        return await self._receive(self._socket.recv)
+
+    async def _receive(self, receive: Callable[[int], _T]) -> list[_T]:
+        received: list[_T] = []
+        while not received:
             if self._socket.fileno() < 0:
                 raise trio.ClosedResourceError("the socket is closed")
             await trio.lowlevel.wait_readable(self._socket.fileno())
-            self._drain_into(datagrams)
-        return datagrams
+            for _ in range(BATCH_COUNT):
+                try:
+                    received.append(receive(DATAGRAM_SIZE_MAX))
+                except BlockingIOError:
+                    break
+                except OSError as exc:
+                    if exc.errno not in _SOFT_ERRORS:
+                        raise trio.BrokenResourceError(f"receiving: {exc}") from exc
+        return received
 
-    def _drain_into(self, datagrams: list[tuple[bytes, SocketAddress]]) -> None:
-        receive = self._socket.recvfrom
-        for _ in range(BATCH_COUNT):
+    def send(self, datagrams: Iterable[bytes], address: SocketAddress | None = None) -> int:
+        """Send datagrams, without ever waiting.
+
+        Args:
+            datagrams: in their order.
+            address: where to; None for a connected socket.
+
+        Returns:
+            How many the system did not take.
+
+        Raises:
+            trio.BrokenResourceError: the socket was closed.
+        """
+        send, send_to = self._socket.send, self._socket.sendto
+        dropped = 0
+        for datagram in datagrams:
             try:
-                datagrams.append(receive(DATAGRAM_SIZE_MAX))
-            except BlockingIOError:
-                return
-            except OSError as exc:
-                if exc.errno not in _SOFT_ERRORS:
-                    raise trio.BrokenResourceError(f"receiving: {exc}") from exc
-
-    def send(self, datagram: bytes) -> bool:
-        """Send to the connected address; tell whether the system took it.
-
-        Raises:
-            trio.BrokenResourceError: the socket was closed.
-        """
-        try:
-            self._socket.send(datagram)
-        except OSError:
-            return self._not_taken()
-        return True
-
-    def send_to(self, datagram: bytes, address: SocketAddress) -> bool:
-        """Send to an address; tell whether the system took it.
-
-        Raises:
-            trio.BrokenResourceError: the socket was closed.
-        """
-        try:
-            self._socket.sendto(datagram, address)
-        except OSError:
-            return self._not_taken()
-        return True
-
-    def _not_taken(self) -> bool:
-        if self._socket.fileno() < 0:
-            raise trio.BrokenResourceError("the socket is closed")
-        return False
+                if address is None:
+                    send(datagram)
+                else:
+                    send_to(datagram, address)
+            except OSError:
+                if self._socket.fileno() < 0:
+                    raise trio.BrokenResourceError("the socket is closed") from None
+                dropped += 1
+        return dropped
 
     def close(self) -> None:
         """Close the socket; closing again does nothing."""

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from trio_vmess.contracts import Transport
 from trio_vmess.core.vmess import PacketBody
-from trio_vmess.errors import LocalProtocolError
 
 
 class BodyPacketLink:
@@ -44,15 +43,9 @@ class BodyPacketLink:
 
     async def send(self, datagrams: Sequence[bytes], /) -> int:
         """See `PacketLink.send`; what no chunk can take is dropped."""
-        dropped = 0
-        wire = [self._prefix]
+        wire, dropped = self._sealer.seal_all(datagrams, prefix=self._prefix)
         self._prefix = b""
-        for datagram in datagrams:
-            try:
-                wire.append(self._sealer.seal(datagram))
-            except LocalProtocolError:
-                dropped += 1
-        await self._transport.send_all(b"".join(wire))
+        await self._transport.send_all(wire)
         return dropped
 
     async def aclose(self) -> None:

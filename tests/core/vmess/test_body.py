@@ -391,6 +391,10 @@ def test_too_large_a_datagram_is_refused_and_harms_nothing() -> None:
         sealer.seal(bytes(1 << 14))
     wire += sealer.seal(b"after")
     assert opener.open(wire) == [b"before", b"after"]
+    several, dropped = sealer.seal_all([b"1", bytes(1 << 14), b"", b"2"], prefix=b"head")
+    assert dropped == 1
+    assert several[:4] == b"head"
+    assert opener.open(several[4:]) == [b"1", b"2"]
 
 
 def test_packets_without_chunks_are_what_arrives_together() -> None:

@@ -1,5 +1,7 @@
 """From keys and framing to the codecs of a body, for streams and for datagrams."""
 
+from collections.abc import Sequence
+
 import attrs
 
 from trio_vmess.core.codec import Codec, IdentityCodec
@@ -70,8 +72,8 @@ class PacketOpener:
         Raises:
             RemoteProtocolError: as `Codec.update_into`.
         """
-        out = bytearray(self._codec.output_size(len(data)))
-        written = self._codec.update_into(data, memoryview(out))
+        out = memoryview(bytearray(self._codec.output_size(len(data))))
+        written = self._codec.update_into(data, out)
         if self._boundaries is None:
             return [bytes(out[:written])] if written else []
         datagrams = []
@@ -110,12 +112,33 @@ class PacketSealer:
             LocalProtocolError: it is larger than `payload_max`; nothing was drawn, and the body is
                 as sound as before.
         """
-        if self.payload_max is not None and len(datagram) > self.payload_max:
+        chunk, dropped = self.seal_all((datagram,))
+        if dropped:
             raise LocalProtocolError(
                 f"a datagram of {len(datagram)} bytes; the limit is {self.payload_max}"
             )
-        out = bytearray(self._codec.output_size(len(datagram)))
-        return bytes(out[: self._codec.update_into(datagram, memoryview(out))])
+        return bytes(chunk)
+
+    def seal_all(
+        self, datagrams: Sequence[bytes | bytearray | memoryview], *, prefix: bytes = b""
+    ) -> tuple[memoryview, int]:
+        """Return the chunks of some datagrams in one piece, and how many no chunk can take.
+
+        Args:
+            datagrams: each becomes a chunk, but for those that are too large, or empty.
+            prefix: goes before them.
+        """
+        limit, codec = self.payload_max, self._codec
+        fitting = datagrams
+        if limit is not None:
+            fitting = [datagram for datagram in datagrams if len(datagram) <= limit]
+        size = len(prefix)
+        out = memoryview(bytearray(size + sum(map(codec.output_size, map(len, fitting)))))
+        out[:size] = prefix
+        update_into = codec.update_into
+        for datagram in fitting:
+            size += update_into(datagram, out[size:])
+        return out[:size], len(datagrams) - len(fitting)
 
     def finalize(self) -> bytes:
         """Return what closes the body."""

@@ -1,13 +1,15 @@
 """The command line: arguments in, an exit code out."""
 
 import argparse
+import contextlib
+import gc
 import ipaddress
 import json
 import secrets
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final
 
 import attrs
@@ -48,6 +50,8 @@ EXIT_USAGE: Final = 2
 """The command line was not understood; argparse ends with the same."""
 EXIT_CONFIG: Final = 23
 """The configuration is wrong; V2Ray ends with the same."""
+
+_GC_THRESHOLDS: Final = (10_000, 20, 50)
 
 Start = Callable[[trio.Nursery, trio.Nursery], Awaitable[Sequence[Node]]]
 """Starts nodes in the first nursery, and what serves them in the second."""
@@ -265,10 +269,27 @@ def _run(
     return _run_nodes(config.log, arguments, start)
 
 
+@contextlib.contextmanager
+def _rarely_collecting() -> Iterator[None]:
+    """Let Python look for garbage in cycles less often, and not at what lives as long as we do.
+
+    A connection leaves none, and the search takes 4 % of what a new one costs.
+    """
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+
+
 def _run_nodes(log: LogSettings, arguments: argparse.Namespace, start: Start) -> int:
     if arguments.log_level is not None:
         log = attrs.evolve(log, level=LogLevel(arguments.log_level))
-    with logging_to(log):
+    with logging_to(log), _rarely_collecting():
         try:
             trio.run(_supervise, start)
         except* OSError as group:

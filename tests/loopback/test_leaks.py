@@ -1,5 +1,6 @@
 """Thousands of connections leave nothing behind: no task, no descriptor, no entry in a table."""
 
+import gc
 import resource
 import socket
 import struct
@@ -92,6 +93,22 @@ async def test_connections_one_after_the_other() -> None:
             async with start_echo() as origin:
                 for _ in range(SEQUENTIAL_COUNT // 2):
                     await _exchange(client, origin)
+
+
+async def test_connections_leave_no_cycles_behind() -> None:
+    """A running node lets the garbage collector sleep, since it would find nothing."""
+    count = 50
+    async with _pair() as (server, client), start_echo() as origin:
+        await _exchange(client, origin)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(count):
+                await _exchange(client, origin)
+            await wait_until(lambda: not server.node.connections and not client.node.connections)
+            assert gc.collect() < count
+        finally:
+            gc.enable()
 
 
 async def test_connections_side_by_side(many_descriptors: None) -> None:

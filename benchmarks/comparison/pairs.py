@@ -76,6 +76,10 @@ class Pair:
             return kind.write_server(self._setup, self._ports["server"])
         return kind.write_client(self._setup, self._ports["server"], self._ports["client"])
 
+    def pid_of(self, role: str) -> int:
+        """Return the number of the client's or the server's process."""
+        return self._children[role].pid
+
     def usage(self) -> dict[str, Usage]:
         """Return what each of the two has used so far.
 

@@ -51,6 +51,14 @@ def test_the_comparison_measures_our_nodes(tmp_path: Path) -> None:
         assert ours > 0
 
 
+@LINUX
+def test_the_steps_of_a_connection_are_measured() -> None:
+    out = run("benchmarks/connection.py", "--count", "12", "--in-flight", "3")
+    lines = [line for line in out.splitlines() if line.startswith(("Trio", "a node"))]
+    assert len(lines) == 6
+    assert any(int(line.split()[-1]) > 0 for line in lines)
+
+
 def test_an_unknown_work_is_refused() -> None:
     done = subprocess.run(
         [sys.executable, "benchmarks/compare.py", "--only", "nonsense"],

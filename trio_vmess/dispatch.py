@@ -78,12 +78,15 @@ class Dispatcher:
         ending, fault = Ending.CANCELLED, ""
         try:
             try:
-                answer = await self._sniff(connection, near, answer)
+                settings = self._sniffing_of(flow.inbound_tag)
+                if settings is not None:
+                    answer = await self._sniff(connection, settings, near, answer)
             except RemoteProtocolError as exc:
                 ending, fault = Ending.CLIENT_PROTOCOL, str(exc)
                 return
             try:
-                outbound = await self._route(connection)
+                outbound = await self._choose(connection.flow)
+                connection.outbound_tag = outbound.tag
                 far = await outbound.connect(connection.flow)
                 connection.outbound_tag = outbound.tag
             except DialError as exc:
@@ -134,7 +137,8 @@ class Dispatcher:
                 ending = Ending.CLIENT_RESET
                 return
             try:
-                outbound = await self._route(connection)
+                outbound = await self._choose(connection.flow)
+                connection.outbound_tag = outbound.tag
                 far = await outbound.connect_packets(connection.flow)
                 connection.outbound_tag = outbound.tag
             except (DialError, NoRouteError) as exc:
@@ -163,15 +167,14 @@ class Dispatcher:
 
     # Sniffing -----------------------------------------------------------------------------------
 
-    async def _sniff(self, connection: Connection, near: StreamSide, answer: Answer) -> Answer:
+    async def _sniff(
+        self, connection: Connection, settings: SniffSettings, near: StreamSide, answer: Answer
+    ) -> Answer:
         """Put what the first bytes tell into the connection's flow.
 
         Returns:
             Whom to answer from now on: a client that had to be told to begin is told nothing more.
         """
-        settings = self._sniffing_of(connection.flow.inbound_tag)
-        if settings is None:
-            return answer
         found = look(near)
         if found is NEED_DATA:
             # A program says nothing before it is connected. If it never will be, it sees a close.
@@ -196,11 +199,6 @@ class Dispatcher:
         connection = Connection(flow=flow, outbound_tag="", since=trio.current_time())
         self.connections.add(connection)
         return connection
-
-    async def _route(self, connection: Connection) -> Outbound:
-        outbound = await self._choose(connection.flow)
-        connection.outbound_tag = outbound.tag
-        return outbound
 
     def _close(self, connection: Connection, ending: Ending, fault: str) -> None:
         self.connections.discard(connection)

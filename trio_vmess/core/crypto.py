@@ -122,14 +122,11 @@ class StreamCipher(Protocol):
         ...
 
 
-def aes_gcm(key: bytes) -> Aead:
-    """AES-GCM under a 16-byte key."""
-    return AESGCM(key)
+aes_gcm: Callable[[bytes], Aead] = AESGCM
+"""AES-GCM under a 16-byte key."""
 
-
-def chacha20_poly1305(key: bytes) -> Aead:
-    """ChaCha20-Poly1305 (RFC 8439) under a 32-byte key."""
-    return ChaCha20Poly1305(key)
+chacha20_poly1305: Callable[[bytes], Aead] = ChaCha20Poly1305
+"""ChaCha20-Poly1305 (RFC 8439) under a 32-byte key."""
 
 
 def _cfb(key: bytes, iv: bytes) -> Cipher[CFB]:

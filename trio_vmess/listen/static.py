@@ -202,18 +202,15 @@ class Listener:
     ) -> None:
         try:
             transport = SocketTransport(sock, is_readable=self._brings_data)
-            local = self._local(sock)
+            local = self._fixed_local
+            if self._local_varies:
+                local = _local_destination(_plain_host(sock.getsockname()), self._port)
         except OSError:
             # The peer is gone already: some systems say so here.
             sock.close()
             return
         source = "" if isinstance(name, str | bytes) else format_source(name)
         connections.start_soon(_serve_one, handler, transport, source, local)
-
-    def _local(self, sock: socket.socket) -> Destination | None:
-        if not self._local_varies:
-            return self._fixed_local
-        return _local_destination(_plain_host(sock.getsockname()), self._port)
 
     def _report_shortage(self, exc: OSError) -> None:
         if not self._short_of_resources:

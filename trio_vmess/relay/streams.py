@@ -5,6 +5,8 @@ The end of one direction is passed on at once, by the sealer and by the transpor
 direction goes on under a shorter idle limit.
 """
 
+from collections.abc import Awaitable, Callable
+from operator import attrgetter
 from typing import Final
 
 import attrs
@@ -22,9 +24,9 @@ DEADLINE_GRAIN: Final = 1.0
 READ_SIZE_MIN: Final = 16 * 1024
 
 
-async def relay_streams(
+def relay_streams(
     near: StreamSide, far: StreamSide, *, scratch: Scratch, policy: Policy, meter: Meter
-) -> tuple[Ending, str]:
+) -> Awaitable[tuple[Ending, str]]:
     """Carry bytes between two sides until both have ended, or a limit ends it.
 
     Args:
@@ -41,7 +43,7 @@ async def relay_streams(
     Raises:
         trio.Cancelled: from outside; both transports are then of no further use.
     """
-    return await _Relay(near, far, scratch, policy, meter).run()
+    return _Relay(near, far, scratch, policy, meter).run()
 
 
 class _Relay:
@@ -67,24 +69,14 @@ class _Relay:
         async with trio.open_nursery() as nursery:
             self._scope = nursery.cancel_scope
             self._move_deadline(trio.current_time())
-            nursery.start_soon(self._uplink)
-            await self._downlink()
+            nursery.start_soon(self._carry, self._near, self._far, _UPLINK)
+            await self._carry(self._far, self._near, _DOWNLINK)
         if self._ending is not None:
             return self._ending, str(self._fault or "")
         return (self._on_limit if self._scope.cancelled_caught else Ending.FINISHED), ""
 
-    async def _uplink(self) -> None:
-        policy, near, far = self._policy, self._near, self._far
-        if await self._carry(near, far, _UPLINK):
-            self._linger(policy.downlink_only, Ending.DOWNLINK_ONLY)
-
-    async def _downlink(self) -> None:
-        policy, near, far = self._policy, self._near, self._far
-        if await self._carry(far, near, _DOWNLINK):
-            self._linger(policy.uplink_only, Ending.UPLINK_ONLY)
-
-    async def _carry(self, source: StreamSide, sink: StreamSide, way: "_Way") -> bool:
-        """Run one direction to its end; tell whether it was a good one."""
+    async def _carry(self, source: StreamSide, sink: StreamSide, way: "_Way") -> None:
+        """Run one direction to its end, good or bad."""
         # Whose fault a broken resource is depends on what was being done.
         at_sink = False
         scratch, opener, sealer = self._scratch, source.opener, sink.sealer
@@ -128,10 +120,11 @@ class _Relay:
             await sink.transport.send_eof(scratch.output[:size])
         except RemoteProtocolError as exc:
             self._fault = exc
-            return self._end(way.source_protocol)
+            self._break_off(way.source_protocol)
         except trio.BrokenResourceError:
-            return self._end(way.sink_reset if at_sink else way.source_reset)
-        return True
+            self._break_off(way.sink_reset if at_sink else way.source_reset)
+        else:
+            self._linger(way)
 
     async def _send_payload(self, source: StreamSide, sink: StreamSide, way: "_Way") -> None:
         """Send what was opened before the relay began; it is not kept for the relay's lifetime."""
@@ -158,28 +151,38 @@ class _Relay:
         self._next_move = now + DEADLINE_GRAIN
         self._scope.deadline = now + self._limit + DEADLINE_GRAIN
 
-    def _linger(self, limit: float, ending: Ending) -> None:
+    def _linger(self, ended: "_Way") -> None:
+        """Let the other direction go on for as long as it has not been idle for too long."""
         self._open_ways -= 1
         if not self._open_ways:
             return
-        self._limit = limit
-        self._on_limit = ending
-        now = trio.current_time()
-        self._next_move = now
-        self._scope.deadline = now + limit
+        self._limit = ended.limit_after(self._policy)
+        self._on_limit = ended.ending_after
+        self._next_move = now = trio.current_time()
+        self._scope.deadline = now + self._limit
 
-    def _end(self, ending: Ending) -> bool:
+    def _break_off(self, ending: Ending) -> None:
         if self._ending is None:
             self._ending = ending
         self._scope.cancel()
-        return False
 
 
 @attrs.frozen(kw_only=True)
 class _Way:
-    """What the faults of one direction are called."""
+    """What the two directions differ in.
+
+    Attributes:
+        is_uplink: which one it is.
+        limit_after: the idle limit of the other direction once this one has ended.
+        ending_after: the relay's ending if that limit is reached.
+        source_protocol: its ending if the source breaks the protocol.
+        source_reset: its ending if the source's connection is reset.
+        sink_reset: its ending if the sink's is.
+    """
 
     is_uplink: bool
+    limit_after: Callable[[Policy], float]
+    ending_after: Ending
     source_protocol: Ending
     source_reset: Ending
     sink_reset: Ending
@@ -187,12 +190,16 @@ class _Way:
 
 _UPLINK: Final = _Way(
     is_uplink=True,
+    limit_after=attrgetter("downlink_only"),
+    ending_after=Ending.DOWNLINK_ONLY,
     source_protocol=Ending.CLIENT_PROTOCOL,
     source_reset=Ending.CLIENT_RESET,
     sink_reset=Ending.REMOTE_RESET,
 )
 _DOWNLINK: Final = _Way(
     is_uplink=False,
+    limit_after=attrgetter("uplink_only"),
+    ending_after=Ending.UPLINK_ONLY,
     source_protocol=Ending.REMOTE_PROTOCOL,
     source_reset=Ending.REMOTE_RESET,
     sink_reset=Ending.CLIENT_RESET,

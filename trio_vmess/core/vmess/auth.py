@@ -11,9 +11,15 @@ from typing import Final
 
 import attrs
 
-from trio_vmess.core.crypto import aes_block_decryptor, aes_block_encryptor, hmac_md5, md5
+from trio_vmess.core.crypto import (
+    AES_KEY_SIZE,
+    aes_block_decryptor,
+    aes_block_encryptor,
+    hmac_md5,
+    md5,
+)
 from trio_vmess.core.vmess.constants import AUTH_SIZE, Label
-from trio_vmess.core.vmess.kdf import kdf16
+from trio_vmess.core.vmess.kdf import kdf
 
 AUTH_ID_RANDOM_SIZE: Final = 4
 
@@ -57,7 +63,7 @@ _encryptor = functools.lru_cache(maxsize=256)(aes_block_encryptor)
 
 def derive_auth_id_key(cmd_key: bytes) -> bytes:
     """Return the AES-128 key of a user's auth ids."""
-    return kdf16(cmd_key, Label.AUTH_ID)
+    return kdf(cmd_key, Label.AUTH_ID)[:AES_KEY_SIZE]
 
 
 def seal_auth_id(key: bytes, timestamp: int, random: bytes) -> bytes:
@@ -72,11 +78,11 @@ def seal_auth_id(key: bytes, timestamp: int, random: bytes) -> bytes:
     return _encryptor(key).update(plain + zlib.crc32(plain).to_bytes(4, "big"))
 
 
-def decode_auth_id(plain: bytes) -> AuthId | None:
-    """Read a decrypted auth id; None if its checksum does not hold."""
+def read_auth_time(plain: bytes) -> int | None:
+    """Return the time in a decrypted auth id, as UTC seconds; None if its checksum is wrong."""
     if zlib.crc32(plain[:12]) != int.from_bytes(plain[12:], "big"):
         return None
-    return AuthId(timestamp=int.from_bytes(plain[:8], "big", signed=True), random=plain[8:12])
+    return int.from_bytes(plain[:8], "big", signed=True)
 
 
 def open_auth_id(sealed: bytes, key: bytes) -> AuthId | None:
@@ -99,4 +105,6 @@ def open_auth_id(sealed: bytes, key: bytes) -> AuthId | None:
     """
     if len(sealed) != AUTH_SIZE or len(key) != AUTH_SIZE:
         raise ValueError("an auth id and its key have 16 bytes each")
-    return decode_auth_id(aes_block_decryptor(key).update(sealed))
+    plain = aes_block_decryptor(key).update(sealed)
+    timestamp = read_auth_time(plain)
+    return None if timestamp is None else AuthId(timestamp=timestamp, random=plain[8:12])

@@ -38,6 +38,7 @@ _FIRST_SQUEEZE: Final = 168
 """One block of SHAKE-128: enough for most short connections."""
 _SQUEEZE: Final = 2048
 _NUMBER_SIZE: Final = 2
+_SWAPS: Final = sys.byteorder == "little"
 
 _PADDINGS: Final = bytes(low & (CHUNK_PADDING_LIMIT - 1) for low in range(256))
 """From the low byte of a number to a padding length."""
@@ -60,7 +61,7 @@ def _squeeze(iv: bytes) -> Iterator[bytes]:
 def _read_numbers(squeezed: bytes) -> "array.array[int]":
     """Return big-endian 16-bit numbers, packed: as int objects they would weigh 18 times more."""
     numbers = array.array("H", squeezed)
-    if sys.byteorder == "little":
+    if _SWAPS:
         numbers.byteswap()
     return numbers
 
@@ -71,7 +72,10 @@ def _read_paddings(squeezed: bytes) -> bytes:
 
 def _read_both(squeezed: bytes) -> Draws:
     """Return pairs: of two numbers, the first makes a padding length, the second is a mask."""
-    return zip(_read_paddings(squeezed)[::2], _read_numbers(squeezed)[1::2], strict=True)
+    numbers = array.array("H", squeezed)
+    if _SWAPS:
+        numbers.byteswap()
+    return zip(squeezed[1 :: 2 * _NUMBER_SIZE].translate(_PADDINGS), numbers[1::2], strict=True)
 
 
 def draw(iv: bytes, framing: Framing) -> Draws:

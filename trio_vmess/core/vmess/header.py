@@ -21,6 +21,7 @@ Source: v2ray-core, proxy/vmess/encoding/client.go and server.go; aead/encrypt.g
 """
 
 import struct
+from collections.abc import Mapping
 from typing import Final
 
 import attrs
@@ -174,6 +175,9 @@ def decode_request_header(data: bytes, dialect: Dialect) -> tuple[RequestHeader,
     return _read_fields(data, address, data[end:padding_end], dialect), checksum_end
 
 
+_COMMANDS: Final[Mapping[int, Command]] = {command.value: command for command in Command}
+
+
 def _read_fields(
     data: bytes, address: bytes | None, padding: bytes, dialect: Dialect
 ) -> RequestHeader:
@@ -215,7 +219,7 @@ def _read_fields(
         response_auth=response_auth,
         options=options,
         security=security,
-        command=Command(command),
+        command=_COMMANDS[command],
         destination=destination,
         padding=padding,
     )

@@ -16,7 +16,7 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from trio_vmess.core.crypto import AES_KEY_SIZE, GCM_NONCE_SIZE, IPAD, OPAD, HashState, new_sha256
+from trio_vmess.core.crypto import IPAD, OPAD, HashState, new_sha256
 from trio_vmess.core.vmess.constants import KDF_SALT
 
 _BLOCK_SIZE: Final = 64
@@ -74,7 +74,7 @@ def _walk(label: bytes, steps: Iterable[bytes], message: bytes) -> bytes:
 
 
 def kdf(key: bytes, *path: bytes) -> bytes:
-    """Derive 32 bytes from `key` for the use that `path` names.
+    """Derive 32 bytes from `key` for the use that `path` names: an AES key or a nonce in front.
 
     Args:
         key: the message of the outermost HMAC.
@@ -101,13 +101,3 @@ def kdf_each(labels: Iterable[bytes], key: bytes, *rest: bytes) -> list[bytes]:
     for element in rest:
         steps = _nest(steps, element.ljust(_BLOCK_SIZE, b"\0"))
     return [_walk(label, steps, key) for label in labels]
-
-
-def kdf16(key: bytes, *path: bytes) -> bytes:
-    """Derive an AES-128 key."""
-    return kdf(key, *path)[:AES_KEY_SIZE]
-
-
-def kdf12(key: bytes, *path: bytes) -> bytes:
-    """Derive an AES-GCM nonce."""
-    return kdf(key, *path)[:GCM_NONCE_SIZE]

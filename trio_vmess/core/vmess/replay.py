@@ -63,7 +63,8 @@ class _Memory:
 
     def add(self, key: bytes, expiry: int, now: int) -> None:
         """Remember a key that is not held; one whose time is over already is left out."""
-        self.sweep(now)
+        if self._order and self._order[0] < now:
+            self.sweep(now)
         if expiry < now:
             return
         if len(self._expiries) >= self.capacity:

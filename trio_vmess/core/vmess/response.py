@@ -13,7 +13,14 @@ from typing import Final
 import attrs
 
 from trio_vmess.core.buffer import NEED_DATA, NeedData
-from trio_vmess.core.crypto import AEAD_TAG_SIZE, InvalidTag, aes_gcm
+from trio_vmess.core.crypto import (
+    AEAD_TAG_SIZE,
+    AES_KEY_SIZE,
+    GCM_NONCE_SIZE,
+    Aead,
+    InvalidTag,
+    aes_gcm,
+)
 from trio_vmess.core.vmess.command import (
     SwitchAccount,
     decode_switch_account,
@@ -26,7 +33,7 @@ from trio_vmess.core.vmess.constants import (
     Label,
 )
 from trio_vmess.core.vmess.dialect import Dialect
-from trio_vmess.core.vmess.kdf import kdf12, kdf16
+from trio_vmess.core.vmess.kdf import kdf_each
 from trio_vmess.core.vmess.security import BodyKeys
 from trio_vmess.errors import RemoteProtocolError
 
@@ -101,11 +108,10 @@ def seal_response_header(plain: bytes, keys: BodyKeys) -> bytes:
 
     Layout: 18 sealed length | header, 16 tag. There is no associated data.
     """
-    length = aes_gcm(kdf16(keys.key, Label.RESPONSE_LENGTH_KEY)).encrypt(
-        kdf12(keys.iv, Label.RESPONSE_LENGTH_NONCE), len(plain).to_bytes(2, "big"), None
-    )
-    return length + aes_gcm(kdf16(keys.key, Label.RESPONSE_HEADER_KEY)).encrypt(
-        kdf12(keys.iv, Label.RESPONSE_HEADER_NONCE), plain, None
+    length_cipher, length_nonce, header_cipher, header_nonce = _derive(keys)
+    size = len(plain).to_bytes(2, "big")
+    return length_cipher.encrypt(length_nonce, size, None) + header_cipher.encrypt(
+        header_nonce, plain, None
     )
 
 
@@ -120,23 +126,35 @@ def open_response_header(data: bytes, keys: BodyKeys) -> tuple[bytes, int] | Nee
     """
     if len(data) < _SEALED_LENGTH_SIZE:
         return NEED_DATA
+    length_cipher, length_nonce, header_cipher, header_nonce = _derive(keys)
     try:
         length = int.from_bytes(
-            aes_gcm(kdf16(keys.key, Label.RESPONSE_LENGTH_KEY)).decrypt(
-                kdf12(keys.iv, Label.RESPONSE_LENGTH_NONCE), data[:_SEALED_LENGTH_SIZE], None
-            ),
-            "big",
+            length_cipher.decrypt(length_nonce, data[:_SEALED_LENGTH_SIZE], None), "big"
         )
         if not RESPONSE_FIXED_SIZE <= length <= RESPONSE_HEADER_MAX:
             raise RemoteProtocolError(f"response header length: {length} is not believable")
         end = _SEALED_LENGTH_SIZE + length + AEAD_TAG_SIZE
         if len(data) < end:
             return NEED_DATA
-        plain = aes_gcm(kdf16(keys.key, Label.RESPONSE_HEADER_KEY)).decrypt(
-            kdf12(keys.iv, Label.RESPONSE_HEADER_NONCE), data[_SEALED_LENGTH_SIZE:end], None
-        )
+        plain = header_cipher.decrypt(header_nonce, data[_SEALED_LENGTH_SIZE:end], None)
     except InvalidTag:
         raise RemoteProtocolError(
             "response header: the tag is wrong; it is not from our server"
         ) from None
     return plain, end
+
+
+_KEY_LABELS: Final = (Label.RESPONSE_LENGTH_KEY, Label.RESPONSE_HEADER_KEY)
+_NONCE_LABELS: Final = (Label.RESPONSE_LENGTH_NONCE, Label.RESPONSE_HEADER_NONCE)
+
+
+def _derive(keys: BodyKeys) -> tuple[Aead, bytes, Aead, bytes]:
+    """Return cipher and nonce of the length, then those of the header."""
+    length_key, header_key = kdf_each(_KEY_LABELS, keys.key)
+    length_nonce, header_nonce = kdf_each(_NONCE_LABELS, keys.iv)
+    return (
+        aes_gcm(length_key[:AES_KEY_SIZE]),
+        length_nonce[:GCM_NONCE_SIZE],
+        aes_gcm(header_key[:AES_KEY_SIZE]),
+        header_nonce[:GCM_NONCE_SIZE],
+    )

@@ -5,10 +5,10 @@ from typing import Final
 
 import attrs
 
-from trio_vmess.core.crypto import Aead, aes_gcm, chacha20_poly1305, md5, sha256
+from trio_vmess.core.crypto import AES_KEY_SIZE, Aead, aes_gcm, chacha20_poly1305, md5, sha256
 from trio_vmess.core.vmess.constants import Command, Label, Option, Security
 from trio_vmess.core.vmess.dialect import Dialect
-from trio_vmess.core.vmess.kdf import kdf16
+from trio_vmess.core.vmess.kdf import kdf
 from trio_vmess.errors import LocalProtocolError
 
 
@@ -52,7 +52,7 @@ def build_size_aead(security: Security, request: BodyKeys) -> Aead:
 
     Both directions use the request's key: see `chunk`.
     """
-    return build_aead(security, kdf16(request.key, Label.CHUNK_SIZE_KEY))
+    return build_aead(security, kdf(request.key, Label.CHUNK_SIZE_KEY)[:AES_KEY_SIZE])
 
 
 @attrs.frozen(kw_only=True)

@@ -25,7 +25,7 @@ import attrs
 
 from trio_vmess.core.crypto import aes_block_decryptor
 from trio_vmess.core.vmess.account import Account
-from trio_vmess.core.vmess.auth import decode_auth_id
+from trio_vmess.core.vmess.auth import read_auth_time
 from trio_vmess.core.vmess.constants import AUTH_SIZE, DEFAULT_MAX_CLOCK_SKEW, TIMESTAMP_JITTER
 from trio_vmess.core.vmess.legacy_table import LegacyTable
 
@@ -63,9 +63,9 @@ class _Member:
 
 
 def _read(account: Account, plain: bytes) -> AuthMatch | None:
-    if not plain.startswith(_TIME_TOP) or (opened := decode_auth_id(plain)) is None:
+    if not plain.startswith(_TIME_TOP) or (timestamp := read_auth_time(plain)) is None:
         return None
-    return AuthMatch(account=account, timestamp=opened.timestamp)
+    return AuthMatch(account=account, timestamp=timestamp)
 
 
 def _open_all(
@@ -224,7 +224,15 @@ class UserRegistry:
         if len(auth_id) != AUTH_SIZE:
             raise ValueError(f"an auth id has {AUTH_SIZE} bytes, not {len(auth_id)}")
         stale: AuthMatch | None = None
-        for match in self._matches(auth_id, source):
+        if source is not None and (user_id := self._sources.get(source)) is not None:
+            index = self._index.get(user_id)
+            if index is None:
+                del self._sources[source]
+            elif (match := self._members[index].open(auth_id)) is not None:
+                if self.accepts(match.timestamp, now):
+                    return match
+                stale = match
+        for match in self._matches(auth_id):
             if self.accepts(match.timestamp, now):
                 return match
             stale = stale or match
@@ -253,14 +261,8 @@ class UserRegistry:
         if len(self._recent) > RECENT_USERS_MAX:
             self._recent.popitem(last=False)
 
-    def _matches(self, auth_id: bytes, source: str | None) -> Iterator[AuthMatch]:
-        """Yield every match, the likely users first; one may come up twice."""
-        if source is not None and (user_id := self._sources.get(source)) is not None:
-            index = self._index.get(user_id)
-            if index is None:
-                del self._sources[source]
-            elif (match := self._members[index].open(auth_id)) is not None:
-                yield match
+    def _matches(self, auth_id: bytes) -> Iterator[AuthMatch]:
+        """Yield every match, the latest users first; one may come up twice."""
         recent = reversed(self._recent.values())
         while members := list(islice(recent, _RECENT_BLOCK)):
             yield from _open_all(members, [member.decrypt for member in members], auth_id)

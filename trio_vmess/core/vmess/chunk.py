@@ -38,13 +38,13 @@ _FIRST_SQUEEZE: Final = 168
 """One block of SHAKE-128: enough for most short connections."""
 _SQUEEZE: Final = 2048
 _NUMBER_SIZE: Final = 2
-_SWAPS: Final = sys.byteorder == "little"
 
 _PADDINGS: Final = bytes(low & (CHUNK_PADDING_LIMIT - 1) for low in range(256))
 """From the low byte of a number to a padding length."""
 
 _NONCE_SIZE: Final = 12
 _NONCE_BLOCK: Final = 128
+"""Nonces that are made at once: for a third less than one by one, when there are so many."""
 _FIRST_NONCES: Final = 256
 _LOW_BYTES: Final = bytes(range(256))
 _nonce = struct.Struct(">H10s").pack
@@ -61,7 +61,7 @@ def _squeeze(iv: bytes) -> Iterator[bytes]:
 def _read_numbers(squeezed: bytes) -> "array.array[int]":
     """Return big-endian 16-bit numbers, packed: as int objects they would weigh 18 times more."""
     numbers = array.array("H", squeezed)
-    if _SWAPS:
+    if sys.byteorder == "little":
         numbers.byteswap()
     return numbers
 
@@ -72,10 +72,7 @@ def _read_paddings(squeezed: bytes) -> bytes:
 
 def _read_both(squeezed: bytes) -> Draws:
     """Return pairs: of two numbers, the first makes a padding length, the second is a mask."""
-    numbers = array.array("H", squeezed)
-    if _SWAPS:
-        numbers.byteswap()
-    return zip(squeezed[1 :: 2 * _NUMBER_SIZE].translate(_PADDINGS), numbers[1::2], strict=True)
+    return zip(_read_paddings(squeezed)[::2], _read_numbers(squeezed)[1::2], strict=True)
 
 
 def draw(iv: bytes, framing: Framing) -> Draws:
@@ -105,7 +102,8 @@ def _nonce_blocks(tail: bytes) -> Iterator[Iterable[bytes]]:
     yield map(_nonce, range(_FIRST_NONCES), itertools.repeat(tail))
     block = bytearray(_nonce(0, tail) * _NONCE_BLOCK)
     starts = range(0, CHUNK_COUNTER_LIMIT, _NONCE_BLOCK)
-    for start in itertools.chain(starts[_FIRST_NONCES // _NONCE_BLOCK :], itertools.cycle(starts)):
+    rounds = itertools.chain.from_iterable(itertools.repeat(starts))
+    for start in itertools.islice(rounds, _FIRST_NONCES // _NONCE_BLOCK, None):
         low = start & 0xFF
         block[0::_NONCE_SIZE] = bytes((start >> 8,)) * _NONCE_BLOCK
         block[1::_NONCE_SIZE] = _LOW_BYTES[low : low + _NONCE_BLOCK]

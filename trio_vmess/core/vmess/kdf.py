@@ -24,7 +24,6 @@ _SALT_BLOCK: Final = KDF_SALT.ljust(_BLOCK_SIZE, b"\0")
 _salt_inner = new_sha256(_SALT_BLOCK.translate(IPAD))
 _salt_outer = new_sha256(_SALT_BLOCK.translate(OPAD))
 
-
 _NO_STEPS: Final = (b"",)
 
 

@@ -8,7 +8,6 @@ more than the one above is what its layer costs. Takes about half a minute; want
 
 import argparse
 import contextlib
-import os
 import pathlib
 import socket
 import sys
@@ -24,7 +23,15 @@ from benchmarks.comparison.kinds import OURS, find_kinds
 from benchmarks.comparison.pairs import Pair
 from benchmarks.comparison.setups import Setup
 from tests.kit.ports import free_port
-from trio_vmess.bench import Child, Generator, OriginProcess, Target, own_environment
+from trio_vmess.bench import (
+    BenchError,
+    Child,
+    Generator,
+    OriginProcess,
+    Target,
+    own_environment,
+    usage_of,
+)
 
 LOOPBACK = "127.0.0.1"
 ROUNDS = 5
@@ -82,9 +89,10 @@ async def run_forwarder(listen: int, port: int) -> None:
 
 def cpu_of(pid: int) -> tuple[float, float]:
     """Return the user and system seconds of a process."""
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    ticks = os.sysconf("SC_CLK_TCK")
-    return int(fields[11]) / ticks, int(fields[12]) / ticks
+    usage = usage_of(pid)
+    if usage is None:
+        raise BenchError("a process has ended, or there is no /proc")
+    return usage.user, usage.system
 
 
 @contextlib.contextmanager

@@ -1,13 +1,12 @@
 """The examples, the README and the manual: what is shown there runs."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Final
 
 import pytest
+
+from tests.kit.commands import run_python
 
 ROOT: Final = Path(__file__).parent.parent
 LIMIT: Final = 30
@@ -27,15 +26,7 @@ EXAMPLES: Final = {
 
 def run(*arguments: str) -> str:
     """Run Python on the package as it lies here; return what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-    )
+    done = run_python(*arguments, limit=LIMIT)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 

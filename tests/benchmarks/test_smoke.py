@@ -1,7 +1,5 @@
 """The benchmarks and `trio-vmess bench` still run; how fast is no test's business."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Final
@@ -10,23 +8,15 @@ import pytest
 
 from benchmarks.comparison.report import Line, write_table
 from benchmarks.comparison.works import Column
+from tests.kit.commands import run_python
 
-ROOT: Final = Path(__file__).parent.parent.parent
 LIMIT: Final = 60
 LINUX: Final = pytest.mark.skipif(sys.platform != "linux", reason="figures come from /proc")
 
 
 def run(*arguments: str) -> str:
     """Run Python on the package as it lies here; return what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-    )
+    done = run_python(*arguments, limit=LIMIT)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -60,14 +50,7 @@ def test_the_steps_of_a_connection_are_measured() -> None:
 
 
 def test_an_unknown_work_is_refused() -> None:
-    done = subprocess.run(
-        [sys.executable, "benchmarks/compare.py", "--only", "nonsense"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-    )
+    done = run_python("benchmarks/compare.py", "--only", "nonsense", limit=LIMIT)
     assert done.returncode == 2
     assert "--only names nothing" in done.stderr
 

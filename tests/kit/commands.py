@@ -6,6 +6,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
+
+_ROOT: Final = Path(__file__).parents[2]
 
 
 def _start(*arguments: str, cwd: Path | None = None) -> "subprocess.Popen[str]":
@@ -17,6 +20,24 @@ def _start(*arguments: str, cwd: Path | None = None) -> "subprocess.Popen[str]":
         text=True,
         env=environment,
         cwd=cwd,
+    )
+
+
+def run_python(*arguments: str, limit: float) -> "subprocess.CompletedProcess[str]":
+    """Run Python, warnings being errors, to its end, in the project's folder.
+
+    Args:
+        arguments: a script's path from there, and what it is given.
+        limit: seconds that it may take.
+    """
+    return subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        cwd=_ROOT,
+        env={**os.environ, "PYTHONPATH": str(_ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=limit,
+        check=False,
     )
 
 

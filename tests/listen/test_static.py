@@ -66,10 +66,22 @@ class EchoOnce:
             await transport.aclose()
 
 
+@attrs.define(eq=False)
+class Keeper:
+    """A handler that keeps the connections as they are."""
+
+    transports: list[SocketTransport] = attrs.field(factory=list)
+
+    async def serve(
+        self, transport: SocketTransport, *, source: str, local: Destination | None
+    ) -> None:
+        self.transports.append(transport)
+
+
 @asynccontextmanager
-async def serving(listener: Listener, echo: EchoOnce) -> AsyncIterator[None]:
+async def serving(listener: Listener, behind: EchoOnce | Keeper) -> AsyncIterator[None]:
     async def serve(task_status: trio.TaskStatus[None]) -> None:
-        await listener.serve(echo.serve, connections=connections, task_status=task_status)
+        await listener.serve(behind.serve, connections=connections, task_status=task_status)
 
     async with trio.open_nursery() as connections, trio.open_nursery() as listeners:
         await listeners.start(serve)
@@ -84,21 +96,11 @@ async def accepted_by(
     listener: Listener,
 ) -> AsyncIterator[tuple[trio.SocketStream, list[SocketTransport]]]:
     """Connect to a listener; give that connection, and the list of those that were accepted."""
-    transports: list[SocketTransport] = []
-
-    async def keep(transport: SocketTransport, *, source: str, local: Destination | None) -> None:
-        transports.append(transport)
-
-    async def serve(task_status: trio.TaskStatus[None]) -> None:
-        await listener.serve(keep, connections=connections, task_status=task_status)
-
-    async with trio.open_nursery() as connections, trio.open_nursery() as listeners:
-        await listeners.start(serve)
-        async with await connect(listener) as stream:
-            yield stream, transports
-        for transport in transports:
-            await transport.aclose()
-        listeners.cancel_scope.cancel()
+    keeper = Keeper()
+    async with serving(listener, keeper), await connect(listener) as stream:
+        yield stream, keeper.transports
+    for transport in keeper.transports:
+        await transport.aclose()
 
 
 async def connect(listener: Listener) -> trio.SocketStream:

@@ -150,12 +150,19 @@ class Usage:
     """What a process and all its children have used.
 
     Attributes:
-        cpu: seconds, user and system.
+        user: seconds of CPU outside the kernel.
+        system: seconds inside.
         memory: resident bytes now.
     """
 
-    cpu: float
+    user: float
+    system: float
     memory: int
+
+    @property
+    def cpu(self) -> float:
+        """Seconds of CPU in all."""
+        return self.user + self.system
 
 
 def usage_of(pid: int) -> Usage | None:
@@ -164,12 +171,13 @@ def usage_of(pid: int) -> Usage | None:
         return None
     ticks = os.sysconf("SC_CLK_TCK")
     page_size = os.sysconf("SC_PAGE_SIZE")
-    cpu = memory = 0
+    user = system = memory = 0
     for fields in _family(pid):
         # Fields 14 to 17: user and system time, of itself and of children that it has waited for.
-        cpu += sum(map(int, fields[11:15]))
+        user += int(fields[11]) + int(fields[13])
+        system += int(fields[12]) + int(fields[14])
         memory += int(fields[21])
-    return Usage(cpu=cpu / ticks, memory=memory * page_size)
+    return Usage(user=user / ticks, system=system / ticks, memory=memory * page_size)
 
 
 def _family(pid: int) -> Iterable[list[str]]:

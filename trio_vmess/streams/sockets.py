@@ -73,27 +73,18 @@ class SocketTransport:
 
     async def send_all(self, data: bytes | bytearray | memoryview, /) -> None:
         """See `Transport.send_all`."""
-        try:
-            sent = self._socket.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError as exc:
-            raise self._failure("sending", exc) from exc
+        sent = self._try_send(data)
         if sent != len(data):
             await self._send_rest(data, sent)
 
     async def send_eof(self, last: bytes | memoryview = b"", /) -> None:
         """See `Transport.send_eof`; the last bytes and the end share a packet."""
-        sock = self._socket
+        if last:
+            sent = self._try_send(last, _MORE_FOLLOWS)
+            if sent != len(last):
+                await self._send_rest(last, sent)
         try:
-            if last:
-                try:
-                    sent = sock.send(last, _MORE_FOLLOWS)
-                except BlockingIOError:
-                    sent = 0
-                if sent != len(last):
-                    await self._send_rest(last, sent)
-            sock.shutdown(socket.SHUT_WR)
+            self._socket.shutdown(socket.SHUT_WR)
         except OSError as exc:
             raise self._failure("half-closing", exc) from exc
 
@@ -111,12 +102,16 @@ class SocketTransport:
         rest = memoryview(bytes(memoryview(data)[sent:]))
         while rest:
             await self._wait(trio.lowlevel.wait_writable)
-            try:
-                rest = rest[self._socket.send(rest) :]
-            except BlockingIOError:
-                continue
-            except OSError as exc:
-                raise self._failure("sending", exc) from exc
+            rest = rest[self._try_send(rest) :]
+
+    def _try_send(self, data: bytes | bytearray | memoryview, flags: int = 0) -> int:
+        """Send what the kernel takes at once; return how much that was."""
+        try:
+            return self._socket.send(data, flags)
+        except BlockingIOError:
+            return 0
+        except OSError as exc:
+            raise self._failure("sending", exc) from exc
 
     async def _wait(self, until_ready: Callable[[int], Awaitable[None]]) -> None:
         fd = self._socket.fileno()

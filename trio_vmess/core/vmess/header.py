@@ -29,11 +29,8 @@ import attrs
 from trio_vmess.core.buffer import NEED_DATA, NeedData
 from trio_vmess.core.crypto import (
     AEAD_TAG_SIZE,
-    AES_KEY_SIZE,
-    GCM_NONCE_SIZE,
     Aead,
     InvalidTag,
-    aes_gcm,
     cfb_decryptor,
     cfb_encryptor,
     fnv1a,
@@ -54,7 +51,7 @@ from trio_vmess.core.vmess.constants import (
     Security,
 )
 from trio_vmess.core.vmess.dialect import Dialect
-from trio_vmess.core.vmess.kdf import kdf_each
+from trio_vmess.core.vmess.kdf import build_header_ciphers, kdf_each
 from trio_vmess.errors import (
     AuthenticationError,
     LocalProtocolError,
@@ -308,11 +305,4 @@ _LABELS: Final = (Label.LENGTH_KEY, Label.LENGTH_NONCE, Label.HEADER_KEY, Label.
 
 
 def _derive(cmd_key: bytes, auth_id: bytes, nonce: bytes) -> tuple[Aead, bytes, Aead, bytes]:
-    """Return cipher and nonce of the length, then those of the header."""
-    length_key, length_nonce, header_key, header_nonce = kdf_each(_LABELS, cmd_key, auth_id, nonce)
-    return (
-        aes_gcm(length_key[:AES_KEY_SIZE]),
-        length_nonce[:GCM_NONCE_SIZE],
-        aes_gcm(header_key[:AES_KEY_SIZE]),
-        header_nonce[:GCM_NONCE_SIZE],
-    )
+    return build_header_ciphers(*kdf_each(_LABELS, cmd_key, auth_id, nonce))

@@ -16,7 +16,16 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from trio_vmess.core.crypto import IPAD, OPAD, HashState, new_sha256
+from trio_vmess.core.crypto import (
+    AES_KEY_SIZE,
+    GCM_NONCE_SIZE,
+    IPAD,
+    OPAD,
+    Aead,
+    HashState,
+    aes_gcm,
+    new_sha256,
+)
 from trio_vmess.core.vmess.constants import KDF_SALT
 
 _BLOCK_SIZE: Final = 64
@@ -86,6 +95,18 @@ def kdf(key: bytes, *path: bytes) -> bytes:
     for element in rest:
         steps = _nest(steps, _to_block(element, functools.partial(_walk, label, steps)))
     return _walk(label, steps, key)
+
+
+def build_header_ciphers(
+    length_key: bytes, length_nonce: bytes, header_key: bytes, header_nonce: bytes
+) -> tuple[Aead, bytes, Aead, bytes]:
+    """Turn derived bytes into cipher and nonce of a header's length, then of the header."""
+    return (
+        aes_gcm(length_key[:AES_KEY_SIZE]),
+        length_nonce[:GCM_NONCE_SIZE],
+        aes_gcm(header_key[:AES_KEY_SIZE]),
+        header_nonce[:GCM_NONCE_SIZE],
+    )
 
 
 def kdf_each(labels: Iterable[bytes], key: bytes, *rest: bytes) -> list[bytes]:

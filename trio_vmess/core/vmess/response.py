@@ -13,14 +13,7 @@ from typing import Final
 import attrs
 
 from trio_vmess.core.buffer import NEED_DATA, NeedData
-from trio_vmess.core.crypto import (
-    AEAD_TAG_SIZE,
-    AES_KEY_SIZE,
-    GCM_NONCE_SIZE,
-    Aead,
-    InvalidTag,
-    aes_gcm,
-)
+from trio_vmess.core.crypto import AEAD_TAG_SIZE, Aead, InvalidTag
 from trio_vmess.core.vmess.command import (
     SwitchAccount,
     decode_switch_account,
@@ -33,7 +26,7 @@ from trio_vmess.core.vmess.constants import (
     Label,
 )
 from trio_vmess.core.vmess.dialect import Dialect
-from trio_vmess.core.vmess.kdf import kdf_each
+from trio_vmess.core.vmess.kdf import build_header_ciphers, kdf_each
 from trio_vmess.core.vmess.security import BodyKeys
 from trio_vmess.errors import RemoteProtocolError
 
@@ -149,12 +142,6 @@ _NONCE_LABELS: Final = (Label.RESPONSE_LENGTH_NONCE, Label.RESPONSE_HEADER_NONCE
 
 
 def _derive(keys: BodyKeys) -> tuple[Aead, bytes, Aead, bytes]:
-    """Return cipher and nonce of the length, then those of the header."""
     length_key, header_key = kdf_each(_KEY_LABELS, keys.key)
     length_nonce, header_nonce = kdf_each(_NONCE_LABELS, keys.iv)
-    return (
-        aes_gcm(length_key[:AES_KEY_SIZE]),
-        length_nonce[:GCM_NONCE_SIZE],
-        aes_gcm(header_key[:AES_KEY_SIZE]),
-        header_nonce[:GCM_NONCE_SIZE],
-    )
+    return build_header_ciphers(length_key, length_nonce, header_key, header_nonce)

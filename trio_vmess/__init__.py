@@ -5,7 +5,6 @@ event loops.
 """
 
 from trio_vmess._version import __version__
-from trio_vmess.app import Node
 from trio_vmess.config import Config, load_config, parse_config
 from trio_vmess.core import Destination
 from trio_vmess.core.vmess import Account
@@ -23,8 +22,8 @@ from trio_vmess.errors import (
     RemoteProtocolError,
     VMessError,
 )
-from trio_vmess.library import open_vmess_stream, serve
-from trio_vmess.streams import VMessStream
+from trio_vmess.library import VMessStream, open_vmess_stream, serve
+from trio_vmess.node import Node
 
 __all__ = [
     "Account",

@@ -6,16 +6,21 @@ PacketLink    datagrams to and from one peer
 Answer        how an inbound tells its client that the outbound is there, or is not
 Inbound       what a listener hands a connection to
 Dispatch      what an inbound calls when it has understood a request
+Resolve       how the addresses of a name are found
 Outbound      what dispatch calls to get the other side
 """
 
-from collections.abc import Callable, Sequence
+import socket
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import attrs
 
-from trio_vmess.core import Codec, Destination, Flow
+from trio_vmess.core import Codec, Destination, Flow, IPAddress
 from trio_vmess.errors import DialFailure
+
+Resolve = Callable[[str, socket.AddressFamily], Awaitable[list[IPAddress]]]
+"""Finds the addresses of a name, of one family or of both; raises `DialError` for none."""
 
 
 class Transport(Protocol):

@@ -20,7 +20,6 @@ from tests.kit.name_server import NameServer, addresses, start_name_server
 from tests.kit.nodes import start_chain_node, start_server_node, vmess_outbound
 from tests.kit.peer_specs import ClientSpec, ServerSpec
 from tests.kit.ports import free_port
-from trio_vmess.assemble import Assembler
 from trio_vmess.config import PolicySettings
 from trio_vmess.contracts import Outbound
 from trio_vmess.core import Flow
@@ -35,7 +34,8 @@ from trio_vmess.dns import (
 )
 from trio_vmess.dns.servers import RESEND_AFTER
 from trio_vmess.errors import DialError, DialFailure, NoRouteError
-from trio_vmess.naming import FlowReach
+from trio_vmess.node.dns import FlowReach
+from trio_vmess.node.endpoints import Assembler
 from trio_vmess.outbound import FreedomOutbound
 from trio_vmess.relay import Scratch
 

@@ -6,7 +6,7 @@ import trio.testing
 
 from trio_vmess.core.http import Forward, HttpProxyServer
 from trio_vmess.inbound.forward import ForwardTransport
-from trio_vmess.streams import StreamTransport
+from trio_vmess.transport.trio_stream import StreamTransport
 
 GET = b"GET http://example.com/%d HTTP/1.1\r\nHost: example.com\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

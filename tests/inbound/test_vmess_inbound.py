@@ -43,12 +43,14 @@ from trio_vmess.core.vmess.header import (
     encode_request_header,
     seal_aead_header,
 )
-from trio_vmess.dispatch import Dispatcher, FirstOutbound
+from trio_vmess.dispatch.dispatcher import Dispatcher
+from trio_vmess.dispatch.selection import FirstOutbound
 from trio_vmess.errors import DialFailure
 from trio_vmess.inbound.vmess import CLOCK_SEARCH_PAUSE, VMessInbound
 from trio_vmess.outbound.freedom import FreedomOutbound
 from trio_vmess.relay import Scratch
-from trio_vmess.streams import BodyPacketLink, SocketTransport
+from trio_vmess.transport.packets import BodyPacketLink
+from trio_vmess.transport.tcp import SocketTransport
 
 HANDSHAKE: Final = 60.0
 SOURCE: Final = "192.0.2.9:5000"

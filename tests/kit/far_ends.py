@@ -10,7 +10,7 @@ from tests.kit.pair import ConnectionPair, request
 from trio_vmess.contracts import StreamSide, Transport
 from trio_vmess.core import Codec, PrefixedCodec
 from trio_vmess.core.vmess import Request, Response, Security, StreamBody
-from trio_vmess.streams import StreamTransport
+from trio_vmess.transport.trio_stream import StreamTransport
 
 _READ_SIZE = 128 * 1024
 _OVERHEAD = 64 * 1024

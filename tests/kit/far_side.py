@@ -13,10 +13,11 @@ import trio.testing
 
 from trio_vmess.contracts import PacketLink, StreamSide, Transport
 from trio_vmess.core import Destination, Flow, Policy, parse_host
-from trio_vmess.dispatch import Dispatcher, FirstOutbound
+from trio_vmess.dispatch.dispatcher import Dispatcher
+from trio_vmess.dispatch.selection import FirstOutbound
 from trio_vmess.errors import DialError, DialFailure
 from trio_vmess.relay import Scratch
-from trio_vmess.streams import StreamTransport
+from trio_vmess.transport.trio_stream import StreamTransport
 
 BOUND: Final = Destination(host=parse_host("192.0.2.7"), port=4711)
 """What the outbound gives as its local address."""

@@ -20,9 +20,9 @@ import trio
 from tests.kit.names import IPV4_LOOPBACK
 from tests.kit.peer_specs import ClientSpec, DynamicPorts, ServerSpec, UnsupportedSpecError
 from trio_vmess import config
-from trio_vmess.app import Node
 from trio_vmess.core import parse_host
 from trio_vmess.core.vmess import TIMESTAMP_JITTER, parse_user_id
+from trio_vmess.node.node import Node
 
 VMESS_TAG: Final = "vmess"
 DYNAMIC_TAG: Final = "dynamic"

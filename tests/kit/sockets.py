@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import trio
 
 from tests.kit.names import IPV4_LOOPBACK
-from trio_vmess.streams import SocketTransport
+from trio_vmess.transport.tcp import SocketTransport
 
 _made: list[socket.socket] = []
 

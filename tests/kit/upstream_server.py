@@ -9,7 +9,7 @@ import trio
 from tests.kit.names import IPV4_LOOPBACK
 from trio_vmess.contracts import Inbound
 from trio_vmess.core import Destination, parse_host
-from trio_vmess.streams import StreamTransport
+from trio_vmess.transport.trio_stream import StreamTransport
 
 Handler = Callable[[trio.SocketStream], Awaitable[None]]
 

@@ -11,7 +11,7 @@ import trio.testing
 from tests.kit.far_side import TrackedTransport
 from trio_vmess.contracts import Inbound
 from trio_vmess.core import Destination, parse_host
-from trio_vmess.streams import StreamTransport
+from trio_vmess.transport.trio_stream import StreamTransport
 
 SOURCE: Final = "127.0.0.1:50000"
 LOCAL: Final = Destination(host=parse_host("127.0.0.1"), port=1080)

@@ -24,7 +24,7 @@ from trio_vmess.contracts import Transport
 from trio_vmess.core import Destination
 from trio_vmess.listen import Listener, bind_datagram_socket, open_listener
 from trio_vmess.listen.static import ACCEPTS_PER_TURN, RESOURCE_PAUSE, SILENCE_LIMIT, _explain
-from trio_vmess.streams import SocketTransport
+from trio_vmess.transport.tcp import SocketTransport
 
 IPV4 = ipaddress.IPv4Address("127.0.0.1")
 IPV6 = ipaddress.IPv6Address("::1")

@@ -15,10 +15,10 @@ from tests.kit.peer_specs import ServerSpec
 from tests.kit.resolver import TableResolver
 from tests.kit.socks_client import open_socks_stream
 from tests.routing.dat import write_geoip, write_geosite
-from trio_vmess.app import Node
 from trio_vmess.config import load_config
 from trio_vmess.core.vmess import format_user_id, parse_user_id
 from trio_vmess.errors import ConfigError
+from trio_vmess.node.node import Node
 
 USER_ID = format_user_id(parse_user_id(ServerSpec().user_id))
 

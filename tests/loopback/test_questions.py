@@ -11,7 +11,7 @@ import pytest
 
 from tests.kit.commands import finished, running
 from tests.kit.ports import free_port
-from trio_vmess import control
+from trio_vmess.operations import control
 
 pytestmark = pytest.mark.skipif(
     not control.has_unix_sockets(), reason="there are no Unix sockets here"

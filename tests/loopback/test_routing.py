@@ -144,7 +144,7 @@ strategy = "roundRobin"
 
 
 async def test_a_balancer_passes_over_a_dead_server(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING, "trio_vmess.selection")
+    caplog.set_level(logging.WARNING, "trio_vmess.dispatch.selection")
     async with start_echo() as origin, start_server_node(ServerSpec()) as server:
         text = (
             BALANCED.replace("DEAD", str(free_port()))

@@ -15,7 +15,8 @@ from tests.kit.origin import start_echo, start_source, start_udp_echo
 from tests.kit.patience import wait_until
 from tests.kit.peer_specs import ClientSpec, ServerSpec
 from tests.kit.socks_client import open_socks_stream
-from trio_vmess import config, control
+from trio_vmess import config
+from trio_vmess.operations import control
 
 pytestmark = pytest.mark.skipif(
     not control.has_unix_sockets(), reason="there are no Unix sockets here"

@@ -6,7 +6,8 @@ import trio.testing
 
 from tests.kit.visitor import visit
 from trio_vmess.core import Destination, Flow, Network, Policy
-from trio_vmess.dispatch import Dispatcher, FirstOutbound
+from trio_vmess.dispatch.dispatcher import Dispatcher
+from trio_vmess.dispatch.selection import FirstOutbound
 from trio_vmess.inbound import DokodemoInbound
 from trio_vmess.outbound import BlackholeOutbound
 from trio_vmess.relay import Scratch

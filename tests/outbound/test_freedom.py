@@ -19,7 +19,7 @@ from trio_vmess.core import Destination, Network, parse_host
 from trio_vmess.core.flow import Flow
 from trio_vmess.errors import DialError, DialFailure
 from trio_vmess.outbound.freedom import FreedomOutbound, SocketPacketLink
-from trio_vmess.streams.datagrams import BATCH_COUNT
+from trio_vmess.transport.udp import BATCH_COUNT
 
 LOCAL = {"v4": "127.0.0.1", "v6": IPV6_LOOPBACK, "name": "localhost"}
 

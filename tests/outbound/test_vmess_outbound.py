@@ -39,7 +39,7 @@ from trio_vmess.outbound.vmess import (
     VMessOutbound,
 )
 from trio_vmess.relay import Ending, Scratch
-from trio_vmess.streams import SocketTransport
+from trio_vmess.transport.tcp import SocketTransport
 
 LOOPBACK: Final = ipaddress.IPv4Address("127.0.0.1")
 ME: Final = Account(user_id=bytes(range(16)), email="love@example.com")

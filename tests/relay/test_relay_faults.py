@@ -18,7 +18,7 @@ from tests.relay.running import running
 from trio_vmess.contracts import StreamSide
 from trio_vmess.core.vmess import Security
 from trio_vmess.relay import Ending
-from trio_vmess.streams import SocketTransport
+from trio_vmess.transport.tcp import SocketTransport
 
 
 @pytest.mark.parametrize("who", ["client", "origin"])

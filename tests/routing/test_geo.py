@@ -21,7 +21,7 @@ from tests.routing.dat import (
     write_geoip,
     write_geosite,
 )
-from trio_vmess.assets import Assets
+from trio_vmess.node.assets import Assets
 from trio_vmess.routing.address import AddressMatcher
 from trio_vmess.routing.domain import DomainMatcher
 from trio_vmess.routing.geo import (

@@ -10,8 +10,8 @@ import pytest
 from tests.routing.dat import BOTH, Files
 from trio_vmess.config import parse_config
 from trio_vmess.core import Destination, Network, parse_endpoint
+from trio_vmess.node.routing import make_router
 from trio_vmess.routing import NEED_ADDRESSES, Facts, Router
-from trio_vmess.rules import make_router
 
 OUTBOUNDS: Final = [
     {"protocol": "socks", "tag": "proxy", "settings": {"servers": [{"address": "a", "port": 1}]}},

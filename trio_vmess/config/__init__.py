@@ -28,7 +28,6 @@ from trio_vmess.config.model import (
     InboundProtocol,
     InboundSettings,
     InboundUser,
-    IPAddress,
     LogLevel,
     LogSettings,
     MixedInbound,
@@ -57,6 +56,13 @@ from trio_vmess.config.model import (
     VMessOutbound,
     VMessServer,
 )
+from trio_vmess.config.quickstart import (
+    VMESS_TAG,
+    client_config,
+    reachable_host,
+    server_config,
+    server_share_link,
+)
 from trio_vmess.config.share_link import (
     ShareLink,
     format_share_link,
@@ -66,6 +72,7 @@ from trio_vmess.config.share_link import (
 from trio_vmess.config.validate import Role, check_role, validate
 
 __all__ = [
+    "VMESS_TAG",
     "AllocateSettings",
     "AllocateStrategy",
     "ApiSettings",
@@ -85,7 +92,6 @@ __all__ = [
     "FreedomStrategy",
     "HttpInbound",
     "HttpOutbound",
-    "IPAddress",
     "InboundProtocol",
     "InboundSettings",
     "InboundUser",
@@ -119,10 +125,14 @@ __all__ = [
     "VMessOutbound",
     "VMessServer",
     "check_role",
+    "client_config",
     "format_share_link",
     "load_config",
     "parse_config",
     "parse_share_link",
+    "reachable_host",
+    "server_config",
+    "server_share_link",
     "share_link_outbound",
     "validate",
 ]

@@ -11,14 +11,13 @@ from trio_vmess.config.words import (
     Dialect,
     Experiment,
     FreedomStrategy,
-    IPAddress,
     Places,
     PortRange,
     Security,
     SocksAuth,
     UnixSocket,
 )
-from trio_vmess.core import Host, Network
+from trio_vmess.core import Host, IPAddress, Network
 from trio_vmess.core.vmess import TIMESTAMP_JITTER
 
 ANY_IPV4: Final = ipaddress.IPv4Address("0.0.0.0")

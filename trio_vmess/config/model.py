@@ -47,7 +47,6 @@ from trio_vmess.config.words import (
     Dialect,
     Experiment,
     FreedomStrategy,
-    IPAddress,
     LogLevel,
     Place,
     Places,
@@ -57,7 +56,7 @@ from trio_vmess.config.words import (
     SocksAuth,
     UnixSocket,
 )
-from trio_vmess.core import Host, Network, Policy
+from trio_vmess.core import Host, IPAddress, Network, Policy
 from trio_vmess.errors import ConfigProblem
 
 __all__ = [
@@ -80,7 +79,6 @@ __all__ = [
     "FreedomStrategy",
     "HttpInbound",
     "HttpOutbound",
-    "IPAddress",
     "InboundProtocol",
     "InboundSettings",
     "InboundUser",

@@ -22,8 +22,8 @@ from trio_vmess.config.endpoints import (
 from trio_vmess.config.model import Config, RuleSettings
 from trio_vmess.config.tree import quote
 from trio_vmess.config.values import nearest
-from trio_vmess.config.words import AllocateStrategy, IPAddress, Place, Places, UnixSocket
-from trio_vmess.core import Network
+from trio_vmess.config.words import AllocateStrategy, Place, Places, UnixSocket
+from trio_vmess.core import IPAddress, Network
 from trio_vmess.errors import ConfigError, ConfigProblem
 
 __all__ = ["Finding", "Role", "check_role", "find_problems", "find_warnings", "validate"]

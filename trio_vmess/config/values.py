@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeVar
 
 from trio_vmess.config.tree import Node, describe, quote
-from trio_vmess.config.words import IPAddress, PortRange, UnixSocket
-from trio_vmess.core import Host, Network, parse_host
+from trio_vmess.config.words import PortRange, UnixSocket
+from trio_vmess.core import Host, IPAddress, Network, parse_host
 from trio_vmess.core.vmess import parse_user_id
 
 _E = TypeVar("_E", bound=enum.Enum)

@@ -1,14 +1,11 @@
 """The words and small values that settings are made of."""
 
 import enum
-import ipaddress
 from collections.abc import Mapping
 
 import attrs
 
 from trio_vmess.errors import ConfigProblem
-
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @attrs.frozen

@@ -9,6 +9,7 @@ from trio_vmess.core.codec import Codec, IdentityCodec, PrefixedCodec
 from trio_vmess.core.destination import (
     Destination,
     Host,
+    IPAddress,
     Network,
     format_endpoint,
     parse_endpoint,
@@ -20,6 +21,7 @@ from trio_vmess.core.flow import Flow
 from trio_vmess.core.mixed import ProxyProtocol, looks_like
 from trio_vmess.core.policy import Policy
 from trio_vmess.core.ports import PortPlan
+from trio_vmess.core.public_address import is_public
 
 __all__ = [
     "NEED_DATA",
@@ -28,6 +30,7 @@ __all__ = [
     "Entropy",
     "Flow",
     "Host",
+    "IPAddress",
     "IdentityCodec",
     "NeedData",
     "Network",
@@ -37,6 +40,7 @@ __all__ = [
     "ProxyProtocol",
     "ReceiveBuffer",
     "format_endpoint",
+    "is_public",
     "looks_like",
     "parse_endpoint",
     "parse_host",

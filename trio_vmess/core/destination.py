@@ -6,7 +6,9 @@ from typing import Final
 
 import attrs
 
-Host = ipaddress.IPv4Address | ipaddress.IPv6Address | str
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+Host = IPAddress | str
 """An IP address, or a domain name as text. A text that spells an IP address is never a `Host`."""
 
 PORT_MAX: Final = 0xFFFF
@@ -53,7 +55,7 @@ def parse_host(text: str) -> Host:
     return bare
 
 
-def unmap(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> Host:
+def unmap(address: IPAddress) -> Host:
     """Return the IPv4 address inside `::ffff:a.b.c.d`, and any other address as it is."""
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped

@@ -6,7 +6,7 @@ take any way out of the node. The wire format is dnspython's, which is loaded wi
 question: a node that asks none does not carry it.
 """
 
-from trio_vmess.dns.answers import Answer, AnswerCache, IPAddress, Question
+from trio_vmess.dns.answers import Answer, AnswerCache, Question
 from trio_vmess.dns.hosts import FixedHosts
 from trio_vmess.dns.resolver import Resolver, Source
 from trio_vmess.dns.servers import (
@@ -26,7 +26,6 @@ __all__ = [
     "DatagramServer",
     "FixedHosts",
     "HttpsServer",
-    "IPAddress",
     "NameServer",
     "Question",
     "Reach",

@@ -1,13 +1,12 @@
 """Questions, answers, and a memory for them that knows neither clocks nor servers."""
 
-import ipaddress
 import socket
 from collections import OrderedDict
 from typing import Final
 
 import attrs
 
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+from trio_vmess.core import IPAddress
 
 TTL_MAX: Final = 86_400.0
 """Seconds: an answer is asked for again after a day, whatever its sender wished."""

@@ -16,7 +16,8 @@ from typing import Final
 import attrs
 import trio
 
-from trio_vmess.dns.answers import Answer, AnswerCache, IPAddress, Question
+from trio_vmess.core import IPAddress
+from trio_vmess.dns.answers import Answer, AnswerCache, Question
 from trio_vmess.dns.hosts import FixedHosts, plain_name
 from trio_vmess.dns.servers import NameServer
 from trio_vmess.errors import DialError, DialFailure

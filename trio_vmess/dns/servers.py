@@ -13,8 +13,16 @@ from urllib.parse import urlsplit
 import trio
 
 from trio_vmess.contracts import PacketLink, StreamSide
-from trio_vmess.core import Destination, Host, IdentityCodec, Network, format_endpoint, parse_host
-from trio_vmess.dns.answers import Answer, IPAddress, Question
+from trio_vmess.core import (
+    Destination,
+    Host,
+    IdentityCodec,
+    IPAddress,
+    Network,
+    format_endpoint,
+    parse_host,
+)
+from trio_vmess.dns.answers import Answer, Question
 from trio_vmess.errors import DialError, DialFailure, RemoteProtocolError
 
 if TYPE_CHECKING:

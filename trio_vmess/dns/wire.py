@@ -19,7 +19,8 @@ import dns.rdatatype
 import dns.rdtypes.IN.A
 import dns.rdtypes.IN.AAAA
 
-from trio_vmess.dns.answers import Answer, IPAddress, Question
+from trio_vmess.core import IPAddress
+from trio_vmess.dns.answers import Answer, Question
 from trio_vmess.errors import DialError, DialFailure
 
 PAYLOAD_SIZE: Final = 1232

@@ -11,7 +11,7 @@ from trio_vmess.contracts import Dispatch, StreamSide, Transport
 from trio_vmess.core import Destination, Flow, Host, Network, format_endpoint, parse_host
 from trio_vmess.errors import DialFailure
 from trio_vmess.inbound.associations import FlowTable, Opening
-from trio_vmess.streams import DatagramSocket, SocketAddress
+from trio_vmess.transport import DatagramSocket, SocketAddress
 
 log: Final = logging.getLogger("trio_vmess.inbound.dokodemo")
 

@@ -7,7 +7,7 @@ import trio
 
 from trio_vmess.contracts import Inbound, Transport
 from trio_vmess.core import NEED_DATA, Destination, Policy, ProxyProtocol, looks_like
-from trio_vmess.streams import PrefixedTransport
+from trio_vmess.transport import PrefixedTransport
 
 log: Final = logging.getLogger("trio_vmess.inbound.mixed")
 

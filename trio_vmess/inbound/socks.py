@@ -19,6 +19,7 @@ from trio_vmess.core import (
     Destination,
     Flow,
     Host,
+    IPAddress,
     Network,
     Policy,
     parse_endpoint,
@@ -38,9 +39,7 @@ from trio_vmess.errors import DialFailure, RemoteProtocolError
 from trio_vmess.inbound.associations import FlowTable, Opening
 from trio_vmess.inbound.associations import Reply as SendBack
 from trio_vmess.inbound.farewell import say_farewell
-from trio_vmess.streams import DatagramSocket, SocketAddress
-
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+from trio_vmess.transport import DatagramSocket, SocketAddress
 
 log: Final = logging.getLogger("trio_vmess.inbound.socks")
 

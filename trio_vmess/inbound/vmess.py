@@ -29,7 +29,7 @@ from trio_vmess.core.vmess import (
     UserRegistry,
 )
 from trio_vmess.errors import AuthenticationError, DialFailure, Refusal, RemoteProtocolError
-from trio_vmess.streams import BodyPacketLink
+from trio_vmess.transport import BodyPacketLink
 
 log: Final = logging.getLogger("trio_vmess.inbound.vmess")
 

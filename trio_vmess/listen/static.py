@@ -22,10 +22,9 @@ from typing import Final, NoReturn, Protocol
 
 import trio
 
-from trio_vmess.core import Destination, format_endpoint, parse_host
-from trio_vmess.streams import SocketTransport
+from trio_vmess.core import Destination, IPAddress, format_endpoint, parse_host
+from trio_vmess.transport import SocketTransport
 
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 ListenAddress = IPAddress | str
 """An IP address; or a Unix socket: a path, or `@name` for Linux's abstract name space."""
 

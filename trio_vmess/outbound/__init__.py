@@ -1,7 +1,6 @@
 """The ways out of the node: each reaches destinations in its own manner."""
 
 from trio_vmess.outbound.blackhole import BlackholeOutbound
-from trio_vmess.outbound.dial import Resolve, is_public, resolve
 from trio_vmess.outbound.freedom import FreedomOutbound
 from trio_vmess.outbound.http import HttpOutbound
 from trio_vmess.outbound.socks import SocksOutbound
@@ -13,11 +12,8 @@ __all__ = [
     "FreedomOutbound",
     "HttpOutbound",
     "Identity",
-    "Resolve",
     "Server",
     "SocksOutbound",
     "UpstreamServer",
     "VMessOutbound",
-    "is_public",
-    "resolve",
 ]

@@ -8,19 +8,10 @@ that is really dialled.
 import socket
 from collections.abc import Sequence
 
-from trio_vmess.contracts import PacketLink, StreamSide
-from trio_vmess.core import Destination, Flow, Host, format_endpoint
+from trio_vmess.contracts import PacketLink, Resolve, StreamSide
+from trio_vmess.core import Destination, Flow, Host, IPAddress, format_endpoint, is_public
 from trio_vmess.errors import DialError, DialFailure
-from trio_vmess.outbound.dial import (
-    IPAddress,
-    Permit,
-    Resolve,
-    dial,
-    dial_error,
-    is_public,
-    resolve,
-)
-from trio_vmess.streams import DatagramSocket
+from trio_vmess.transport import DatagramSocket, Permit, dial, dial_error, resolve
 
 
 class FreedomOutbound:

@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from trio_vmess.contracts import PacketLink, StreamSide
-from trio_vmess.core import NEED_DATA, Destination, Flow
+from trio_vmess.core import NEED_DATA, Destination, Flow, IPAddress
 from trio_vmess.core.http import Established, HttpConnectClient, TunnelRefused
 from trio_vmess.errors import DialError, DialFailure
-from trio_vmess.outbound.dial import IPAddress
 from trio_vmess.outbound.upstream import READ_SIZE, Upstreams, UpstreamServer, send_pending
-from trio_vmess.streams import SocketTransport
+from trio_vmess.transport import SocketTransport
 
 FAILURES: Final[Mapping[int, DialFailure]] = {
     403: DialFailure.FORBIDDEN,

@@ -12,7 +12,7 @@ from typing import Final
 import trio
 
 from trio_vmess.contracts import PacketLink, StreamSide
-from trio_vmess.core import NEED_DATA, Destination, Flow, Host, Network, parse_host
+from trio_vmess.core import NEED_DATA, Destination, Flow, Host, IPAddress, Network, parse_host
 from trio_vmess.core.socks import (
     Command,
     Reply,
@@ -22,14 +22,13 @@ from trio_vmess.core.socks import (
     encode_datagram,
 )
 from trio_vmess.errors import DialError, DialFailure, RemoteProtocolError
-from trio_vmess.outbound.dial import IPAddress, dial_error, resolve
 from trio_vmess.outbound.upstream import (
     READ_SIZE,
     Upstreams,
     UpstreamServer,
     send_pending,
 )
-from trio_vmess.streams import DatagramSocket, SocketTransport
+from trio_vmess.transport import DatagramSocket, SocketTransport, dial_error, resolve
 
 FAILURES: Final[Mapping[ReplyCode, DialFailure]] = {
     ReplyCode.GENERAL_FAILURE: DialFailure.UPSTREAM,

@@ -6,10 +6,9 @@ from typing import Final, Protocol, TypeVar
 import attrs
 import trio
 
-from trio_vmess.core import Host, format_endpoint
+from trio_vmess.core import Host, IPAddress, format_endpoint
 from trio_vmess.errors import DialError, DialFailure, RemoteProtocolError
-from trio_vmess.outbound.dial import IPAddress, dial
-from trio_vmess.streams import SocketTransport
+from trio_vmess.transport import SocketTransport, dial
 
 NEGOTIATION_TIMEOUT: Final = 30.0
 """Seconds that the other proxy has to reach a destination: it has to dial, as we do."""

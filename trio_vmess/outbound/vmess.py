@@ -18,6 +18,7 @@ from trio_vmess.core import (
     Entropy,
     Flow,
     Host,
+    IPAddress,
     Network,
     PrefixedCodec,
     format_endpoint,
@@ -36,8 +37,7 @@ from trio_vmess.core.vmess import (
     choose_security,
 )
 from trio_vmess.errors import DialError, DialFailure, LocalProtocolError
-from trio_vmess.outbound.dial import IPAddress, dial
-from trio_vmess.streams import BodyPacketLink, SocketTransport
+from trio_vmess.transport import BodyPacketLink, SocketTransport, dial
 
 _T = TypeVar("_T")
 

@@ -5,7 +5,7 @@ outbounds. Nothing here waits, resolves, reads a clock or opens a file: addresse
 arguments, data files come from a function.
 """
 
-from trio_vmess.routing.address import PRIVATE_NETWORKS, AddressMatcher, IPAddress
+from trio_vmess.routing.address import PRIVATE_NETWORKS, AddressMatcher
 from trio_vmess.routing.balancer import Balancer, BalancingStrategy, Health, HealthPolicy
 from trio_vmess.routing.domain import DomainIndex, DomainMatcher, parse_domain_entry
 from trio_vmess.routing.geo import GEOIP_FILE, GEOSITE_FILE, GeoFiles, Load
@@ -44,7 +44,6 @@ __all__ = [
     "GeoFiles",
     "Health",
     "HealthPolicy",
-    "IPAddress",
     "Load",
     "Locate",
     "NeedAddresses",

@@ -15,7 +15,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from trio_vmess.core import unmap
+from trio_vmess.core import IPAddress, unmap
 from trio_vmess.routing.geo import (
     GEOIP_FILE,
     IPV4_BITS,
@@ -25,8 +25,6 @@ from trio_vmess.routing.geo import (
     to_range,
 )
 from trio_vmess.routing.ranges import Range, RangeIndex, invert
-
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _EXTERNAL: Final = ("ext", "ext-ip")
 _PRIVATE: Final = "private"

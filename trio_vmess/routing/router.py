@@ -22,8 +22,8 @@ Source:
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, Literal
 
+from trio_vmess.core import IPAddress
 from trio_vmess.errors import ConfigError, ConfigProblem
-from trio_vmess.routing.address import IPAddress
 from trio_vmess.routing.geo import GeoFiles, Load
 from trio_vmess.routing.indices import Builder, Locate, has_condition, name_of, source_of
 from trio_vmess.routing.rule import (

@@ -1,0 +1,532 @@
+"""From a request to its end: what is logged, what is answered, and that both sides are closed."""
+
+import logging
+from collections.abc import Callable, Sequence
+
+import attrs
+import pytest
+import trio
+import trio.testing
+from trio.testing import MockClock
+
+from tests.kit.cancel_sweep import Scenario, sweep_cancellations
+from tests.kit.far_ends import FarEnd, memory_pair
+from tests.kit.far_side import EchoLink, TrackedTransport
+from trio_vmess.contracts import PacketLink, StreamSide
+from trio_vmess.core import Destination, Network, parse_host
+from trio_vmess.core.flow import Flow
+from trio_vmess.core.policy import Policy
+from trio_vmess.dispatch.dispatcher import Dispatcher, quoted
+from trio_vmess.dispatch.selection import FirstOutbound
+from trio_vmess.errors import DialError, DialFailure, NoRouteError, RemoteProtocolError
+from trio_vmess.relay import Scratch
+
+FLOW = Flow(
+    destination=Destination(host="example.com", port=443),
+    source="192.0.2.9:5000",
+    inbound_tag="in",
+    user="love@example.com",
+    level=3,
+)
+DATAGRAMS = attrs.evolve(
+    FLOW, destination=Destination(host=parse_host("192.0.2.1"), port=53, network=Network.UDP)
+)
+BOUND = Destination(host=parse_host("192.0.2.2"), port=6000)
+FACTS = "source=192.0.2.9:5000 user=love@example.com network=tcp destination=tcp:example.com:443"
+
+
+@attrs.define(eq=False)
+class RecordedAnswer:
+    """Keeps what the inbound's client would have been told."""
+
+    bound: Destination | None = None
+    reason: DialFailure | None = None
+    failure: Exception | None = None
+    count: int = 0
+
+    async def established(self, far: StreamSide | None, /) -> None:
+        """Remember it."""
+        await trio.lowlevel.checkpoint()
+        self.count += 1
+        self.bound = None if far is None else far.local
+        if self.failure is not None:
+            raise self.failure
+
+    async def refused(self, reason: DialFailure, /) -> None:
+        """Remember it."""
+        await trio.lowlevel.checkpoint()
+        self.count += 1
+        self.reason = reason
+        if self.failure is not None:
+            raise self.failure
+
+
+class Outbound:
+    """Gives one side, or fails; both after a checkpoint.
+
+    Args:
+        failure: is raised instead.
+    """
+
+    tag = "out"
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.failure = failure
+        self.flows: list[Flow] = []
+        near, far = memory_pair()
+        self.transport = TrackedTransport(near)
+        self.end = FarEnd(far)
+        self.link = EchoLink("far")
+        self.opened = False
+
+    async def connect(self, flow: Flow, /) -> StreamSide:
+        """See `Outbound.connect`."""
+        await self._reach(flow)
+        return StreamSide(transport=self.transport, find_local=lambda: BOUND)
+
+    async def connect_packets(self, flow: Flow, /) -> PacketLink:
+        """See `Outbound.connect_packets`."""
+        await self._reach(flow)
+        return self.link
+
+    async def _reach(self, flow: Flow) -> None:
+        self.flows.append(flow)
+        await trio.lowlevel.checkpoint()
+        if self.failure is not None:
+            raise self.failure
+        self.opened = True
+
+
+class House:
+    """A dispatcher with one outbound, and a client in front of it."""
+
+    def __init__(self, outbound: Outbound | None = None, policy: Policy | None = None) -> None:
+        self.outbound = outbound or Outbound()
+        self.levels: list[int] = []
+        self.policy = policy or Policy()
+        self.dispatcher = Dispatcher(
+            FirstOutbound([self.outbound]), policy_of=self.policy_of, scratch=Scratch()
+        )
+        near, far = memory_pair()
+        self.near = TrackedTransport(near)
+        self.client = FarEnd(far)
+        self.answer = RecordedAnswer()
+
+    def policy_of(self, level: int) -> Policy:
+        """Remember the question."""
+        self.levels.append(level)
+        return self.policy
+
+    async def stream(self, flow: Flow = FLOW) -> None:
+        """Dispatch the client's connection."""
+        await self.dispatcher.stream(flow, StreamSide(transport=self.near), self.answer)
+
+    def check_closed(self) -> None:
+        """Require that nothing is left of it."""
+        assert self.near.closed
+        assert self.outbound.transport.closed == self.outbound.opened
+        assert not self.dispatcher.connections
+
+
+@pytest.fixture
+def messages(caplog: pytest.LogCaptureFixture) -> Callable[[str], list[str]]:
+    """Return what a logger has said."""
+    caplog.set_level(logging.INFO, logger="trio_vmess")
+
+    def said(logger: str) -> list[str]:
+        return [
+            record.getMessage()
+            for record in caplog.records
+            if record.name == f"trio_vmess.{logger}"
+        ]
+
+    return said
+
+
+Messages = Callable[[str], list[str]]
+
+
+# Streams ----------------------------------------------------------------------------------------
+
+
+async def test_a_flow_from_beginning_to_end(autojump_clock: MockClock, messages: Messages) -> None:
+    house = House()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(house.stream)
+        await house.client.send(b"request")
+        assert await house.outbound.end.receive_exactly(7) == b"request"
+        assert house.answer.bound == BOUND
+        (connection,) = house.dispatcher.connections
+        assert (connection.flow, connection.outbound_tag) == (FLOW, "out")
+        assert messages("access") == [f"accepted {FACTS} outbound=out"]
+        await trio.sleep(2.5)
+        await house.outbound.end.send(b"answer!!")
+        await house.client.send_eof()
+        await house.outbound.end.send_eof()
+        assert await house.client.receive_all() == b"answer!!"
+    assert messages("access")[1:] == [
+        f"closed {FACTS} outbound=out up=7 down=8 seconds=2.500 reason=finished"
+    ]
+    assert messages("dispatch") == []
+    assert house.levels == [3]
+    assert house.answer.count == 1
+    house.check_closed()
+
+
+@pytest.mark.parametrize("reason", DialFailure)
+async def test_an_unreachable_destination(
+    reason: DialFailure, autojump_clock: MockClock, messages: Messages
+) -> None:
+    house = House(Outbound(DialError("example.com:443: it is not there", reason=reason)))
+    await house.stream()
+    assert house.answer.reason is reason
+    why = "reason='example.com:443: it is not there'"
+    assert messages("access") == [f"rejected {FACTS} outbound=out {why}"]
+    assert messages("dispatch") == [f"dispatch.unreachable {FACTS} outbound=out {why}"]
+    house.check_closed()
+
+
+async def test_no_route(autojump_clock: MockClock, messages: Messages) -> None:
+    house = House()
+    house.dispatcher = Dispatcher(FirstOutbound([]), policy_of=house.policy_of, scratch=Scratch())
+    await house.stream()
+    assert house.answer.reason is DialFailure.FORBIDDEN
+    (line,) = messages("access")
+    assert line.startswith(f"rejected {FACTS} outbound=- reason=")
+    assert "there is no outbound" in line
+    house.check_closed()
+
+
+@pytest.mark.parametrize("failure", [None, DialError("no", reason=DialFailure.REFUSED)])
+async def test_a_client_that_is_gone_before_the_answer(
+    failure: Exception | None, autojump_clock: MockClock, messages: Messages
+) -> None:
+    house = House(Outbound(failure))
+    house.answer.failure = trio.BrokenResourceError("gone")
+    await house.stream()
+    last = messages("access")[-1]
+    if failure is None:
+        assert last.startswith("closed")
+        assert last.endswith("reason='reset by client'")
+    else:
+        assert last.startswith("rejected")
+    house.check_closed()
+
+
+async def test_a_fault_of_a_peer_is_told_once(
+    autojump_clock: MockClock, messages: Messages
+) -> None:
+    class Confused:
+        ended = False
+
+        def output_size(self, size: int, /) -> int:
+            return size
+
+        def update_into(self, data: bytes | bytearray | memoryview, out: memoryview, /) -> int:
+            raise RemoteProtocolError("chunk: it makes\nno sense")
+
+        def finalize_into(self, out: memoryview, /) -> int:
+            return 0
+
+    house = House()
+    side = StreamSide(transport=house.near, opener=Confused())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(house.dispatcher.stream, FLOW, side, house.answer)
+        await house.client.send(b"x")
+    assert messages("dispatch") == [
+        f"dispatch.fault {FACTS} outbound=out reason='chunk: it makes\\nno sense'"
+    ]
+    assert messages("access")[-1].endswith("reason='client broke the protocol'")
+    house.check_closed()
+
+
+@pytest.mark.parametrize("where", ["connect", "answer", "codec", "choose"])
+async def test_a_bug_stays_in_its_connection(
+    where: str, autojump_clock: MockClock, messages: Messages, caplog: pytest.LogCaptureFixture
+) -> None:
+    bug = RuntimeError("a bug")
+    house = House(Outbound(bug if where == "connect" else None))
+    side = StreamSide(transport=house.near)
+    if where == "answer":
+        house.answer.failure = bug
+    if where == "codec":
+
+        class Buggy(TrackedTransport):
+            async def receive_into(self, buffer: memoryview, /) -> int:
+                raise bug
+
+        house.near = Buggy(house.near)
+        side.transport = house.near
+    if where == "choose":
+
+        async def choose(flow: Flow) -> Outbound:
+            raise bug
+
+        house.dispatcher = Dispatcher(choose, policy_of=house.policy_of, scratch=Scratch())
+    await house.dispatcher.stream(FLOW, side, house.answer)
+    (line,) = messages("dispatch")
+    assert line.startswith(f"dispatch.bug {FACTS} outbound=")
+    (record,) = [each for each in caplog.records if each.exc_info]
+    assert record.levelno == logging.ERROR
+    assert messages("access")[-1].endswith("reason='internal error'")
+    house.check_closed()
+
+
+@pytest.mark.parametrize("kind", ["stream", "packets"])
+async def test_a_bug_that_comes_with_a_cancellation(
+    kind: str, autojump_clock: MockClock, messages: Messages
+) -> None:
+    """Then there is a group of both: the bug stays here, the cancellation goes on."""
+
+    async def break_when_cancelled(*args: object) -> int:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise RuntimeError("a bug")
+
+    house = House()
+    house.outbound.transport.receive_into = break_when_cancelled  # type: ignore[method-assign]
+    house.outbound.link.receive = break_when_cancelled  # type: ignore[assignment, method-assign]
+    near = ListLink([], pause=1000)
+    with trio.CancelScope() as parent:
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def run() -> None:
+                if kind == "stream":
+                    await house.stream()
+                else:
+                    await house.dispatcher.packets(DATAGRAMS, near)
+
+            await trio.testing.wait_all_tasks_blocked()
+            parent.cancel()
+    assert parent.cancelled_caught
+    assert len(messages("dispatch")) == 1
+    assert messages("access")[-1].endswith("reason='internal error'")
+    assert house.outbound.transport.closed is (kind == "stream")
+    assert house.outbound.link.closed is (kind == "packets")
+    assert not house.dispatcher.connections
+
+
+async def test_a_cancelled_connection_is_closed_and_logged(
+    autojump_clock: MockClock, messages: Messages
+) -> None:
+    house = House()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(house.stream)
+        await house.client.send(b"x")
+        await house.outbound.end.receive_exactly(1)
+        (connection,) = house.dispatcher.connections
+        assert connection.meter.uplink == 1
+        nursery.cancel_scope.cancel()
+    assert messages("access")[-1].endswith("up=1 down=0 seconds=0.000 reason=cancelled")
+    assert await house.client.receive_all() == b""
+    assert await house.outbound.end.receive_all() == b""
+    house.check_closed()
+
+
+async def test_limits_end_a_flow_quietly(autojump_clock: MockClock, messages: Messages) -> None:
+    house = House(policy=Policy(connection_idle=20))
+    await house.stream()
+    assert messages("access")[-1].endswith("reason=idle")
+    house.check_closed()
+
+
+async def test_flows_of_one_dispatcher_do_not_touch(autojump_clock: MockClock) -> None:
+    first = House()
+    near, far = memory_pair()
+    other, client = TrackedTransport(near), FarEnd(far)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(first.stream)
+        await trio.testing.wait_all_tasks_blocked()
+        broken = Outbound(RuntimeError("a bug"))
+        first.dispatcher._choose = FirstOutbound([broken])
+        await first.dispatcher.stream(FLOW, StreamSide(transport=other), RecordedAnswer())
+        assert other.closed
+        assert await client.receive_all() == b""
+        await first.client.send(b"still there")
+        assert await first.outbound.end.receive_exactly(11) == b"still there"
+        nursery.cancel_scope.cancel()
+    first.check_closed()
+
+
+def test_cancellation_closes_everything_wherever_it_comes() -> None:
+    def build() -> Scenario:
+        house = House()
+
+        async def run() -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(house.stream)
+                await house.client.send(b"request")
+                await house.outbound.end.receive_exactly(7)
+                await house.client.send_eof()
+                await house.outbound.end.send(b"answer")
+                await house.outbound.end.send_eof()
+                await house.client.receive_all()
+
+        def check() -> None:
+            # Where not a single step was made, dispatch has never heard of the connection.
+            if house.outbound.flows:
+                house.check_closed()
+
+        return Scenario(run=run, check=check)
+
+    assert sweep_cancellations(build) > 10
+
+
+# Datagrams --------------------------------------------------------------------------------------
+
+
+class ListLink(EchoLink):
+    """A link of a client: sends what it was given, waits, then ends."""
+
+    def __init__(self, batches: Sequence[Sequence[bytes]], pause: float = 1.0) -> None:
+        super().__init__("near")
+        self._left = list(batches)
+        self._pause = pause
+
+    async def receive(self) -> Sequence[bytes]:
+        """Return the next batch; nothing when there is none."""
+        await trio.sleep(self._pause)
+        return self._left.pop(0) if self._left else ()
+
+    async def send(self, datagrams: Sequence[bytes], /) -> int:
+        """Remember them."""
+        await trio.lowlevel.checkpoint()
+        self.batches.append(list(datagrams))
+        return 0
+
+
+async def test_datagrams_from_beginning_to_end(
+    autojump_clock: MockClock, messages: Messages
+) -> None:
+    house = House()
+    near = ListLink([[b"one", b"two"], [b"three"]])
+    await house.dispatcher.packets(DATAGRAMS, near)
+    assert near.batches == [[b"far: one", b"far: two"], [b"far: three"]]
+    facts = FACTS.replace("network=tcp destination=tcp:example.com:443", "network=udp ") + (
+        "destination=udp:192.0.2.1:53 outbound=out"
+    )
+    assert messages("access") == [
+        f"accepted {facts}",
+        f"closed {facts} up=11 down=26 seconds=3.000 reason=finished",
+    ]
+    assert near.closed
+    assert house.outbound.link.closed
+    assert not house.dispatcher.connections
+
+
+@pytest.mark.parametrize(
+    "failure", [DialError("no", reason=DialFailure.REFUSED), NoRouteError("no"), RuntimeError("no")]
+)
+async def test_datagrams_that_go_nowhere(
+    failure: Exception, autojump_clock: MockClock, messages: Messages
+) -> None:
+    house = House(Outbound(failure))
+    near = ListLink([])
+    await house.dispatcher.packets(DATAGRAMS, near)
+    assert near.closed
+    (line,) = messages("access")
+    assert line.startswith("closed" if isinstance(failure, RuntimeError) else "rejected")
+
+
+@pytest.mark.parametrize(
+    ("breaks", "failure", "ending"),
+    [
+        ("near.receive", trio.BrokenResourceError("reset"), "'reset by client'"),
+        ("near.send", trio.BrokenResourceError("reset"), "'reset by client'"),
+        ("far.receive", trio.BrokenResourceError("reset"), "'reset by remote'"),
+        ("far.send", trio.BrokenResourceError("reset"), "'reset by remote'"),
+        ("near.receive", RemoteProtocolError("bad"), "'client broke the protocol'"),
+        ("far.receive", RemoteProtocolError("bad"), "'remote broke the protocol'"),
+        ("far.send", RuntimeError("a bug"), "'internal error'"),
+    ],
+)
+async def test_whose_fault_it_is_with_datagrams(
+    breaks: str,
+    failure: Exception,
+    ending: str,
+    autojump_clock: MockClock,
+    messages: Messages,
+) -> None:
+    house = House()
+    near = ListLink([[b"x"]])
+    side, operation = breaks.split(".")
+
+    async def fail(*args: object) -> Sequence[bytes]:
+        await trio.sleep(0.5)
+        raise failure
+
+    setattr(near if side == "near" else house.outbound.link, operation, fail)
+    await house.dispatcher.packets(DATAGRAMS, near)
+    assert messages("access")[-1].endswith(f"reason={ending}")
+    assert near.closed
+    assert house.outbound.link.closed
+
+
+async def test_datagrams_have_an_idle_limit(autojump_clock: MockClock, messages: Messages) -> None:
+    house = House(policy=Policy(connection_idle=30))
+    near = ListLink([[b"x"], [b"y"], [b"z"]], pause=29)
+
+    async def silence() -> Sequence[bytes]:
+        await trio.sleep_forever()
+        return ()
+
+    house.outbound.link.receive = silence  # type: ignore[method-assign]
+    near._left.append([b"never sent"])
+    near._pause = 29
+    start = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(house.dispatcher.packets, DATAGRAMS, near)
+        await trio.sleep(29 * 3 + 1)
+        near._pause = 1000
+    assert house.outbound.link.batches == [[b"x"], [b"y"], [b"z"], [b"never sent"]]
+    assert messages("access")[-1].endswith("reason=idle")
+    assert 29 * 4 + 30 <= trio.current_time() - start <= 29 * 4 + 31
+
+
+def test_cancellation_closes_both_links_wherever_it_comes() -> None:
+    def build() -> Scenario:
+        house = House()
+        near = ListLink([[b"one"], [b"two"]])
+
+        async def run() -> None:
+            await house.dispatcher.packets(DATAGRAMS, near)
+
+        def check() -> None:
+            if house.outbound.flows:
+                assert near.closed
+                assert house.outbound.link.closed == house.outbound.opened
+                assert not house.dispatcher.connections
+
+        return Scenario(run=run, check=check)
+
+    assert sweep_cancellations(build) > 5
+
+
+# Words ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("plain", "plain"),
+        ("two words", "'two words'"),
+        ("a\nb", "'a\\nb'"),
+        ("\x1b[31mred", "'\\x1b[31mred'"),
+        ("a\u2028b", "'a\\u2028b'"),
+    ],
+)
+def test_values_stay_on_their_line(text: str, written: str) -> None:
+    assert quoted(text) == written
+
+
+async def test_a_name_cannot_write_a_log_line(
+    autojump_clock: MockClock, messages: Messages
+) -> None:
+    house = House(Outbound(DialError("no", reason=DialFailure.REFUSED)))
+    hostile = Destination(host="a\naccepted source=x", port=1)
+    await house.stream(attrs.evolve(FLOW, destination=hostile))
+    for line in messages("access") + messages("dispatch"):
+        assert "\n" not in line
+        assert "destination='tcp:a\\naccepted source=x:1'" in line

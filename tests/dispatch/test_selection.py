@@ -1,0 +1,230 @@
+"""Which outbound takes a flow: rules with addresses, balancers, and servers that die."""
+
+import ipaddress
+import socket
+from collections.abc import Sequence
+
+import attrs
+import pytest
+import trio
+from trio.testing import MockClock
+
+from tests.kit.entropy import SeededEntropy
+from trio_vmess.contracts import PacketLink, StreamSide
+from trio_vmess.core import Destination, Flow, Host, IPAddress, parse_host
+from trio_vmess.dispatch.selection import Probe, Selection
+from trio_vmess.errors import DialError, DialFailure, NoRouteError
+from trio_vmess.routing import (
+    Balancer,
+    BalancingStrategy,
+    DomainStrategy,
+    Health,
+    Router,
+    Rule,
+)
+from trio_vmess.transport.trio_stream import StreamTransport
+
+
+@attrs.define(eq=False)
+class Way:
+    """An outbound that reaches everything, or fails in one manner."""
+
+    tag: str
+    failure: DialFailure | None = None
+    tries: int = 0
+
+    async def connect(self, flow: Flow, /) -> StreamSide:
+        self.tries += 1
+        if self.failure is not None:
+            raise DialError(f"{self.tag} fails", reason=self.failure)
+        near, _ = trio.testing.memory_stream_pair()
+        return StreamSide(transport=StreamTransport(near))
+
+    async def connect_packets(self, flow: Flow, /) -> PacketLink:
+        raise DialError("no datagrams", reason=DialFailure.UNSUPPORTED)
+
+
+def flow(host: str, port: int = 443) -> Flow:
+    return Flow(destination=Destination(host=parse_host(host), port=port))
+
+
+def no_files(name: str) -> bytes:
+    raise FileNotFoundError(name)
+
+
+NAMES: dict[str, list[IPAddress]] = {
+    "inside.example": [ipaddress.IPv4Address("10.1.2.3")],
+    "outside.example": [ipaddress.IPv4Address("93.184.216.34")],
+}
+
+
+async def resolve(name: str, family: socket.AddressFamily) -> list[IPAddress]:
+    if name not in NAMES:
+        raise DialError(f"{name}: unknown", reason=DialFailure.NAME_NOT_FOUND)
+    return NAMES[name]
+
+
+def select(
+    ways: Sequence[Way],
+    rules: Sequence[Rule] = (),
+    *,
+    strategy: DomainStrategy = DomainStrategy.AS_IS,
+    balancing: BalancingStrategy = BalancingStrategy.ROUND_ROBIN,
+    fallback: str = "",
+    running: Sequence[str] = (),
+) -> Selection:
+    health = Health()
+    balancer = Balancer(
+        tag="any",
+        selector=["way-"],
+        outbound_tags=[way.tag for way in ways],
+        health=health,
+        entropy=SeededEntropy(),
+        strategy=balancing,
+        fallback=fallback,
+    )
+    return Selection(
+        outbounds=ways,
+        router=Router(rules, load=no_files, strategy=strategy, balancers=["any"]),
+        balancers={"any": balancer},
+        health=health,
+        resolve=resolve,
+        running=lambda: running,
+    )
+
+
+EVERYTHING = Rule(networks=(), ports=((0, 65535),), balancer_tag="any")
+
+
+async def test_without_rules_the_first_outbound_takes_everything() -> None:
+    first, second = Way("first"), Way("second")
+    selection = select([first, second])
+    assert await selection(flow("example.com")) is first
+    with pytest.raises(NoRouteError):
+        await select([])(flow("example.com"))
+
+
+async def test_rules_name_outbounds() -> None:
+    first, second = Way("first"), Way("second")
+    rules = [Rule(domains=("domain:example.com",), outbound_tag="second")]
+    selection = select([first, second], rules)
+    assert await selection(flow("www.example.com")) is second
+    assert await selection(flow("www.example.org")) is first
+
+
+@pytest.mark.parametrize("strategy", [DomainStrategy.IP_IF_NON_MATCH, DomainStrategy.IP_ON_DEMAND])
+async def test_rules_on_addresses_have_names_resolved(strategy: DomainStrategy) -> None:
+    first, inside = Way("first"), Way("inside")
+    rules = [Rule(ips=("10.0.0.0/8",), outbound_tag="inside")]
+    selection = select([first, inside], rules, strategy=strategy)
+    assert await selection(flow("inside.example")) is inside
+    assert await selection(flow("outside.example")) is first
+    assert await selection(flow("nowhere.example")) is first
+    assert await selection(flow("10.9.9.9")) is inside
+
+
+async def test_names_stay_unresolved_where_nobody_asks() -> None:
+    first, inside = Way("first"), Way("inside")
+    rules = [Rule(ips=("10.0.0.0/8",), outbound_tag="inside")]
+    assert await select([first, inside], rules)(flow("inside.example")) is first
+
+
+async def connected_tag(selection: Selection, host: Host = "example.com") -> str:
+    outbound = await selection(flow(str(host)))
+    side = await outbound.connect(flow(str(host)))
+    await side.transport.aclose()
+    return outbound.tag
+
+
+async def test_a_balancer_takes_turns_and_tells_whom_it_chose() -> None:
+    selection = select([Way("first"), Way("way-1"), Way("way-2")], [EVERYTHING])
+    tags = [await connected_tag(selection) for _ in range(4)]
+    assert tags == ["way-1", "way-2", "way-1", "way-2"]
+
+
+async def test_least_connections_counts_what_runs() -> None:
+    selection = select(
+        [Way("way-1"), Way("way-2")],
+        [EVERYTHING],
+        balancing=BalancingStrategy.LEAST_CONNECTIONS,
+        running=["way-1", "way-1", "way-2"],
+    )
+    assert {await connected_tag(selection) for _ in range(3)} == {"way-2"}
+
+
+async def test_a_dead_upstream_is_passed_over_and_comes_back(autojump_clock: MockClock) -> None:
+    dead, well = Way("way-1", DialFailure.UPSTREAM), Way("way-2")
+    selection = select([dead, well], [EVERYTHING])
+    for _ in range(20):
+        assert await connected_tag(selection) == "way-2"
+    assert dead.tries == 3, "it was tried again and again"
+    await trio.sleep(6)
+    dead.failure = None
+    assert {await connected_tag(selection) for _ in range(4)} == {"way-1", "way-2"}
+
+
+async def test_an_unreachable_destination_is_not_the_outbounds_fault() -> None:
+    way = Way("way-1", DialFailure.REFUSED)
+    selection = select([way, Way("way-2")], [EVERYTHING])
+    for _ in range(20):
+        outbound = await selection(flow("example.com"))
+        if outbound.tag == "any":
+            try:
+                side = await outbound.connect(flow("example.com"))
+            except DialError:
+                continue
+            await side.transport.aclose()
+    assert way.tries == 10, "it was taken for dead"
+
+
+async def test_the_fallback_comes_last_and_the_last_failure_is_told() -> None:
+    dead, spare = Way("way-1", DialFailure.UPSTREAM), Way("spare")
+    selection = select([dead, spare], [EVERYTHING], fallback="spare")
+    for _ in range(6):
+        outbound = await selection(flow("example.com"))
+        try:
+            side = await outbound.connect(flow("example.com"))
+        except DialError:
+            raise AssertionError("the fallback was not taken") from None
+        await side.transport.aclose()
+        assert outbound.tag == "spare"
+    alone = select([dead], [EVERYTHING])
+    outbound = await alone(flow("example.com"))
+    with pytest.raises(DialError, match="way-1 fails"):
+        await outbound.connect(flow("example.com"))
+
+
+async def test_probes_find_out_who_is_dead_and_who_is_back(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    dead, well = Way("way-1", DialFailure.UPSTREAM), Way("way-2")
+    selection = select([dead, well], [EVERYTHING])
+    probe = Probe(
+        balancer_tag="any",
+        interval=10,
+        destination=Destination(host=ipaddress.IPv4Address("192.0.2.1"), port=443),
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(selection.keep_probing, probe)
+        await trio.sleep(32)
+        assert (dead.tries, well.tries) == (3, 3)
+        assert {await connected_tag(selection) for _ in range(4)} == {"way-2"}
+        assert dead.tries == 3, "a connection had to find out"
+        dead.failure = None
+        await trio.sleep(10)
+        assert {await connected_tag(selection) for _ in range(4)} == {"way-1", "way-2"}
+        nursery.cancel_scope.cancel()
+    assert [line.split()[0] for line in caplog.messages] == [
+        "outbound.resting",
+        "outbound.recovered",
+    ]
+
+
+async def test_a_probe_of_an_unreachable_destination_says_nothing_of_the_outbound(
+    autojump_clock: MockClock,
+) -> None:
+    way = Way("way-1", DialFailure.TIMED_OUT)
+    selection = select([way], [EVERYTHING])
+    for _ in range(5):
+        await selection._probe("way-1", flow("192.0.2.1"))
+    assert not selection.health.is_dead("way-1", trio.current_time())

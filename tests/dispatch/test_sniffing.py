@@ -1,0 +1,540 @@
+"""Peeking, and dispatch that peeks: what is found, what is left behind, how long it takes."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import pytest
+import trio
+import trio.testing
+from trio.testing import MockClock
+
+from tests.kit.cancel_sweep import Scenario, sweep_cancellations
+from tests.kit.client_hello import KINDS, build_handshake, handshake_of, make_hello, name_extension
+from tests.kit.far_ends import FarEnd, memory_pair, plain_side, vmess_client_side, vmess_server_side
+from tests.kit.far_side import EchoLink, TrackedTransport
+from tests.kit.quic_client import crypto_frame, seal_initial
+from trio_vmess import config
+from trio_vmess.contracts import PacketLink, StreamSide
+from trio_vmess.core import NEED_DATA, Destination, Flow, Network, Policy, parse_host
+from trio_vmess.core.sniff import Sniffed, SniffSettings
+from trio_vmess.core.vmess import Security
+from trio_vmess.dispatch.dispatcher import Dispatcher
+from trio_vmess.dispatch.selection import FirstOutbound
+from trio_vmess.dispatch.sniffing import PEEK_TIME, look, peek, peek_packets
+from trio_vmess.errors import DialError, DialFailure, NoRouteError, RemoteProtocolError
+from trio_vmess.node.endpoints import sniffing_of
+from trio_vmess.relay import Scratch
+
+NAME = "site.example"
+HELLO = make_hello(NAME)
+FOUND = Sniffed(protocol="tls", domain=NAME)
+HEAD = b"GET / HTTP/1.1\r\nHost: site.example\r\n\r\n"
+ADDRESS = parse_host("192.0.2.1")
+FLOW = Flow(
+    destination=Destination(host=ADDRESS, port=8443), inbound_tag="in", source="192.0.2.9:5000"
+)
+DATAGRAMS = attrs.evolve(FLOW, destination=Destination(host=ADDRESS, port=443, network=Network.UDP))
+OVERRIDE = SniffSettings(dest_override=("http", "tls", "quic"))
+
+ROOM = memoryview(bytearray(1 << 17))
+
+
+# Peeking at streams -------------------------------------------------------------------------------
+
+
+async def test_the_payload_is_found_and_kept(autojump_clock: MockClock) -> None:
+    near, client = plain_side()
+    await client.send(HELLO)
+    assert await peek(near, room=ROOM) == FOUND
+    assert (near.payload, near.early) == (HELLO, b"")
+    assert trio.current_time() == 0
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 200])
+async def test_a_hello_in_pieces(size: int, autojump_clock: MockClock) -> None:
+    near, client = plain_side()
+    near.early, rest = HELLO[:size], HELLO[size:]
+    assert look(near) in (NEED_DATA, FOUND)
+
+    async def send() -> None:
+        for start in range(0, len(rest), size):
+            await client.send(rest[start : start + size])
+            await trio.sleep(0.0001)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        assert await peek(near, room=ROOM) == FOUND
+    assert HELLO.startswith(near.payload)
+
+
+@pytest.mark.parametrize("security", Security)
+async def test_what_is_sealed_is_opened(security: Security, autojump_clock: MockClock) -> None:
+    near, client = vmess_server_side(security)
+    wire = client.seal(HELLO[:60]) + client.seal(HELLO[60:])
+    near.early = wire[:50]
+    await client.transport.send_all(wire[50:])
+    assert await peek(near, room=ROOM) == FOUND
+    assert near.payload == HELLO
+
+
+async def test_a_chunk_longer_than_what_is_looked_at(autojump_clock: MockClock) -> None:
+    near, client = vmess_server_side()
+    payload = HEAD + bytes(15_000)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.send, payload)
+        assert await peek(near, room=ROOM) == Sniffed(protocol="http1", domain=NAME)
+    assert payload.startswith(near.payload)
+
+
+async def test_who_says_nothing_is_waited_for_in_vain(autojump_clock: MockClock) -> None:
+    near, client = plain_side()
+    assert await peek(near, room=ROOM) is None
+    assert trio.current_time() == pytest.approx(PEEK_TIME)
+    await client.send(b"late")
+    assert await near.transport.receive_into(ROOM) == 4
+    assert near.payload == b""
+
+
+async def test_half_a_hello_has_one_limit_for_all_of_it(autojump_clock: MockClock) -> None:
+    near, client = plain_side()
+
+    async def send() -> None:
+        for start in range(20):
+            await client.send(HELLO[start : start + 1])
+            await trio.sleep(0.03)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        assert await peek(near, room=ROOM) is None
+        assert trio.current_time() == pytest.approx(PEEK_TIME)
+        nursery.cancel_scope.cancel()
+    assert near.payload == HELLO[:7]
+
+
+async def test_something_else_is_known_at_once(autojump_clock: MockClock) -> None:
+    near, client = plain_side()
+    await client.send(b"SSH-2.0-x\r\n")
+    assert await peek(near, room=ROOM) is None
+    assert near.payload == b"SSH-2.0-x\r\n"
+    assert trio.current_time() == 0
+
+
+async def test_no_more_than_the_limit_is_waited_for(autojump_clock: MockClock) -> None:
+    near, client = plain_side()
+    await client.send(b"GET /" + b"x" * 100)
+    assert await peek(near, room=ROOM, limit=100) is None
+    assert trio.current_time() == 0
+    assert len(near.payload) == 105
+
+
+@pytest.mark.parametrize("sent", [b"", HELLO[:50]], ids=["nothing", "a part"])
+async def test_an_end_is_seen_again(sent: bytes, autojump_clock: MockClock) -> None:
+    near, client = plain_side()
+    await client.send(sent)
+    await client.send_eof()
+    assert await peek(near, room=ROOM) is None
+    assert near.payload == sent
+    assert await near.transport.receive_into(ROOM) == 0
+    assert trio.current_time() == 0
+
+
+async def test_the_end_of_a_body_is_an_end(autojump_clock: MockClock) -> None:
+    near, client = vmess_server_side()
+    await client.transport.send_all(client.seal(HELLO[:50]) + client.seal_end())
+    assert await peek(near, room=ROOM) is None
+    assert near.payload == HELLO[:50]
+    assert trio.current_time() == 0
+
+
+async def test_a_reset_is_told(autojump_clock: MockClock) -> None:
+    near, client = plain_side()
+    await client.transport.aclose()
+    await near.transport.aclose()
+    with pytest.raises(trio.ClosedResourceError):
+        await peek(near, room=ROOM)
+
+
+async def test_a_damaged_chunk_is_told(autojump_clock: MockClock) -> None:
+    near, client = vmess_server_side()
+    wire = bytearray(client.seal(HELLO))
+    wire[100] ^= 1
+    near.early = bytes(wire)
+    with pytest.raises(RemoteProtocolError):
+        await peek(near, room=ROOM)
+
+
+# Peeking at datagrams -----------------------------------------------------------------------------
+
+
+class ClientLink(EchoLink):
+    """A client's link: gives batches, each after a pause, and then ends or goes on in silence."""
+
+    def __init__(
+        self, *batches: Sequence[bytes] | Exception, pause: float = 0.0, ends: bool = True
+    ) -> None:
+        super().__init__("near")
+        self._left = list(batches)
+        self._pause = pause
+        self._ends = ends
+
+    async def receive(self) -> Sequence[bytes]:
+        await trio.sleep(self._pause)
+        if self._left:
+            batch = self._left.pop(0)
+            if isinstance(batch, Exception):
+                raise batch
+            return batch
+        await trio.sleep(1 if self._ends else 1e6)
+        return ()
+
+    async def send(self, datagrams: Sequence[bytes], /) -> int:
+        await trio.lowlevel.checkpoint()
+        self.batches.append(list(datagrams))
+        return 0
+
+
+LONG_HELLO = build_handshake([(51, bytes(1216)), name_extension(NAME.encode())])
+INITIALS = (
+    seal_initial(crypto_frame(0, LONG_HELLO[:1000])),
+    seal_initial(crypto_frame(1000, LONG_HELLO[1000:]), number=1),
+)
+INITIAL = seal_initial(crypto_frame(0, handshake_of(make_hello(NAME, KINDS["1.3"]))))
+QUIC = Sniffed(protocol="quic", domain=NAME)
+
+
+@pytest.mark.parametrize(
+    ("batches", "found", "seconds"),
+    [
+        ([[INITIAL]], QUIC, 0),
+        ([[INITIAL, b"more"]], QUIC, 0),
+        ([[INITIALS[0]], [INITIALS[1]]], QUIC, 0),
+        ([[INITIALS[0]]], None, PEEK_TIME),
+        ([[INITIALS[0]], [b"x"]], Sniffed(protocol="quic"), 0),
+        ([[b"a DNS query"]], None, 0),
+        ([], None, PEEK_TIME),
+    ],
+)
+async def test_datagrams_are_looked_at_and_kept(
+    batches: list[list[bytes]], found: Sniffed | None, seconds: float, autojump_clock: MockClock
+) -> None:
+    peeked = await peek_packets(ClientLink(*batches, ends=False))
+    assert peeked.found == found
+    assert list(peeked.datagrams) == [each for batch in batches for each in batch]
+    assert trio.current_time() == pytest.approx(seconds)
+
+
+# Dispatch -----------------------------------------------------------------------------------------
+
+
+@attrs.define(eq=False)
+class Told:
+    """What the client was told, and when."""
+
+    words: list[tuple[str, float]] = attrs.field(factory=list)
+
+    async def established(self, far: StreamSide | None, /) -> None:
+        self.words.append(("established", trio.current_time()))
+
+    async def refused(self, reason: DialFailure, /) -> None:
+        self.words.append(("refused", trio.current_time()))
+
+
+class Outbound:
+    """Takes a second to connect, or to fail."""
+
+    tag = "out"
+
+    def __init__(self, failure: Exception | None = None, *, sealed: bool = False) -> None:
+        self.failure = failure
+        self.flows: list[Flow] = []
+        self.side, self.end = vmess_client_side() if sealed else plain_side()
+        self.link = EchoLink("far")
+
+    async def connect(self, flow: Flow, /) -> StreamSide:
+        await self._reach(flow)
+        return self.side
+
+    async def connect_packets(self, flow: Flow, /) -> PacketLink:
+        await self._reach(flow)
+        return self.link
+
+    async def _reach(self, flow: Flow) -> None:
+        self.flows.append(flow)
+        await trio.sleep(1)
+        if self.failure is not None:
+            raise self.failure
+
+
+class House:
+    """A dispatcher that sniffs for the inbound `in`, one outbound, and a client."""
+
+    def __init__(
+        self, settings: SniffSettings | None = OVERRIDE, outbound: Outbound | None = None
+    ) -> None:
+        self.outbound = outbound or Outbound()
+        self.dispatcher = Dispatcher(
+            FirstOutbound([self.outbound]),
+            policy_of=lambda _: Policy(),
+            scratch=Scratch(),
+            sniffing_of={"in": settings}.get,
+        )
+        near, far = memory_pair()
+        self.transport = TrackedTransport(near)
+        self.near = StreamSide(transport=self.transport)
+        self.client = FarEnd(far)
+        self.told = Told()
+
+    async def stream(self) -> None:
+        await self.dispatcher.stream(FLOW, self.near, self.told)
+
+
+@pytest.mark.parametrize(
+    ("settings", "first_bytes", "host", "protocol", "domain"),
+    [
+        (OVERRIDE, HELLO, NAME, "tls", NAME),
+        (OVERRIDE, HEAD, NAME, "http1", NAME),
+        (OVERRIDE, make_hello(None), ADDRESS, "tls", ""),
+        (OVERRIDE, b"\x13BitTorrent protocol", ADDRESS, "bittorrent", ""),
+        (OVERRIDE, b"hello", ADDRESS, "", ""),
+        (SniffSettings(dest_override=("http",)), HELLO, ADDRESS, "tls", ""),
+        (attrs.evolve(OVERRIDE, route_only=True), HELLO, ADDRESS, "tls", NAME),
+        (None, HELLO, ADDRESS, "", ""),
+    ],
+)
+async def test_the_outbound_sees_what_was_found(
+    settings: SniffSettings | None,
+    first_bytes: bytes,
+    host: object,
+    protocol: str,
+    domain: str,
+    autojump_clock: MockClock,
+) -> None:
+    house = House(settings)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(house.stream)
+        await house.client.send(first_bytes)
+        assert await house.outbound.end.receive_exactly(len(first_bytes)) == first_bytes
+        await house.client.send(b"and more")
+        assert await house.outbound.end.receive() == b"and more"
+        (connection,) = house.dispatcher.connections
+        assert connection.meter.uplink == len(first_bytes) + 8
+        await house.client.send_eof()
+        await house.outbound.end.send_eof()
+    (flow,) = house.outbound.flows
+    assert (flow.destination.host, flow.destination.port) == (host, 8443)
+    assert (flow.sniffed_protocol, flow.sniffed_domain) == (protocol, domain)
+    assert house.told.words == [("established", 0 if settings else 1)]
+    assert house.transport.closed
+
+
+@pytest.mark.parametrize("failure", [DialError("no", reason=DialFailure.REFUSED), NoRouteError("")])
+@pytest.mark.parametrize("early", [b"", HEAD])
+async def test_who_was_answered_is_not_refused_any_more(
+    failure: Exception, early: bytes, autojump_clock: MockClock
+) -> None:
+    """Nobody is answered before his time whose first bytes came with the request."""
+    house = House(outbound=Outbound(failure))
+    house.near.early = early
+    await house.client.send(b"" if early else HEAD)
+    await house.stream()
+    assert house.told.words == [("refused", 1) if early else ("established", 0)]
+    assert house.transport.closed
+    assert house.outbound.flows[0].destination.host == NAME
+
+
+async def test_header_and_first_payload_share_a_write(autojump_clock: MockClock) -> None:
+    house = House(outbound=Outbound(sealed=True))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(house.stream)
+        await house.client.send(HELLO)
+        assert await house.outbound.end.receive() == HELLO
+        assert len(house.outbound.end.wire_sizes) == 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_server_may_speak_first(autojump_clock: MockClock) -> None:
+    house = House()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(house.stream)
+        await house.outbound.end.send(b"220 welcome")
+        assert await house.client.receive() == b"220 welcome"
+        assert trio.current_time() == pytest.approx(1 + PEEK_TIME)
+        await house.client.send(b"EHLO\r\n")
+        assert await house.outbound.end.receive() == b"EHLO\r\n"
+        nursery.cancel_scope.cancel()
+    assert house.told.words == [("established", 0)]
+
+
+@pytest.mark.parametrize("payload", [b"", HELLO[:50], HELLO], ids=["nothing", "a part", "all"])
+async def test_a_client_that_has_said_all(payload: bytes, autojump_clock: MockClock) -> None:
+    house = House(outbound=Outbound(sealed=True))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(house.stream)
+        await house.client.send(payload)
+        await house.client.send_eof()
+        assert await house.outbound.end.receive_all() == payload
+        await house.outbound.end.send(b"answer")
+        await house.outbound.end.send_eof()
+        assert await house.client.receive_all() == b"answer"
+
+
+@pytest.mark.parametrize("payload", [b"", HELLO[:50], HELLO], ids=["nothing", "a part", "all"])
+async def test_a_body_that_ends_while_it_is_looked_at(
+    payload: bytes, autojump_clock: MockClock
+) -> None:
+    near, client = vmess_server_side()
+    house = House()
+    await client.transport.send_all((client.seal(payload) if payload else b"") + client.seal_end())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(house.dispatcher.stream, FLOW, near, house.told)
+        assert await house.outbound.end.receive_all() == payload
+        await house.outbound.end.send(b"answer")
+        await house.outbound.end.send_eof()
+        assert await client.receive_all() == b"answer"
+    assert trio.current_time() < 2
+
+
+async def test_a_client_that_breaks_off(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="trio_vmess")
+    house = House()
+
+    async def reset(buffer: memoryview, /) -> int:
+        raise trio.BrokenResourceError("reset")
+
+    house.transport.receive_into = reset  # type: ignore[method-assign]
+    await house.stream()
+    assert not house.outbound.flows
+    assert house.transport.closed
+    assert caplog.messages[-1].endswith("reason='reset by client'")
+
+
+async def test_a_client_that_breaks_the_protocol(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="trio_vmess")
+    near, client = vmess_server_side()
+    wire = bytearray(client.seal(HELLO))
+    wire[100] ^= 1
+    await client.transport.send_all(bytes(wire))
+    house = House()
+    await house.dispatcher.stream(FLOW, near, house.told)
+    assert not house.outbound.flows
+    assert caplog.messages[-1].endswith("reason='client broke the protocol'")
+
+
+async def test_the_log_says_what_was_found(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="trio_vmess.access")
+    house = House(SniffSettings(dest_override=("tls",), route_only=True))
+    await house.client.send(HELLO)
+    await house.client.send_eof()
+    await house.outbound.end.send_eof()
+    await house.stream()
+    assert (
+        "destination=tcp:192.0.2.1:8443 sniffed=tls:site.example outbound=out" in caplog.messages[0]
+    )
+
+
+# Dispatch of datagrams ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("batches", "host", "protocol"),
+    [
+        ([[INITIAL], [b"later"]], NAME, "quic"),
+        ([[INITIALS[0]], [INITIALS[1], b"later"]], NAME, "quic"),
+        ([[b"query"], [b"later"]], ADDRESS, ""),
+    ],
+)
+async def test_datagrams_go_on_in_their_order(
+    batches: list[list[bytes]], host: object, protocol: str, autojump_clock: MockClock
+) -> None:
+    house = House()
+    near = ClientLink(*batches)
+    await house.dispatcher.packets(DATAGRAMS, near)
+    (flow,) = house.outbound.flows
+    assert (flow.destination.host, flow.destination.network) == (host, Network.UDP)
+    assert flow.sniffed_protocol == protocol
+    sent = [each for batch in house.outbound.link.batches for each in batch]
+    assert sent == [each for batch in batches for each in batch]
+    assert near.closed
+    assert house.outbound.link.closed
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (trio.BrokenResourceError("reset"), "'reset by client'"),
+        (RemoteProtocolError("bad"), "'client broke the protocol'"),
+    ],
+)
+async def test_a_link_that_breaks_before_anything_is_known(
+    failure: Exception,
+    reason: str,
+    autojump_clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, logger="trio_vmess")
+    house = House()
+    near = ClientLink([INITIALS[0]], failure)
+    await house.dispatcher.packets(DATAGRAMS, near)
+    assert not house.outbound.flows
+    assert near.closed
+    assert caplog.messages[-1].endswith(f"reason={reason}")
+
+
+# Cancellation and settings ------------------------------------------------------------------------
+
+
+def test_cancellation_closes_everything_wherever_it_comes() -> None:
+    def build() -> Scenario:
+        house = House()
+
+        async def run() -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(house.stream)
+                await house.client.send(HELLO[:100])
+                await trio.sleep(0.01)
+                await house.client.send(HELLO[100:])
+                await house.outbound.end.receive_exactly(len(HELLO))
+                await house.client.send_eof()
+                await house.outbound.end.send_eof()
+
+        def check() -> None:
+            # Where nothing was said yet, dispatch may never have heard of the connection.
+            if house.told.words:
+                assert house.transport.closed
+                assert not house.dispatcher.connections
+
+        return Scenario(run=run, check=check)
+
+    assert sweep_cancellations(build) > 10
+
+
+def test_inbounds_sniff_as_their_settings_say() -> None:
+    def inbound(tag: str, **settings: Any) -> config.InboundSettings:
+        return config.InboundSettings(
+            tag=tag,
+            protocol=config.SocksInbound(),
+            port=config.PortRange(0, 0),
+            sniffing=config.SniffingSettings(**settings),
+        )
+
+    settings_of = sniffing_of(
+        [
+            inbound("quiet", dest_override=("tls",)),
+            inbound("loud", enabled=True, dest_override=("tls",), route_only=True),
+            inbound(""),
+            inbound("", enabled=True, dest_override=("http",)),
+            inbound("", enabled=True),
+        ]
+    )
+    assert settings_of("quiet") is None
+    assert settings_of("unknown") is None
+    assert settings_of("loud") == SniffSettings(dest_override=("tls",), route_only=True)
+    assert settings_of("") == SniffSettings(dest_override=("http",))

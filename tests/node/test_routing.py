@@ -1,0 +1,104 @@
+"""From routing settings to a router, and back to the file for what is wrong."""
+
+import pytest
+
+from trio_vmess.config import parse_config
+from trio_vmess.core import Destination, Network, parse_host
+from trio_vmess.errors import ConfigError
+from trio_vmess.node.routing import make_router, probes_of
+from trio_vmess.routing import NEED_ADDRESSES, Decision, Facts
+
+HEAD = """
+[[inbounds]]
+tag = "in"
+protocol = "socks"
+port = 1080
+[[outbounds]]
+tag = "direct"
+protocol = "freedom"
+[[outbounds]]
+tag = "blocked"
+protocol = "blackhole"
+"""
+
+
+def no_files(name: str) -> bytes:
+    raise FileNotFoundError(f"{name} is nowhere")
+
+
+def decide(rules: str, facts: Facts) -> object:
+    return make_router(parse_config(HEAD + rules, format="toml"), no_files).decide(facts)
+
+
+def facts(host: str, **settings: str) -> Facts:
+    return Facts(destination=Destination(host=parse_host(host), port=443), **settings)
+
+
+@pytest.mark.parametrize(
+    ("condition", "yes", "no"),
+    [
+        ('domains = ["domain:a.example"]', facts("x.a.example"), facts("b.example")),
+        ('ips = ["192.0.2.0/24"]', facts("192.0.2.7"), facts("192.0.3.7")),
+        ("ports = [443]", facts("a.example"), None),
+        ('ports = ["1-442"]', None, facts("a.example")),
+        ('networks = ["tcp"]', facts("a.example"), None),
+        ('sources = ["10.0.0.0/8"]', facts("x", source="10.1.1.1:5"), facts("x")),
+        ('source_ports = ["5-6"]', facts("x", source="10.1.1.1:5"), facts("x", source="1.1.1.1:7")),
+        ('users = ["ann@x"]', facts("x", user="ann@x"), facts("x", user="bob@x")),
+        ('inbound_tags = ["in"]', facts("x", inbound_tag="in"), facts("x")),
+        ('protocols = ["tls"]', facts("x", protocol="tls"), facts("x", protocol="http1")),
+    ],
+)
+def test_each_condition_arrives(condition: str, yes: Facts | None, no: Facts | None) -> None:
+    rules = f'[[routing.rules]]\n{condition}\noutbound_tag = "blocked"\n'
+    if yes is not None:
+        assert decide(rules, yes) == Decision(rule=0, outbound_tag="blocked")
+    if no is not None:
+        assert decide(rules, no) == Decision()
+
+
+def test_strategy_and_balancer_arrive() -> None:
+    rules = (
+        '[routing]\ndomain_strategy = "IPOnDemand"\n'
+        '[[routing.rules]]\nips = ["192.0.2.0/24"]\nbalancer_tag = "some"\n'
+        '[[routing.balancers]]\ntag = "some"\nselector = ["di"]\n'
+    )
+    router = make_router(parse_config(HEAD + rules, format="toml"), no_files)
+    asked = facts("a.example")
+    assert router.decide(asked) is NEED_ADDRESSES
+    address = parse_host("192.0.2.1")
+    assert not isinstance(address, str)
+    assert router.decide(asked, [address]) == Decision(rule=0, balancer_tag="some")
+    assert asked.destination.network is Network.TCP
+
+
+def test_a_mistake_has_its_line() -> None:
+    rules = '[[routing.rules]]\ndomains = ["geosite:cn"]\noutbound_tag = "direct"\n'
+    with pytest.raises(ConfigError, match=r"geosite\.dat") as caught:
+        make_router(parse_config(HEAD + rules, file="node.toml"), no_files)
+    (problem,) = caught.value.problems
+    assert (problem.file, problem.line) == ("node.toml", HEAD.count("\n") + 2)
+    assert problem.where == "routing.rules[0].domains"
+
+
+def test_balancers_that_want_probes() -> None:
+    config = parse_config(
+        HEAD
+        + """
+[[routing.rules]]
+inbound_tags = ["in"]
+balancer_tag = "all"
+[[routing.balancers]]
+tag = "all"
+selector = ["d"]
+probe_interval = 30
+probe_destination = "probe.example:80"
+[[routing.balancers]]
+tag = "quiet"
+selector = ["d"]
+""",
+        format="toml",
+    )
+    (probe,) = probes_of(config)
+    assert (probe.balancer_tag, probe.interval) == ("all", 30.0)
+    assert probe.destination == Destination(host="probe.example", port=80)

@@ -1,0 +1,114 @@
+"""What a running node says, laid out for people."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from trio_vmess.operations import parse_counter_name
+
+_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_KINDS: Final = ("user", "inbound", "outbound")
+_ABSENT: Final = "-"
+
+Values = Mapping[str, object]
+
+
+def format_size(size: float) -> str:
+    """Write bytes as people do: `517 B`, `4.0 MiB`."""
+    unit = 0
+    while abs(size) >= 1024 and unit < len(_UNITS) - 1:
+        size /= 1024
+        unit += 1
+    return f"{size:.0f} {_UNITS[unit]}" if not unit else f"{size:.1f} {_UNITS[unit]}"
+
+
+def format_counters(answer: Values) -> str:
+    """Return the table of an answer to `stats`.
+
+    Raises:
+        ValueError: it is no such answer.
+    """
+    counters = answer.get("counters")
+    if not isinstance(counters, Mapping):
+        raise ValueError("the node's answer has no counters")
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for name, value in counters.items():
+        parsed = parse_counter_name(name)
+        if parsed is not None and isinstance(value, int):
+            kind, owner, direction = parsed
+            rows.setdefault((kind, owner), {})[direction] = format_size(value)
+    connections = answer.get("connections")
+    plural = "" if connections == 1 else "s"
+    running = f"{connections} connection{plural}, up {answer.get('seconds')} s"
+    if not rows:
+        return (
+            f"nothing was counted; 'policy' says what is, for users with an email and for tags\n"
+            f"{running}"
+        )
+    ordered = sorted(rows, key=lambda row: (_rank(row[0]), row[1]))
+    return "\n".join(
+        [
+            *_format_rows(
+                ("", "", "uplink", "downlink"),
+                [
+                    (
+                        kind,
+                        owner,
+                        rows[kind, owner].get("uplink", _ABSENT),
+                        rows[kind, owner].get("downlink", _ABSENT),
+                    )
+                    for kind, owner in ordered
+                ],
+                numbers=2,
+            ),
+            running,
+        ]
+    )
+
+
+def format_connections(answer: Values) -> str:
+    """Return the table of an answer to `connections`.
+
+    Raises:
+        ValueError: it is no such answer.
+    """
+    connections = answer.get("connections")
+    if not isinstance(connections, list):
+        raise ValueError("the node's answer has no connections")
+    columns = ("source", "user", "inbound", "outbound", "network", "destination")
+    sizes = ("uplink", "downlink")
+    rows = [
+        (
+            *(printable(each.get(column) or _ABSENT) for column in columns),
+            f"{each.get('seconds')} s",
+            *(format_size(int(each.get(size) or 0)) for size in sizes),
+        )
+        for each in connections
+        if isinstance(each, Mapping)
+    ]
+    return "\n".join(_format_rows((*columns, "time", *sizes), rows, numbers=3))
+
+
+def printable(value: object) -> str:
+    """Return a value without what could steer a terminal: names come from clients."""
+    text = str(value)
+    return text if text.isprintable() else ascii(text)
+
+
+def _rank(kind: str) -> int:
+    return _KINDS.index(kind) if kind in _KINDS else len(_KINDS)
+
+
+def _format_rows(
+    head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int
+) -> Sequence[str]:
+    """Align cells; the last `numbers` columns to the right."""
+    table = [head, *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    first_number = len(head) - numbers
+    return [
+        "  ".join(
+            cell.rjust(width) if index >= first_number else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    ]

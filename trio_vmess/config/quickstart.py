@@ -1,0 +1,133 @@
+"""Configurations without a file: what the command line's flags and share links come to."""
+
+import socket
+from typing import Final
+
+from trio_vmess.config.model import (
+    Config,
+    FreedomOutbound,
+    HttpInbound,
+    InboundSettings,
+    InboundUser,
+    LogSettings,
+    OutboundSettings,
+    PortRange,
+    Security,
+    SocksInbound,
+    VMessInbound,
+)
+from trio_vmess.config.share_link import ShareLink, format_share_link
+from trio_vmess.core import Host, IPAddress, parse_host
+from trio_vmess.core.vmess import format_user_id
+
+VMESS_TAG: Final = "vmess-in"
+SOCKS_TAG: Final = "socks-in"
+HTTP_TAG: Final = "http-in"
+
+
+def server_config(
+    *,
+    listen: IPAddress,
+    port: int,
+    user_id: bytes,
+    alter_id: int = 0,
+    allow_private: bool = False,
+    log: LogSettings,
+) -> Config:
+    """Return a server with one user, who may go anywhere on the open Internet.
+
+    Args:
+        listen: the address to listen on.
+        port: 0 leaves the choice to the system.
+        user_id: 16 bytes.
+        alter_id: the user's count of alter ids.
+        allow_private: let the user reach this machine and its private networks, too.
+        log: where the logs go.
+    """
+    users = (InboundUser(id=user_id, alter_id=alter_id),)
+    return Config(
+        log=log,
+        inbounds=(
+            InboundSettings(
+                tag=VMESS_TAG,
+                protocol=VMessInbound(users=users),
+                listen=listen,
+                port=PortRange(port, port),
+            ),
+        ),
+        outbounds=(
+            OutboundSettings(tag="direct", protocol=FreedomOutbound(allow_private=allow_private)),
+        ),
+    )
+
+
+def client_config(
+    *,
+    outbound: OutboundSettings,
+    socks: tuple[IPAddress, int] | None,
+    http: tuple[IPAddress, int] | None,
+    log: LogSettings,
+) -> Config:
+    """Return a client: local proxies in front of one VMess server.
+
+    Args:
+        outbound: the server, as from a share link.
+        socks: where the SOCKS proxy listens; None for none.
+        http: where the HTTP proxy listens; None for none.
+        log: where the logs go.
+    """
+    inbounds = []
+    if socks is not None:
+        inbounds.append(
+            InboundSettings(
+                tag=SOCKS_TAG,
+                protocol=SocksInbound(udp=True),
+                listen=socks[0],
+                port=PortRange(socks[1], socks[1]),
+            )
+        )
+    if http is not None:
+        inbounds.append(
+            InboundSettings(
+                tag=HTTP_TAG,
+                protocol=HttpInbound(),
+                listen=http[0],
+                port=PortRange(http[1], http[1]),
+            )
+        )
+    return Config(log=log, inbounds=tuple(inbounds), outbounds=(outbound,))
+
+
+def server_share_link(
+    *, host: Host, port: int, user_id: bytes, alter_id: int, security: Security, name: str
+) -> str:
+    """Return the `vmess://` link of a server."""
+    return format_share_link(
+        ShareLink(
+            name=name,
+            address=str(host),
+            port=port,
+            uuid=format_user_id(user_id),
+            alter_id=alter_id,
+            security=security,
+        )
+    )
+
+
+def reachable_host(listen: IPAddress) -> Host:
+    """Guess the address under which others reach what listens on `listen`.
+
+    A wildcard stands for the address that this machine would use towards the Internet; no packet is
+    sent to find out. Behind address translation it is a private one: only the user can know better.
+    """
+    if not listen.is_unspecified:
+        return listen
+    family, target = (
+        (socket.AF_INET, "192.0.2.1") if listen.version == 4 else (socket.AF_INET6, "2001:db8::1")
+    )
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((target, 9))
+            return parse_host(str(probe.getsockname()[0]))
+        except OSError:
+            return parse_host("127.0.0.1" if listen.version == 4 else "::1")

@@ -1,0 +1,212 @@
+"""Which outbound takes a flow: rules, balancers, and what became of earlier tries.
+
+Routing decides on what it is told. Here is what it has to be told (addresses, where a rule wants
+them), and what its decisions come to: an outbound, or one of several that take each other's place
+when one of them cannot reach its own server.
+"""
+
+import logging
+import socket
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Final, NoReturn, TypeVar
+
+import attrs
+import trio
+
+from trio_vmess.contracts import Outbound, PacketLink, Resolve, StreamSide
+from trio_vmess.core import Destination, Flow, IPAddress
+from trio_vmess.errors import DialError, DialFailure, NoRouteError
+from trio_vmess.routing import NEED_ADDRESSES, Balancer, Decision, Facts, Health, Router
+
+log: Final = logging.getLogger("trio_vmess.dispatch.selection")
+
+_T = TypeVar("_T")
+
+
+_UPSTREAM_FAILURES: Final = frozenset({DialFailure.UPSTREAM})
+"""What says something about the outbound, and not about the destination."""
+
+
+class FirstOutbound:
+    """The simplest choice: the first outbound takes everything.
+
+    Args:
+        outbounds: in the order of the configuration.
+    """
+
+    def __init__(self, outbounds: Sequence[Outbound]) -> None:
+        self._outbounds = outbounds
+
+    async def __call__(self, flow: Flow) -> Outbound:
+        """See `Choose`."""
+        if not self._outbounds:
+            raise NoRouteError(f"{flow.destination}: there is no outbound")
+        return self._outbounds[0]
+
+
+@attrs.frozen(kw_only=True)
+class Probe:
+    """How the outbounds of a balancer are tried.
+
+    Attributes:
+        balancer_tag: whose.
+        interval: seconds between two tries.
+        destination: what a try connects to; a VMess outbound only dials its server.
+    """
+
+    balancer_tag: str
+    interval: float
+    destination: Destination
+
+
+@attrs.define(eq=False, kw_only=True)
+class Selection:
+    """Names the outbound of each flow.
+
+    Attributes:
+        outbounds: in the order of the configuration; the first takes what no rule wants.
+        router: the rules.
+        balancers: by their tags.
+        health: what is known of the outbounds that balancers choose among.
+        resolve: finds addresses for rules on them.
+        running: the outbound tags of the connections that run now.
+    """
+
+    outbounds: Sequence[Outbound]
+    router: Router
+    balancers: Mapping[str, Balancer] = attrs.field(factory=dict)
+    health: Health = attrs.field(factory=Health)
+    resolve: Resolve
+    running: Callable[[], Iterable[str]]
+    _by_tag: Mapping[str, Outbound] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._by_tag = {outbound.tag: outbound for outbound in reversed(self.outbounds)}
+
+    async def __call__(self, flow: Flow) -> Outbound:
+        """Return the outbound of a flow.
+
+        Raises:
+            NoRouteError: there is none.
+        """
+        decision = await self.decide(flow)
+        if decision.balancer_tag:
+            return _Balanced(self, self.balancers[decision.balancer_tag])
+        if decision.rule is not None:
+            return self.outbound(decision.outbound_tag)
+        if not self.outbounds:
+            raise NoRouteError(f"{flow.destination}: there is no outbound")
+        return self.outbounds[0]
+
+    async def decide(self, flow: Flow) -> Decision:
+        """Return what the rules say, with addresses where they want them."""
+        facts = Facts.of(flow)
+        decision = self.router.decide(facts)
+        if decision is not NEED_ADDRESSES:
+            return decision
+        decision = self.router.decide(facts, addresses=await self._addresses(facts))
+        if decision is NEED_ADDRESSES:
+            raise TypeError("rules that have addresses want them again")
+        return decision
+
+    def outbound(self, tag: str) -> Outbound:
+        """Return the outbound with a tag.
+
+        Raises:
+            NoRouteError: there is none.
+        """
+        outbound = self._by_tag.get(tag)
+        if outbound is None:
+            raise NoRouteError(f"there is no outbound {tag!r}")
+        return outbound
+
+    async def keep_probing(self, probe: Probe) -> NoReturn:
+        """Try the outbounds of a balancer again and again, so that connections need not find out.
+
+        Raises:
+            trio.Cancelled: from outside, which is how it ends.
+        """
+        flow = Flow(destination=probe.destination, inbound_tag=probe.balancer_tag)
+        while True:
+            await trio.sleep(probe.interval)
+            async with trio.open_nursery() as nursery:
+                for tag in self.balancers[probe.balancer_tag].candidates:
+                    nursery.start_soon(self._probe, tag, flow)
+
+    async def _probe(self, tag: str, flow: Flow) -> None:
+        self.health.begin_trial(tag, trio.current_time())
+        try:
+            side = await self.outbound(tag).connect(flow)
+        except DialError as exc:
+            self.note_failure(tag, exc)
+        else:
+            self.note_success(tag)
+            await side.transport.aclose()
+
+    def note_success(self, tag: str) -> None:
+        """Remember that an outbound has reached its server."""
+        if self.health.report_success(tag):
+            log.warning("outbound.recovered tag=%s", tag)
+
+    def note_failure(self, tag: str, failure: DialError) -> bool:
+        """Remember what a failure says of the outbound; tell whether the fault is its own."""
+        if failure.reason not in _UPSTREAM_FAILURES:
+            self.note_success(tag)
+            return False
+        if self.health.report_failure(tag, trio.current_time()):
+            log.warning("outbound.resting tag=%s reason=%r", tag, str(failure))
+        return True
+
+    async def _addresses(self, facts: Facts) -> Sequence[IPAddress]:
+        name = facts.domain or facts.destination.host
+        if not isinstance(name, str):
+            return ()
+        try:
+            return await self.resolve(name, socket.AF_UNSPEC)
+        except DialError as exc:
+            log.info("routing.unresolved name=%s reason=%r", name, str(exc))
+            return ()
+
+
+class _Balanced:
+    """One connection's way through a balancer: an `Outbound` that tries one after another."""
+
+    def __init__(self, selection: Selection, balancer: Balancer) -> None:
+        self._selection = selection
+        self._balancer = balancer
+        self.tag = balancer.tag
+
+    async def connect(self, flow: Flow, /) -> StreamSide:
+        """See `Outbound.connect`."""
+        return await self._try(lambda outbound: outbound.connect(flow))
+
+    async def connect_packets(self, flow: Flow, /) -> PacketLink:
+        """See `Outbound.connect_packets`."""
+        return await self._try(lambda outbound: outbound.connect_packets(flow))
+
+    async def _try(self, connect: Callable[[Outbound], Awaitable[_T]]) -> _T:
+        """Connect through the balancer's choice, or the next one where its server is dead."""
+        selection, tried = self._selection, list[str]()
+        failure = DialError(
+            f"balancer {self._balancer.tag!r} has no outbound", reason=DialFailure.UPSTREAM
+        )
+        while True:
+            tag = self._balancer.choose(
+                trio.current_time(),
+                connections=Counter(selection.running()),
+                exclude=tried,
+            )
+            if tag is None:
+                raise failure
+            tried.append(tag)
+            self.tag = tag
+            try:
+                connected = await connect(selection.outbound(tag))
+            except DialError as exc:
+                if not selection.note_failure(tag, exc):
+                    raise
+                failure = exc
+            else:
+                selection.note_success(tag)
+                return connected

@@ -1,0 +1,15 @@
+"""A running node: settings become objects, and objects become tasks."""
+
+from trio_vmess.node.assets import Assets
+from trio_vmess.node.endpoints import utc_seconds
+from trio_vmess.node.node import Listening, Node
+from trio_vmess.node.routing import make_router, rule_name
+
+__all__ = [
+    "Assets",
+    "Listening",
+    "Node",
+    "make_router",
+    "rule_name",
+    "utc_seconds",
+]

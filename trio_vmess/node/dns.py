@@ -1,0 +1,197 @@
+"""From the settings of a `dns` object to a resolver, and the way its questions take.
+
+Questions to servers by UDP and TCP are flows like any other: routing rules send them out, and see
+them under the tag that the `dns` object has. `+local` in a server's URL means straight from this
+machine, as with V2Ray; HTTPS is always asked that way.
+"""
+
+import ipaddress
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+import attrs
+
+from trio_vmess.config import Config, DnsServer, DnsSettings
+from trio_vmess.contracts import Outbound, PacketLink, StreamSide
+from trio_vmess.core import Destination, Flow, IPAddress, parse_host
+from trio_vmess.dns import (
+    DatagramServer,
+    FixedHosts,
+    HttpsServer,
+    NameServer,
+    Reach,
+    Resolver,
+    Source,
+    StreamServer,
+    SystemResolve,
+    SystemServer,
+    has_https,
+)
+from trio_vmess.errors import ConfigError, ConfigProblem, DialError, DialFailure, NoRouteError
+from trio_vmess.outbound import FreedomOutbound
+from trio_vmess.routing import AddressMatcher, DomainMatcher, GeoFiles
+from trio_vmess.transport import resolve
+
+_LOCAL: Final = "+local"
+_SYSTEM: Final = "localhost"
+_PORT: Final = 53
+
+
+class FlowReach:
+    """Sends questions out as flows: a `Reach`.
+
+    Args:
+        choose: names the outbound of a flow.
+        tag: what rules call these flows.
+    """
+
+    def __init__(self, choose: Callable[[Flow], Awaitable[Outbound]], *, tag: str = "") -> None:
+        self._choose = choose
+        self._tag = tag
+
+    async def packets(self, destination: Destination, /) -> PacketLink:
+        """See `Reach.packets`."""
+        flow = self._flow(destination)
+        return await (await self._outbound(flow)).connect_packets(flow)
+
+    async def stream(self, destination: Destination, /) -> StreamSide:
+        """See `Reach.stream`."""
+        flow = self._flow(destination)
+        return await (await self._outbound(flow)).connect(flow)
+
+    def _flow(self, destination: Destination) -> Flow:
+        return Flow(destination=destination, inbound_tag=self._tag)
+
+    async def _outbound(self, flow: Flow) -> Outbound:
+        try:
+            return await self._choose(flow)
+        except NoRouteError as exc:
+            raise DialError(str(exc), reason=DialFailure.FORBIDDEN) from None
+
+
+def make_resolver(
+    config: Config, *, reach: Reach, geo: GeoFiles, system: SystemResolve = resolve
+) -> Resolver | None:
+    """Build what a configuration's `dns` object describes.
+
+    Args:
+        config: its `dns` is read; its file is for messages.
+        reach: the way to servers.
+        geo: where the lists come from that entries name.
+        system: the system's resolver.
+
+    Returns:
+        None if the object says nothing: then names are the system's business.
+
+    Raises:
+        ConfigError: with all that cannot be built.
+    """
+    settings = config.dns
+    if not (settings.servers or settings.hosts):
+        return None
+    builder = _Builder(config.file, settings, reach, geo, system)
+    hosts = builder.hosts()
+    sources = builder.sources()
+    if builder.problems:
+        raise ConfigError(*builder.problems)
+    return Resolver(sources, hosts)
+
+
+async def _straight(_flow: Flow) -> Outbound:
+    return FreedomOutbound(tag="")
+
+
+@attrs.define(eq=False)
+class _Builder:
+    file: str
+    settings: DnsSettings
+    reach: Reach
+    geo: GeoFiles
+    system: SystemResolve
+    problems: list[ConfigProblem] = attrs.field(factory=list)
+
+    def hosts(self) -> FixedHosts:
+        def match(entries: Sequence[str]) -> Callable[[str], bool]:
+            matches = self._match_names(entries, f"dns.hosts.{entries[0]}")
+            return matches or (lambda _name: False)
+
+        return FixedHosts(self.settings.hosts, match)
+
+    def sources(self) -> Sequence[Source]:
+        sources = []
+        for index, each in enumerate(self.settings.servers):
+            where = f"dns.servers[{index}]"
+            server = self._server(each, where)
+            if server is not None:
+                sources.append(
+                    Source(
+                        server=server,
+                        is_first_for=self._match_names(each.domains, f"{where}.domains"),
+                        expects=self._match_addresses(each.expect_ips, f"{where}.expect_ips"),
+                    )
+                )
+        # Hosts alone do not mean that nothing else has an address.
+        return sources or [Source(server=SystemServer(self.system))]
+
+    def _server(self, settings: DnsServer, where: str) -> NameServer | None:
+        address, client_ip = settings.address, self.settings.client_ip
+        if address == _SYSTEM:
+            return SystemServer(self.system)
+        try:
+            if "://" not in address:
+                host, port = ipaddress.ip_address(address), settings.port
+                return DatagramServer(host, port, reach=self.reach, client_ip=client_ip)
+            return self._server_at(urlsplit(address), client_ip)
+        except ValueError as exc:
+            self._complain(f"{where}.address", str(exc))
+            return None
+
+    def _server_at(self, url: SplitResult, client_ip: IPAddress | None) -> NameServer:
+        scheme = url.scheme.removesuffix(_LOCAL)
+        if scheme == "https":
+            if not url.hostname:
+                raise ValueError(f"{url.geturl()} names no server")
+            if not has_https():
+                raise ValueError(
+                    "resolvers by HTTPS need an HTTP client: pip install 'trio-vmess[doh]', "
+                    "or name a resolver by its IP address"
+                )
+            plain = url._replace(scheme=scheme).geturl()
+            return HttpsServer(plain, resolve=self.system, client_ip=client_ip)
+        if scheme not in ("tcp", "udp"):
+            raise ValueError(
+                f"resolvers by {scheme} are not supported; expected an IP address, localhost, "
+                "or a URL with https, tcp or udp"
+            )
+        host, port = parse_host(url.hostname or ""), url.port or _PORT
+        if isinstance(host, str):
+            raise ValueError(
+                f"{url.geturl()} names its server, which somebody would have to look up; "
+                "write the IP address"
+            )
+        reach = self.reach
+        if url.scheme.endswith(_LOCAL):
+            reach = FlowReach(_straight)
+        if scheme == "udp":
+            return DatagramServer(host, port, reach=reach, client_ip=client_ip)
+        return StreamServer(host, port, reach=reach, client_ip=client_ip)
+
+    def _match_names(self, entries: Sequence[str], where: str) -> Callable[[str], bool] | None:
+        try:
+            return DomainMatcher(entries, self.geo).matches if entries else None
+        except ValueError as exc:
+            self._complain(where, str(exc))
+            return None
+
+    def _match_addresses(
+        self, entries: Sequence[str], where: str
+    ) -> Callable[[IPAddress], bool] | None:
+        try:
+            return AddressMatcher(entries, self.geo).matches if entries else None
+        except ValueError as exc:
+            self._complain(where, str(exc))
+            return None
+
+    def _complain(self, where: str, message: str) -> None:
+        self.problems.append(ConfigProblem(where=where, message=message, file=self.file))

@@ -1,0 +1,285 @@
+"""From settings to objects: every class of the shell is built here, and nowhere else."""
+
+import platform
+import secrets
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import attrs
+
+from trio_vmess import config
+from trio_vmess.contracts import Dispatch, Inbound, Outbound, Resolve
+from trio_vmess.core import Policy
+from trio_vmess.core.sniff import SniffSettings
+from trio_vmess.core.vmess import (
+    DIALECTS,
+    Account,
+    ReplayCache,
+    SwitchAccount,
+    UserRegistry,
+)
+from trio_vmess.inbound import (
+    DokodemoInbound,
+    HttpInbound,
+    MixedInbound,
+    SocksInbound,
+    VMessInbound,
+)
+from trio_vmess.operations import Directions, Statistics
+from trio_vmess.outbound import (
+    BlackholeOutbound,
+    FreedomOutbound,
+    HttpOutbound,
+    Identity,
+    Server,
+    SocksOutbound,
+    UpstreamServer,
+    VMessOutbound,
+)
+from trio_vmess.relay import Scratch
+from trio_vmess.transport import resolve
+
+SwitchSource = Callable[[str], SwitchAccount | None]
+"""Offers another port and account to the user with this email."""
+
+
+def utc_seconds() -> int:
+    """Return the time that VMess authenticates by: the only reading of the wall clock."""
+    return int(time.time())
+
+
+_FAMILIES: Final = {
+    config.FreedomStrategy.AS_IS: socket.AF_UNSPEC,
+    config.FreedomStrategy.USE_IP: socket.AF_UNSPEC,
+    config.FreedomStrategy.USE_IPV4: socket.AF_INET,
+    config.FreedomStrategy.USE_IPV6: socket.AF_INET6,
+}
+
+
+def statistics_of(settings: config.PolicySettings) -> Statistics:
+    """Return counters for what the policy asks for."""
+
+    def of_level(number: int) -> Directions:
+        level = settings.level(number)
+        return Directions(level.stats_user_uplink, level.stats_user_downlink)
+
+    system = settings.system
+    return Statistics(
+        users=of_level,
+        inbounds=Directions(system.stats_inbound_uplink, system.stats_inbound_downlink),
+        outbounds=Directions(system.stats_outbound_uplink, system.stats_outbound_downlink),
+    )
+
+
+def sniffing_of(
+    inbounds: Sequence[config.InboundSettings],
+) -> Callable[[str], SniffSettings | None]:
+    """Return a function from inbound tags to what is sniffed there.
+
+    Inbounds without a tag cannot be told apart: what one of them sniffs, all of them do.
+    """
+    wanted = {
+        each.tag: SniffSettings(
+            dest_override=each.sniffing.dest_override, route_only=each.sniffing.route_only
+        )
+        for each in reversed(inbounds)
+        if each.sniffing.enabled
+    }
+    return wanted.get
+
+
+def accounts_of(settings: config.VMessInbound) -> Sequence[Account]:
+    """Return the users of a VMess inbound."""
+    return [
+        Account(
+            user_id=user.id,
+            alter_id_count=user.alter_id,
+            level=user.level,
+            email=user.email,
+        )
+        for user in settings.users
+    ]
+
+
+@attrs.frozen(kw_only=True)
+class Assembler:
+    """What all objects of one node have in common.
+
+    Attributes:
+        scratch: the buffers of this Trio run.
+        policy_of: the limits of a user level.
+        resolve: finds the addresses of names, for outbounds that are told to resolve them.
+    """
+
+    scratch: Scratch
+    policy_of: Callable[[int], Policy]
+    resolve: Resolve = resolve
+
+    def vmess_inbound(
+        self,
+        settings: config.InboundSettings,
+        protocol: config.VMessInbound,
+        dispatch: Dispatch,
+        *,
+        switch_account: SwitchSource | None = None,
+    ) -> VMessInbound:
+        """Build a VMess inbound with users and replay cache of its own."""
+        dialect = DIALECTS[protocol.dialect.value]
+        users = UserRegistry(
+            accounts_of(protocol),
+            max_clock_skew=protocol.max_clock_skew,
+            legacy_without_alter_ids=dialect.main_id_authenticates,
+        )
+        return VMessInbound(
+            dispatch,
+            tag=settings.tag,
+            users=users,
+            replay=ReplayCache(window=users.window),
+            policy=self.policy_of(0),
+            dialect=dialect,
+            allow_insecure=not protocol.disable_insecure_encryption,
+            entropy=secrets,
+            clock=utc_seconds,
+            room=self.scratch.received,
+            switch_account=switch_account,
+        )
+
+    def local_inbound(
+        self,
+        settings: config.InboundSettings,
+        dispatch: Dispatch,
+    ) -> Inbound:
+        """Build an inbound for programs on this machine.
+
+        Raises:
+            TypeError: it is a VMess inbound.
+        """
+        tag = settings.tag
+        match settings.protocol:
+            case config.SocksInbound() as socks:
+                asks = socks.auth is config.SocksAuth.PASSWORD
+                return SocksInbound(
+                    dispatch,
+                    tag=tag,
+                    policy=self.policy_of(socks.user_level),
+                    level=socks.user_level,
+                    accounts=_passwords(socks.accounts) if asks else None,
+                    udp=socks.udp,
+                    udp_address=socks.ip,
+                )
+            case config.HttpInbound() as http:
+                return HttpInbound(
+                    dispatch,
+                    tag=tag,
+                    policy=self.policy_of(http.user_level),
+                    level=http.user_level,
+                    accounts=_passwords(http.accounts) if http.accounts else None,
+                    allow_transparent=http.allow_transparent,
+                )
+            case config.MixedInbound() as mixed:
+                policy, level = self.policy_of(mixed.user_level), mixed.user_level
+                accounts = _passwords(mixed.accounts) if mixed.accounts else None
+                return MixedInbound(
+                    SocksInbound(
+                        dispatch,
+                        tag=tag,
+                        policy=policy,
+                        level=level,
+                        accounts=accounts,
+                        udp=mixed.udp,
+                        udp_address=mixed.ip,
+                    ),
+                    HttpInbound(dispatch, tag=tag, policy=policy, level=level, accounts=accounts),
+                    policy=policy,
+                )
+            case config.DokodemoInbound() as dokodemo:
+                return DokodemoInbound(
+                    dispatch,
+                    tag=tag,
+                    level=dokodemo.user_level,
+                    host=dokodemo.target_address,
+                    port=dokodemo.target_port,
+                )
+            case config.VMessInbound():
+                raise TypeError("a VMess inbound is not local")
+
+    def outbound(self, settings: config.OutboundSettings) -> Outbound:
+        """Build an outbound."""
+        tag, local = settings.tag, settings.send_through
+        match settings.protocol:
+            case config.VMessOutbound() as vmess:
+                return VMessOutbound(
+                    tag=tag,
+                    servers=[_server(server, vmess) for server in vmess.servers],
+                    dialect=DIALECTS[vmess.dialect.value],
+                    padding=vmess.global_padding,
+                    jitter=vmess.timestamp_jitter,
+                    entropy=secrets,
+                    clock=utc_seconds,
+                    machine=platform.machine(),
+                    room=self.scratch.received,
+                    local=local,
+                )
+            case config.FreedomOutbound() as freedom:
+                redirect = freedom.redirect or config.Redirect()
+                is_told = freedom.domain_strategy is not config.FreedomStrategy.AS_IS
+                return FreedomOutbound(
+                    tag=tag,
+                    allow_private=freedom.allow_private,
+                    family=_FAMILIES[freedom.domain_strategy],
+                    redirect_host=redirect.host,
+                    redirect_port=redirect.port,
+                    local=local,
+                    resolve=self.resolve if is_told else resolve,
+                )
+            case config.BlackholeOutbound() as blackhole:
+                return BlackholeOutbound(
+                    tag=tag,
+                    response="http"
+                    if blackhole.response is config.BlackholeResponse.HTTP
+                    else "none",
+                )
+            case config.SocksOutbound() as socks:
+                return SocksOutbound(tag=tag, servers=_upstreams(socks.servers), local=local)
+            case config.HttpOutbound() as http:
+                return HttpOutbound(tag=tag, servers=_upstreams(http.servers), local=local)
+
+
+def _passwords(accounts: Sequence[config.ProxyAccount]) -> Mapping[str, str]:
+    return {account.user: account.password for account in accounts}
+
+
+def _server(server: config.VMessServer, vmess: config.VMessOutbound) -> Server:
+    return Server(
+        host=server.address,
+        port=server.port,
+        identities=[
+            Identity(
+                account=Account(
+                    user_id=user.id,
+                    alter_id_count=user.alter_id,
+                    level=user.level,
+                    email=user.email,
+                ),
+                security=user.security.value,
+                sealed_size=vmess.authenticated_length
+                or config.Experiment.AUTHENTICATED_LENGTH in user.experiments,
+                says_end=config.Experiment.NO_TERMINATION_SIGNAL not in user.experiments,
+            )
+            for user in server.users
+        ],
+    )
+
+
+def _upstreams(servers: Sequence[config.UpstreamServer]) -> Sequence[UpstreamServer]:
+    return [
+        UpstreamServer(
+            host=server.address,
+            port=server.port,
+            user=server.users[0].user if server.users else None,
+            password=server.users[0].password if server.users else None,
+        )
+        for server in servers
+    ]

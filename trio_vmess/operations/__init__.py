@@ -1,0 +1,16 @@
+"""What operators see and steer while a node runs: counters, the control socket."""
+
+from trio_vmess.operations.control import ControlServer, ask, find_socket, open_control
+from trio_vmess.operations.counters import Directions, Statistics, parse_counter_name
+from trio_vmess.operations.monitor import Monitor
+
+__all__ = [
+    "ControlServer",
+    "Directions",
+    "Monitor",
+    "Statistics",
+    "ask",
+    "find_socket",
+    "open_control",
+    "parse_counter_name",
+]

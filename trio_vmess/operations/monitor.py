@@ -1,0 +1,81 @@
+"""What a running node says of itself, to whoever asks on its control socket."""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Final
+
+import attrs
+
+from trio_vmess.core import format_endpoint
+from trio_vmess.dispatch import Connection
+from trio_vmess.operations.counters import Statistics
+
+Values = Mapping[str, object]
+
+
+@attrs.frozen(kw_only=True)
+class Monitor:
+    """Answers requests.
+
+    Attributes:
+        statistics: None if nothing is counted.
+        connections: what is running now.
+        clock: seconds; does not go back.
+        since: when the node began, by this clock.
+    """
+
+    statistics: Statistics | None
+    connections: Collection[Connection]
+    clock: Callable[[], float]
+    since: float
+
+    def answer(self, request: Values) -> Values:
+        """Answer one request.
+
+        Args:
+            request: `command`, and what belongs to it.
+
+        Raises:
+            ValueError: it cannot be answered; in a sentence.
+        """
+        command = request.get("command")
+        if command == "stats":
+            return self._stats(reset=bool(request.get("reset", False)))
+        if command == "connections":
+            return self._connections()
+        raise ValueError(f"expected the command {' or '.join(COMMANDS)}, found {command!r:.80}")
+
+    def _stats(self, *, reset: bool) -> Values:
+        if self.statistics is None:
+            raise ValueError(
+                'nothing is counted; write stats = true in TOML, or "stats": {} in JSON, '
+                "and say in 'policy' what is to be counted"
+            )
+        return {
+            "counters": self.statistics.read(self.connections, reset=reset),
+            "connections": len(self.connections),
+            "seconds": round(self.clock() - self.since, 3),
+        }
+
+    def _connections(self) -> Values:
+        now = self.clock()
+        return {
+            "connections": [
+                {
+                    "source": each.flow.source,
+                    "user": each.flow.user,
+                    "inbound": each.flow.inbound_tag,
+                    "outbound": each.outbound_tag,
+                    "network": str(each.flow.destination.network),
+                    "destination": format_endpoint(
+                        each.flow.destination.host, each.flow.destination.port
+                    ),
+                    "seconds": round(now - each.since, 3),
+                    "uplink": each.meter.uplink,
+                    "downlink": each.meter.downlink,
+                }
+                for each in sorted(self.connections, key=lambda each: each.since)
+            ]
+        }
+
+
+COMMANDS: Final = ("stats", "connections")

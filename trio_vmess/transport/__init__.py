@@ -1,0 +1,21 @@
+"""Transports: bytes over sockets and any Trio stream; datagrams; dialling."""
+
+from trio_vmess.transport.dial import Permit, dial, dial_error, resolve
+from trio_vmess.transport.packets import BodyPacketLink
+from trio_vmess.transport.prefixed import PrefixedTransport
+from trio_vmess.transport.tcp import SocketTransport
+from trio_vmess.transport.trio_stream import StreamTransport
+from trio_vmess.transport.udp import DatagramSocket, SocketAddress
+
+__all__ = [
+    "BodyPacketLink",
+    "DatagramSocket",
+    "Permit",
+    "PrefixedTransport",
+    "SocketAddress",
+    "SocketTransport",
+    "StreamTransport",
+    "dial",
+    "dial_error",
+    "resolve",
+]

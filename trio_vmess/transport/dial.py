@@ -1,0 +1,201 @@
+"""Dialling: from a destination to a connected socket.
+
+An address is dialled as it is. A name is resolved first and its addresses are raced as RFC 8305
+("Happy Eyeballs") says: families take turns, and the next address starts when the one before has
+failed or has had a quarter of a second. Every address passes the caller's check before it is
+dialled, so it is never a name that decides what may be reached.
+"""
+
+import errno
+import ipaddress
+import itertools
+import os
+import socket
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import trio
+
+from trio_vmess.contracts import Resolve
+from trio_vmess.core import Host, IPAddress, format_endpoint
+from trio_vmess.errors import DialError, DialFailure
+from trio_vmess.transport.tcp import SocketTransport
+
+Permit = Callable[[IPAddress], bool]
+
+ATTEMPT_DELAY: Final = 0.25
+"""Seconds between two attempts: RFC 8305 section 5, "Connection Attempt Delay"."""
+
+DIAL_TIMEOUT: Final = 16.0
+"""Seconds for all attempts together. Source: v2ray-core, transport/internet/system_dialer.go."""
+
+_UNDER_WAY: Final = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY, errno.EINVAL})
+"""Not yet connected. EINVAL is what older Windows says the second time."""
+
+_FAILURES: Final = {
+    errno.ECONNREFUSED: DialFailure.REFUSED,
+    errno.ETIMEDOUT: DialFailure.TIMED_OUT,
+    errno.EHOSTUNREACH: DialFailure.HOST_UNREACHABLE,
+    errno.ENETUNREACH: DialFailure.NETWORK_UNREACHABLE,
+    errno.EADDRNOTAVAIL: DialFailure.NETWORK_UNREACHABLE,
+    errno.EACCES: DialFailure.FORBIDDEN,
+    errno.EPERM: DialFailure.FORBIDDEN,
+}
+
+
+def dial_error(exc: OSError, target: str) -> DialError:
+    """Turn a system's error into ours."""
+    reason = _FAILURES.get(exc.errno or 0, DialFailure.HOST_UNREACHABLE)
+    return DialError(f"{target}: {exc.strerror or exc}", reason=reason)
+
+
+async def resolve(name: str, family: socket.AddressFamily = socket.AF_UNSPEC) -> list[IPAddress]:
+    """Ask the system for the addresses of a name, in its order.
+
+    Raises:
+        DialError: there are none.
+    """
+    try:
+        found = await trio.socket.getaddrinfo(name, None, family=family, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as exc:
+        raise DialError(f"{name}: {exc}", reason=DialFailure.NAME_NOT_FOUND) from None
+    addresses: dict[IPAddress, None] = {}
+    for _, _, _, _, sockaddr in found:
+        address = ipaddress.ip_address(str(sockaddr[0]).partition("%")[0])
+        addresses[address] = None
+    return list(addresses)
+
+
+async def dial(
+    host: Host,
+    port: int,
+    *,
+    family: socket.AddressFamily = socket.AF_UNSPEC,
+    local: IPAddress | None = None,
+    permit: Permit | None = None,
+    resolve: Resolve = resolve,
+) -> SocketTransport:
+    """Connect to a host by TCP.
+
+    Args:
+        host: an address, or a name.
+        port: 1 to 65535.
+        family: which addresses of a name are looked for.
+        local: the address to connect from; None leaves it to the system.
+        permit: is asked for every address before it is dialled.
+        resolve: finds the addresses of a name.
+
+    Raises:
+        DialError: no address could be reached, or none was permitted.
+        trio.Cancelled: from outside; nothing stays open.
+    """
+    if not port:
+        raise DialError(f"{host}: nothing can be reached at port 0", reason=DialFailure.REFUSED)
+    if not isinstance(host, str):
+        return await _dial_address(host, port, local, permit)
+    with trio.move_on_after(DIAL_TIMEOUT):
+        addresses = _take_turns(await resolve(host, family))
+        return await _race(addresses, host, port, local, permit)
+    raise _timed_out(host, port)
+
+
+async def _dial_address(
+    address: IPAddress, port: int, local: IPAddress | None, permit: Permit | None
+) -> SocketTransport:
+    if permit is not None and not permit(address):
+        raise DialError(
+            f"{address}:{port}: private and special addresses are not for remote users",
+            reason=DialFailure.FORBIDDEN,
+        )
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as exc:  # no descriptor is left, or the family is switched off
+        raise dial_error(exc, f"{address}:{port}") from None
+    try:
+        sock.setblocking(False)
+        if local is not None and local.version == address.version:
+            sock.bind((str(local), 0))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        name = (str(address), port)
+        code = sock.connect_ex(name)
+        if code in _UNDER_WAY:
+            # On this machine it is done by now: a second call says so, and nobody has to wait.
+            code = sock.connect_ex(name)
+        if code in _UNDER_WAY:
+            with trio.move_on_after(DIAL_TIMEOUT) as limit:
+                await trio.lowlevel.wait_writable(sock.fileno())
+            if limit.cancelled_caught:
+                raise _timed_out(address, port)
+            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code and code != errno.EISCONN:
+            raise OSError(code, os.strerror(code))
+        return SocketTransport(sock)
+    except OSError as exc:
+        sock.close()
+        raise dial_error(exc, f"{address}:{port}") from None
+    except BaseException:
+        trio.lowlevel.notify_closing(sock.fileno())
+        sock.close()
+        raise
+
+
+def _timed_out(host: Host, port: int) -> DialError:
+    return DialError(
+        f"{format_endpoint(host, port)}: no answer in time", reason=DialFailure.TIMED_OUT
+    )
+
+
+def _take_turns(addresses: Sequence[IPAddress]) -> list[IPAddress]:
+    """Let the two families take turns, the system's favourite first."""
+    if not addresses:
+        return []
+    favourite = addresses[0].version
+    first = [address for address in addresses if address.version == favourite]
+    other = [address for address in addresses if address.version != favourite]
+    pairs = itertools.zip_longest(first, other)
+    return [address for pair in pairs for address in pair if address is not None]
+
+
+async def _race(
+    addresses: Sequence[IPAddress],
+    name: str,
+    port: int,
+    local: IPAddress | None,
+    permit: Permit | None,
+) -> SocketTransport:
+    winner: SocketTransport | None = None
+    failures: list[DialError] = []
+
+    async def attempt(number: int, failed: trio.Event, nursery: trio.Nursery) -> None:
+        nonlocal winner
+        try:
+            transport = await _dial_address(addresses[number], port, local, permit)
+        except DialError as exc:
+            failures.append(exc)
+            failed.set()
+            return
+        if winner is None:
+            winner = transport
+            nursery.cancel_scope.cancel()
+        else:
+            await transport.aclose()
+
+    try:
+        async with trio.open_nursery() as nursery:
+            for number in range(len(addresses)):
+                failed = trio.Event()
+                nursery.start_soon(attempt, number, failed, nursery)
+                with trio.move_on_after(ATTEMPT_DELAY):
+                    await failed.wait()
+    except BaseException:
+        # A cancellation from outside can come in the very turn in which an attempt succeeds.
+        if winner is not None:
+            await winner.aclose()
+        raise
+    if winner is not None:
+        return winner
+    if not failures:
+        raise DialError(f"{name}: no address to dial", reason=DialFailure.NAME_NOT_FOUND)
+    reasons = "; ".join(str(failure) for failure in failures)
+    raise DialError(f"{name}: {reasons}", reason=failures[0].reason)

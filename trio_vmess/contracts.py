@@ -1,6 +1,7 @@
 """The shapes that the rooms of the shell agree on.
 
 Transport     bytes of one connection, whatever carries them
+Connect       how a transport to a host and port is opened
 StreamSide    a transport with the codecs that its peer wants
 PacketLink    datagrams to and from one peer
 Answer        how an inbound tells its client that the outbound is there, or is not
@@ -16,7 +17,7 @@ from typing import Protocol
 
 import attrs
 
-from trio_vmess.core import Codec, Destination, Flow, IPAddress
+from trio_vmess.core import Codec, Destination, Flow, Host, IPAddress
 from trio_vmess.errors import DialFailure
 
 Resolve = Callable[[str, socket.AddressFamily], Awaitable[list[IPAddress]]]
@@ -29,6 +30,16 @@ class Transport(Protocol):
     All connections of a node share their buffers: Trio runs one task at a time, so between a read
     and the write of its result no other task can see them. That makes the two rules below.
     """
+
+    @property
+    def local(self) -> Destination | None:
+        """Our own address; None where there is no host and port. It may cost a system call."""
+        ...
+
+    @property
+    def remote(self) -> Destination | None:
+        """The peer's address, likewise."""
+        ...
 
     async def receive_into(self, buffer: memoryview, /) -> int:
         """Wait for bytes and put them at the front of `buffer`.
@@ -68,6 +79,13 @@ class Transport(Protocol):
         ...
 
 
+Connect = Callable[[Host, int], Awaitable[Transport]]
+"""Opens a transport to a host and port; raises `DialError`.
+
+A transport layer on the way out is a function from one `Connect` to another.
+"""
+
+
 @attrs.define(eq=False, kw_only=True)
 class StreamSide:
     """One side of a relay.
@@ -81,7 +99,6 @@ class StreamSide:
             a connection's beginning leaves it here.
         flush_after: the sealer holds a header that goes out with the first payload, or alone after
             this many seconds; None where nothing is held back, or may be for as long as it takes.
-        find_local: tells our address on this side, where there is one.
     """
 
     transport: Transport
@@ -90,12 +107,6 @@ class StreamSide:
     early: bytes = attrs.field(default=b"", repr=False)
     payload: bytes = attrs.field(default=b"", repr=False)
     flush_after: float | None = None
-    find_local: Callable[[], Destination | None] | None = None
-
-    @property
-    def local(self) -> Destination | None:
-        """Our address on this side; None where it is not known. It is asked for, not kept."""
-        return None if self.find_local is None else self.find_local()
 
 
 class PacketLink(Protocol):
@@ -164,13 +175,12 @@ class Dispatch(Protocol):
 class Inbound(Protocol):
     """A way into the node: it understands one client's requests and hands them to dispatch."""
 
-    async def serve(self, transport: Transport, *, source: str, local: Destination | None) -> None:
+    async def serve(self, transport: Transport, *, source: str) -> None:
         """Serve one connection to its end, and close it.
 
         Args:
-            transport: the client's connection.
+            transport: the client's connection; its `local` is what the client has reached.
             source: where it comes from, as `host:port`; empty for a Unix socket.
-            local: the address that the client has reached; None for a Unix socket.
 
         Raises:
             trio.Cancelled: from outside; everything that belongs to the connection is closed then.

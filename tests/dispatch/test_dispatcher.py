@@ -48,7 +48,7 @@ class RecordedAnswer:
         """Remember it."""
         await trio.lowlevel.checkpoint()
         self.count += 1
-        self.bound = None if far is None else far.local
+        self.bound = None if far is None else far.transport.local
         if self.failure is not None:
             raise self.failure
 
@@ -74,7 +74,7 @@ class Outbound:
         self.failure = failure
         self.flows: list[Flow] = []
         near, far = memory_pair()
-        self.transport = TrackedTransport(near)
+        self.transport = TrackedTransport(near, local=BOUND)
         self.end = FarEnd(far)
         self.link = EchoLink("far")
         self.opened = False
@@ -82,7 +82,7 @@ class Outbound:
     async def connect(self, flow: Flow, /) -> StreamSide:
         """See `Outbound.connect`."""
         await self._reach(flow)
-        return StreamSide(transport=self.transport, find_local=lambda: BOUND)
+        return StreamSide(transport=self.transport)
 
     async def connect_packets(self, flow: Flow, /) -> PacketLink:
         """See `Outbound.connect_packets`."""

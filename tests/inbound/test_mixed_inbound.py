@@ -10,7 +10,7 @@ from tests.kit.far_side import open_far_side
 from tests.kit.socks_client import encode_address
 from tests.kit.visitor import LOCAL, SOURCE, visit
 from trio_vmess.contracts import Dispatch, Transport
-from trio_vmess.core import Destination, Policy
+from trio_vmess.core import Policy
 from trio_vmess.inbound import HttpInbound, MixedInbound, SocksInbound
 
 SOCKS_BYTES = frozenset({4, 5})
@@ -23,8 +23,8 @@ class Notebook:
         self._name = name
         self._notes = notes
 
-    async def serve(self, transport: Transport, *, source: str, local: Destination | None) -> None:
-        assert local == LOCAL
+    async def serve(self, transport: Transport, *, source: str) -> None:
+        assert transport.local == LOCAL
         room = memoryview(bytearray(3))
         received = b""
         while size := await transport.receive_into(room):

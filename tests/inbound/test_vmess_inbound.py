@@ -99,7 +99,7 @@ class Caller:
 
     async def served(self) -> None:
         """Let the inbound serve the connection to its end."""
-        await self._inbound.serve(self.near, source=SOURCE, local=None)
+        await self._inbound.serve(self.near, source=SOURCE)
 
     async def ask(self, what: Request) -> FarEnd:
         """Send a request; return the stream."""
@@ -259,7 +259,7 @@ async def test_over_loopback_from_end_to_end() -> None:
     near, far = tcp_pair()
     async with start_delayed_reply(0.05) as origin, trio.open_nursery() as nursery:
         inbound = make_inbound(dispatch, clock=lambda: NOW)
-        nursery.start_soon(lambda: inbound.serve(SocketTransport(near), source=SOURCE, local=None))
+        nursery.start_soon(lambda: inbound.serve(SocketTransport(near), source=SOURCE))
         connection = ClientConnection(entropy=SeededEntropy())
         transport = SocketTransport(far)
         target = Destination(host=parse_host(origin.host), port=origin.port)
@@ -422,7 +422,7 @@ async def test_a_reset_in_the_handshake_is_nothing_special() -> None:
     near, far = tcp_pair()
     async with open_far_side() as far_side, trio.open_nursery() as nursery:
         inbound = make_inbound(far_side.dispatch)
-        nursery.start_soon(lambda: inbound.serve(SocketTransport(near), source=SOURCE, local=None))
+        nursery.start_soon(lambda: inbound.serve(SocketTransport(near), source=SOURCE))
         await trio.testing.wait_all_tasks_blocked()
         reset(far)
     assert near.fileno() == -1

@@ -27,11 +27,13 @@ Script = Callable[[trio.abc.HalfCloseableStream], Awaitable[None]]
 
 
 class TrackedTransport:
-    """Another transport, which remembers that it was closed."""
+    """Another transport, which remembers that it was closed, and has an address of its own."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, *, local: Destination | None = None) -> None:
         self._transport = transport
         self.closed = False
+        self.local = local
+        self.remote: Destination | None = None
 
     async def receive_into(self, buffer: memoryview, /) -> int:
         return await self._transport.receive_into(buffer)
@@ -98,10 +100,10 @@ class ScriptedOutbound:
     async def connect(self, flow: Flow, /) -> StreamSide:
         self._note(flow)
         ours, theirs = trio.testing.memory_stream_pair()
-        transport = TrackedTransport(StreamTransport(ours))
+        transport = TrackedTransport(StreamTransport(ours), local=BOUND)
         self.transports.append(transport)
         self.nursery.start_soon(self._run, theirs)
-        return StreamSide(transport=transport, find_local=lambda: BOUND)
+        return StreamSide(transport=transport)
 
     async def connect_packets(self, flow: Flow, /) -> PacketLink:
         self._note(flow)

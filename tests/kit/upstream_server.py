@@ -6,6 +6,7 @@ from functools import partial
 
 import trio
 
+from tests.kit.far_side import TrackedTransport
 from tests.kit.names import IPV4_LOOPBACK
 from trio_vmess.contracts import Inbound
 from trio_vmess.core import Destination, parse_host
@@ -30,11 +31,9 @@ def through(inbound: Inbound) -> Handler:
     async def handle(stream: trio.SocketStream) -> None:
         host, port = stream.socket.getpeername()[:2]
         ours = stream.socket.getsockname()
-        await inbound.serve(
-            StreamTransport(stream),
-            source=f"{host}:{port}",
-            local=Destination(host=parse_host(ours[0]), port=ours[1]),
-        )
+        local = Destination(host=parse_host(ours[0]), port=ours[1])
+        transport = TrackedTransport(StreamTransport(stream), local=local)
+        await inbound.serve(transport, source=f"{host}:{port}")
 
     return handle
 

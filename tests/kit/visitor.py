@@ -61,10 +61,10 @@ async def visit(inbound: Inbound, *, source: str = SOURCE) -> AsyncIterator[Visi
     When the block is left, the client closes, and the inbound has to end by itself.
     """
     ours, theirs = trio.testing.memory_stream_pair()
-    visitor = Visitor(ours, TrackedTransport(StreamTransport(theirs)))
+    visitor = Visitor(ours, TrackedTransport(StreamTransport(theirs), local=LOCAL))
 
     async def serve() -> None:
-        await inbound.serve(visitor.served, source=source, local=LOCAL)
+        await inbound.serve(visitor.served, source=source)
         visitor.left.set()
 
     async with trio.open_nursery() as nursery:

@@ -6,7 +6,6 @@ import attrs
 import trio
 
 from trio_vmess.contracts import Inbound, Transport
-from trio_vmess.core import Destination
 from trio_vmess.core.vmess import ReplayCache, UserRegistry
 from trio_vmess.listen import Handler, PortInbound
 
@@ -77,5 +76,5 @@ class FakeMachine:
 class SilentInbound(Inbound):
     """An inbound that is never called."""
 
-    async def serve(self, transport: Transport, *, source: str, local: Destination | None) -> None:
+    async def serve(self, transport: Transport, *, source: str) -> None:
         raise AssertionError(f"a connection from {source}")

@@ -52,8 +52,8 @@ class EchoOnce:
         while not is_so():
             await self._waiting.park()
 
-    async def serve(self, transport: Transport, *, source: str, local: Destination | None) -> None:
-        self.calls.append((source, local))
+    async def serve(self, transport: Transport, *, source: str) -> None:
+        self.calls.append((source, transport.local))
         self.running += 1
         self._waiting.unpark_all()
         room = bytearray(64)
@@ -72,9 +72,7 @@ class Keeper:
 
     transports: list[SocketTransport] = attrs.field(factory=list)
 
-    async def serve(
-        self, transport: SocketTransport, *, source: str, local: Destination | None
-    ) -> None:
+    async def serve(self, transport: Transport, *, source: str) -> None:
         self.transports.append(transport)
 
 
@@ -370,10 +368,10 @@ async def test_connections_outlive_the_listener() -> None:
 async def test_a_bug_ends_one_connection_alone(caplog: pytest.LogCaptureFixture) -> None:
     listener, echo = open_listener(IPV4), EchoOnce()
 
-    async def forgetful(transport: Transport, *, source: str, local: Destination | None) -> None:
+    async def forgetful(transport: Transport, *, source: str) -> None:
         if echo.calls:
             raise ZeroDivisionError
-        await echo.serve(transport, source=source, local=local)
+        await echo.serve(transport, source=source)
 
     async with trio.open_nursery() as connections:
 
@@ -401,9 +399,9 @@ async def test_a_peer_that_is_gone_already() -> None:
             client.connect(("127.0.0.1", listener.port))
     async with trio.open_nursery() as connections:
 
-        async def handler(transport: Transport, *, source: str, local: Destination | None) -> None:
+        async def handler(transport: Transport, *, source: str) -> None:
             try:
-                await echo.serve(transport, source=source, local=local)
+                await echo.serve(transport, source=source)
             except trio.BrokenResourceError:
                 await transport.aclose()
 

@@ -165,9 +165,9 @@ async def test_the_address_to_connect_from() -> None:
     outbound = FreedomOutbound(tag="direct", local=local)
     async with start_echo() as origin:
         side = await outbound.connect(flow(origin.host, origin.port))
-        assert side.local is not None
-        assert side.local.host == local
-        assert side.local.port > 0
+        assert side.transport.local is not None
+        assert side.transport.local.host == local
+        assert side.transport.local.port > 0
         await side.transport.aclose()
     async with start_udp_echo() as origin:
         link = await outbound.connect_packets(flow(origin.host, origin.port, network=Network.UDP))

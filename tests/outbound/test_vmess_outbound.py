@@ -39,6 +39,7 @@ from trio_vmess.outbound.vmess import (
     VMessOutbound,
 )
 from trio_vmess.relay import Ending, Scratch
+from trio_vmess.transport.dial import dial
 from trio_vmess.transport.tcp import SocketTransport
 
 LOOPBACK: Final = ipaddress.IPv4Address("127.0.0.1")
@@ -102,7 +103,7 @@ async def station(*accounts: Account) -> AsyncIterator[Station]:
                 sock, (host, port) = await listener.socket.accept()
                 transport = SocketTransport(socket.socket(fileno=sock.detach()))
                 nursery.start_soon(
-                    lambda transport, source: inbound.serve(transport, source=source, local=None),
+                    lambda transport, source: inbound.serve(transport, source=source),
                     transport,
                     f"{host}:{port}",
                 )
@@ -126,6 +127,7 @@ def make_outbound(*servers: Server, seed: int = 1) -> VMessOutbound:
         clock=lambda: NOW,
         machine="x86_64",
         room=Scratch().received,
+        connect=dial,
     )
 
 
@@ -188,8 +190,8 @@ async def test_the_side_says_where_we_are() -> None:
     async with station() as here:
         side = await make_outbound(server(here.port)).connect(FLOW)
         assert isinstance(side.transport, SocketTransport)
-        assert side.local is not None
-        ours = (str(side.local.host), side.local.port)
+        assert side.transport.local is not None
+        ours = (str(side.transport.local.host), side.transport.local.port)
         assert ours == side.transport.socket.getsockname()
         assert side.flush_after == 0.1
         await side.transport.aclose()

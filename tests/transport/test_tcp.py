@@ -245,10 +245,10 @@ async def test_the_socket_does_not_block() -> None:
 
 async def test_the_address_on_our_side() -> None:
     near, _ = loopback_pair()
-    local = near.find_local()
+    local = near.local
     assert local is not None
     assert (str(local.host), local.port) == near.socket.getsockname()
     await near.aclose()
-    assert near.find_local() is None
+    assert near.local is None
     unix, _ = transport_pair()
-    assert unix.find_local() is None
+    assert unix.local is None

@@ -15,7 +15,7 @@ from typing import Final
 import trio
 
 from trio_vmess.contracts import Transport
-from trio_vmess.core import NEED_DATA
+from trio_vmess.core import NEED_DATA, Destination
 from trio_vmess.core.http import Data, EndOfMessage, HttpProxyServer, ResponseEnd
 from trio_vmess.errors import RemoteProtocolError
 
@@ -48,6 +48,16 @@ class ForwardTransport:
         self._delivered = trio.Event()
         self._may_read = True
         self._reading: trio.CancelScope | None = None
+
+    @property
+    def local(self) -> Destination | None:
+        """See `Transport.local`."""
+        return self._client.local
+
+    @property
+    def remote(self) -> Destination | None:
+        """See `Transport.remote`."""
+        return self._client.remote
 
     async def receive_into(self, buffer: memoryview, /) -> int:
         """See `Transport.receive_into`; the request, which ends when the response does.

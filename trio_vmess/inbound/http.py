@@ -65,11 +65,11 @@ class HttpInbound:
         self._accounts = accounts
         self.allow_transparent = allow_transparent
 
-    async def serve(self, transport: Transport, *, source: str, local: Destination | None) -> None:
+    async def serve(self, transport: Transport, *, source: str) -> None:
         """See `Inbound.serve`."""
         server = HttpProxyServer(accounts=self._accounts, allow_transparent=self.allow_transparent)
         async with trio.open_nursery() as nursery:
-            conversation = _Conversation(self, server, transport, nursery, source, local)
+            conversation = _Conversation(self, server, transport, nursery, source)
             try:
                 await conversation.run()
             finally:
@@ -96,14 +96,12 @@ class _Conversation:
         transport: Transport,
         nursery: trio.Nursery,
         source: str,
-        local: Destination | None,
     ) -> None:
         self._inbound = inbound
         self._server = server
         self._transport = transport
         self._nursery = nursery
         self._source = source
-        self._local = local
         self._request_count = 0
 
     async def run(self) -> None:
@@ -177,12 +175,13 @@ class _Conversation:
 
     def _is_own(self, destination: Destination) -> bool:
         """Tell whether a destination is the very port that the client has reached."""
-        if self._local is None or destination.port != self._local.port:
+        local = self._transport.local
+        if local is None or destination.port != local.port:
             return False
         host = destination.host
         if isinstance(host, str):
             return host.lower().removesuffix(".") == "localhost"
-        return host == self._local.host or host.is_loopback
+        return host == local.host or host.is_loopback
 
     # What becomes of them -----------------------------------------------------------------------
 

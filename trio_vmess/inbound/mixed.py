@@ -6,7 +6,7 @@ from typing import Final
 import trio
 
 from trio_vmess.contracts import Inbound, Transport
-from trio_vmess.core import NEED_DATA, Destination, Policy, ProxyProtocol, looks_like
+from trio_vmess.core import NEED_DATA, Policy, ProxyProtocol, looks_like
 from trio_vmess.transport import PrefixedTransport
 
 log: Final = logging.getLogger("trio_vmess.inbound.mixed")
@@ -29,7 +29,7 @@ class MixedInbound:
         self._http = http
         self._policy = policy
 
-    async def serve(self, transport: Transport, *, source: str, local: Destination | None) -> None:
+    async def serve(self, transport: Transport, *, source: str) -> None:
         """See `Inbound.serve`."""
         inbound, first_bytes = None, b""
         try:
@@ -42,7 +42,7 @@ class MixedInbound:
                 await transport.aclose()
         if inbound is not None:
             whole = PrefixedTransport(transport, first_bytes)
-            await inbound.serve(whole, source=source, local=local)
+            await inbound.serve(whole, source=source)
 
     async def _peek(self, transport: Transport, source: str) -> bytes:
         """Read once; nothing where nothing comes."""

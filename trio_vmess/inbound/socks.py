@@ -39,7 +39,7 @@ from trio_vmess.errors import DialFailure, RemoteProtocolError
 from trio_vmess.inbound.associations import FlowTable, Opening
 from trio_vmess.inbound.associations import Reply as SendBack
 from trio_vmess.inbound.farewell import say_farewell
-from trio_vmess.transport import DatagramSocket, SocketAddress
+from trio_vmess.transport import DatagramSocket, SocketAddress, cancel_at_end
 
 log: Final = logging.getLogger("trio_vmess.inbound.socks")
 
@@ -94,7 +94,7 @@ class SocksInbound:
         self._udp = udp
         self._udp_address = udp_address
 
-    async def serve(self, transport: Transport, *, source: str, local: Destination | None) -> None:
+    async def serve(self, transport: Transport, *, source: str) -> None:
         """See `Inbound.serve`."""
         try:
             server = SocksServer(accounts=self._accounts)
@@ -106,7 +106,7 @@ class SocksInbound:
                 side = StreamSide(transport=transport, early=server.trailing_data)
                 await self._dispatch.stream(flow, side, _Answer(server, transport))
             elif self._udp:
-                await self._associate(server, request, transport, source=source, local=local)
+                await self._associate(server, request, transport, source)
             else:
                 log.info("socks.refused source=%s reason=%r", source, "UDP is not enabled")
                 reply = Reply(code=ReplyCode.COMMAND_NOT_SUPPORTED)
@@ -150,11 +150,10 @@ class SocksInbound:
         server: SocksServer,
         request: Request,
         transport: Transport,
-        *,
         source: str,
-        local: Destination | None,
     ) -> None:
         """Serve one association until its connection ends."""
+        local = transport.local
         reached = LOOPBACK if local is None else local.host
         try:
             datagrams = DatagramSocket(_bind(reached))
@@ -172,7 +171,7 @@ class SocksInbound:
             await transport.send_all(server.send(Reply(code=ReplyCode.SUCCEEDED, bound=bound)))
             client = parse_endpoint(source)[0] if source else LOOPBACK
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_wait_for_end, transport, nursery.cancel_scope)
+                nursery.start_soon(cancel_at_end, transport, nursery.cancel_scope, name="control")
                 association = _Association(datagrams, client)
 
                 def open_flow(written: bytes) -> Opening:
@@ -257,7 +256,7 @@ class _Answer:
         Raises:
             trio.BrokenResourceError: the client is gone.
         """
-        reply = Reply(code=ReplyCode.SUCCEEDED, bound=None if far is None else far.local)
+        reply = Reply(code=ReplyCode.SUCCEEDED, bound=None if far is None else far.transport.local)
         await self._transport.send_all(self._server.send(reply))
 
     async def refused(self, reason: DialFailure, /) -> None:
@@ -283,17 +282,6 @@ async def _negotiate(server: SocksServer, transport: Transport) -> Request | Non
         if not size:
             return None
         server.receive_data(room[:size])
-
-
-async def _wait_for_end(transport: Transport, scope: trio.CancelScope) -> None:
-    """Cancel when the connection ends; what still comes on it means nothing."""
-    room = memoryview(bytearray(64))
-    try:
-        while await transport.receive_into(room):
-            pass
-    except trio.BrokenResourceError:
-        pass
-    scope.cancel()
 
 
 def _bind(host: Host) -> socket.socket:

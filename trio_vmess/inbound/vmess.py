@@ -12,7 +12,7 @@ from typing import Final
 import trio
 
 from trio_vmess.contracts import Dispatch, StreamSide, Transport
-from trio_vmess.core import NEED_DATA, Destination, Entropy, Flow, Policy, PrefixedCodec
+from trio_vmess.core import NEED_DATA, Entropy, Flow, Policy, PrefixedCodec
 from trio_vmess.core.vmess import (
     AUTH_SIZE,
     MUX_DESTINATION,
@@ -84,9 +84,8 @@ class VMessInbound:
         self._switch_account = switch_account
         self._next_search = 0.0
 
-    async def serve(self, transport: Transport, *, source: str, local: Destination | None) -> None:
+    async def serve(self, transport: Transport, *, source: str) -> None:
         """See `Inbound.serve`."""
-        del local
         connection = ServerConnection(
             self.users,
             self.replay,

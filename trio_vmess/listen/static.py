@@ -10,7 +10,6 @@ operator: what could not be done, why, and what to change.
 
 import contextlib
 import errno
-import functools
 import ipaddress
 import logging
 import os
@@ -22,6 +21,7 @@ from typing import Final, NoReturn, Protocol
 
 import trio
 
+from trio_vmess.contracts import Transport
 from trio_vmess.core import Destination, IPAddress, format_endpoint, parse_host
 from trio_vmess.transport import SocketTransport
 
@@ -79,9 +79,7 @@ log: Final = logging.getLogger("trio_vmess.listen")
 class Handler(Protocol):
     """What is done with a connection: `Inbound.serve` is one."""
 
-    def __call__(
-        self, transport: SocketTransport, *, source: str, local: Destination | None
-    ) -> Awaitable[None]:
+    def __call__(self, transport: Transport, *, source: str) -> Awaitable[None]:
         """Serve one connection to its end, and close it; see `Inbound.serve`."""
         ...
 
@@ -103,16 +101,16 @@ class Listener:
         self._path = path
         self._file = None if path is None else _identify(path)
         self._short_of_resources = False
-        self._fixed_local: Destination | None = None
-        self._local_varies = False
+        self._local: Destination | None = None
         self._port = 0
         name = sock.getsockname()
         if isinstance(name, tuple):
             host, self._port = _plain_host(name), name[1]
-            self._fixed_local = _local_destination(host, self._port)
+            address = ipaddress.ip_address(host)
+            self._place = format_endpoint(address, self._port)
             # Bound to all addresses, each connection has to be asked which one it came by.
-            self._local_varies = ipaddress.ip_address(host).is_unspecified
-            self._place = format_endpoint(self._fixed_local.host, self._port)
+            if not address.is_unspecified:
+                self._local = Destination(host=parse_host(host), port=self._port)
         else:
             self._place = path or "@" + name[1:].decode("utf-8", "replace")
 
@@ -200,16 +198,13 @@ class Listener:
         connections: trio.Nursery,
     ) -> None:
         try:
-            transport = SocketTransport(sock, is_readable=self._brings_data)
-            local = self._fixed_local
-            if self._local_varies:
-                local = _local_destination(_plain_host(sock.getsockname()), self._port)
+            transport = SocketTransport(sock, is_readable=self._brings_data, local=self._local)
         except OSError:
             # The peer is gone already: some systems say so here.
             sock.close()
             return
         source = "" if isinstance(name, str | bytes) else format_source(name)
-        connections.start_soon(_serve_one, handler, transport, source, local)
+        connections.start_soon(_serve_one, handler, transport, source)
 
     def _report_shortage(self, exc: OSError) -> None:
         if not self._short_of_resources:
@@ -222,11 +217,9 @@ class Listener:
             )
 
 
-async def _serve_one(
-    handler: Handler, transport: SocketTransport, source: str, local: Destination | None
-) -> None:
+async def _serve_one(handler: Handler, transport: Transport, source: str) -> None:
     try:
-        await handler(transport, source=source, local=local)
+        await handler(transport, source=source)
     except Exception:
         # The boundary of what comes before dispatch: one connection's bug is not the others'.
         log.exception("listen.bug source=%s", source or "-")
@@ -386,8 +379,3 @@ def _identify(path: str) -> tuple[int, int] | None:
 def _plain_host(name: tuple[str, int] | tuple[str, int, int, int]) -> str:
     """Return the host of a socket address without the name of its network interface."""
     return name[0].partition("%")[0]
-
-
-@functools.lru_cache(maxsize=256)
-def _local_destination(host: str, port: int) -> Destination:
-    return Destination(host=parse_host(host), port=port)

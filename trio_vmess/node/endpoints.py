@@ -1,5 +1,6 @@
 """From settings to objects: every class of the shell is built here, and nowhere else."""
 
+import functools
 import platform
 import secrets
 import socket
@@ -39,7 +40,7 @@ from trio_vmess.outbound import (
     VMessOutbound,
 )
 from trio_vmess.relay import Scratch
-from trio_vmess.transport import resolve
+from trio_vmess.transport import dial, resolve
 
 SwitchSource = Callable[[str], SwitchAccount | None]
 """Offers another port and account to the user with this email."""
@@ -208,6 +209,7 @@ class Assembler:
     def outbound(self, settings: config.OutboundSettings) -> Outbound:
         """Build an outbound."""
         tag, local = settings.tag, settings.send_through
+        connect = functools.partial(dial, local=local)
         match settings.protocol:
             case config.VMessOutbound() as vmess:
                 return VMessOutbound(
@@ -220,7 +222,7 @@ class Assembler:
                     clock=utc_seconds,
                     machine=platform.machine(),
                     room=self.scratch.received,
-                    local=local,
+                    connect=connect,
                 )
             case config.FreedomOutbound() as freedom:
                 redirect = freedom.redirect or config.Redirect()
@@ -242,9 +244,11 @@ class Assembler:
                     else "none",
                 )
             case config.SocksOutbound() as socks:
-                return SocksOutbound(tag=tag, servers=_upstreams(socks.servers), local=local)
+                return SocksOutbound(
+                    tag=tag, servers=_upstreams(socks.servers), connect=connect, local=local
+                )
             case config.HttpOutbound() as http:
-                return HttpOutbound(tag=tag, servers=_upstreams(http.servers), local=local)
+                return HttpOutbound(tag=tag, servers=_upstreams(http.servers), connect=connect)
 
 
 def _passwords(accounts: Sequence[config.ProxyAccount]) -> Mapping[str, str]:

@@ -22,9 +22,8 @@ from typing import Final, NoReturn
 
 import trio
 
-from trio_vmess.core import Destination
+from trio_vmess.contracts import Transport
 from trio_vmess.listen import Listener, open_listener
-from trio_vmess.transport import SocketTransport
 
 LINE_MAX: Final = 4096
 """Bytes of a request."""
@@ -117,9 +116,7 @@ class ControlServer:
         finally:
             listener.close()
 
-    async def serve(
-        self, transport: SocketTransport, *, source: str, local: Destination | None
-    ) -> None:
+    async def serve(self, transport: Transport, *, source: str) -> None:
         """Serve one connection to its end, and close it; see `Handler`."""
         try:
             self._room.acquire_on_behalf_of_nowait(transport)
@@ -135,7 +132,7 @@ class ControlServer:
             await transport.aclose()
 
 
-async def _answer_lines(answer: Answerer, transport: SocketTransport) -> None:
+async def _answer_lines(answer: Answerer, transport: Transport) -> None:
     """Answer line after line, until the client ends, dawdles, or has too much to say."""
     buffer = memoryview(bytearray(LINE_MAX))
     received = bytearray()

@@ -6,7 +6,7 @@ from typing import Final, Literal
 import trio
 
 from trio_vmess.contracts import PacketLink, StreamSide
-from trio_vmess.core import Flow
+from trio_vmess.core import Destination, Flow
 
 FORBIDDEN: Final = (
     b"HTTP/1.1 403 Forbidden\r\n"
@@ -53,6 +53,16 @@ class BlackholeTransport:
     def __init__(self, linger: float) -> None:
         self._linger = linger
         self._ended = False
+
+    @property
+    def local(self) -> Destination | None:
+        """See `Transport.local`; there is none."""
+        return None
+
+    @property
+    def remote(self) -> Destination | None:
+        """See `Transport.remote`; there is none."""
+        return None
 
     async def receive_into(self, buffer: memoryview, /) -> int:
         """See `Transport.receive_into`; there is never a byte."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from trio_vmess.contracts import PacketLink, Resolve, StreamSide
 from trio_vmess.core import Destination, Flow, Host, IPAddress, format_endpoint, is_public
 from trio_vmess.errors import DialError, DialFailure
-from trio_vmess.transport import DatagramSocket, Permit, dial, dial_error, resolve
+from trio_vmess.transport import DatagramSocket, Permit, connect_datagram_socket, dial, resolve
 
 
 class FreedomOutbound:
@@ -57,7 +57,7 @@ class FreedomOutbound:
             permit=self._permit(flow),
             resolve=self._resolve,
         )
-        return StreamSide(transport=transport, find_local=transport.find_local)
+        return StreamSide(transport=transport)
 
     async def connect_packets(self, flow: Flow, /) -> PacketLink:
         """See `Outbound.connect_packets`: a socket of its own for each destination."""
@@ -76,23 +76,10 @@ class FreedomOutbound:
                 )
                 continue
             try:
-                return SocketPacketLink(self._connect_datagrams(address, port))
-            except OSError as exc:
-                failure = dial_error(exc, target)
+                return SocketPacketLink(connect_datagram_socket(address, port, local=self._local))
+            except DialError as exc:
+                failure = exc
         raise failure
-
-    def _connect_datagrams(self, address: IPAddress, port: int) -> socket.socket:
-        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-        sock = socket.socket(family, socket.SOCK_DGRAM)
-        try:
-            sock.setblocking(False)
-            if self._local is not None and self._local.version == address.version:
-                sock.bind((str(self._local), 0))
-            sock.connect((str(address), port))
-        except OSError:
-            sock.close()
-            raise
-        return sock
 
     def _target(self, destination: Destination) -> tuple[Host, int]:
         host = destination.host if self._redirect_host is None else self._redirect_host
@@ -107,11 +94,11 @@ class SocketPacketLink:
     """Datagrams to and from one destination: a `PacketLink`.
 
     Args:
-        sock: a connected UDP socket; it belongs to the link from now on.
+        datagrams: a connected socket; it belongs to the link from now on.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._datagrams = DatagramSocket(sock)
+    def __init__(self, datagrams: DatagramSocket) -> None:
+        self._datagrams = datagrams
 
     async def receive(self) -> Sequence[bytes]:
         """See `PacketLink.receive`."""

@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from trio_vmess.contracts import PacketLink, StreamSide
-from trio_vmess.core import NEED_DATA, Destination, Flow, IPAddress
+from trio_vmess.contracts import Connect, PacketLink, StreamSide, Transport
+from trio_vmess.core import NEED_DATA, Destination, Flow
 from trio_vmess.core.http import Established, HttpConnectClient, TunnelRefused
 from trio_vmess.errors import DialError, DialFailure
 from trio_vmess.outbound.upstream import READ_SIZE, Upstreams, UpstreamServer, send_pending
-from trio_vmess.transport import SocketTransport
 
 FAILURES: Final[Mapping[int, DialFailure]] = {
     403: DialFailure.FORBIDDEN,
@@ -24,23 +23,21 @@ class HttpOutbound:
     Args:
         tag: the outbound's name; may be empty.
         servers: one or more.
-        local: the address to connect from; None leaves it to the system.
+        connect: opens transports to them.
 
     Raises:
         ValueError: there is no server.
     """
 
-    def __init__(
-        self, *, tag: str, servers: Sequence[UpstreamServer], local: IPAddress | None = None
-    ) -> None:
+    def __init__(self, *, tag: str, servers: Sequence[UpstreamServer], connect: Connect) -> None:
         self.tag = tag
-        self._upstreams = Upstreams(servers, local)
+        self._upstreams = Upstreams(servers, connect)
 
     async def connect(self, flow: Flow, /) -> StreamSide:
         """See `Outbound.connect`."""
         destination = flow.destination
 
-        async def negotiate(server: UpstreamServer, transport: SocketTransport) -> bytes:
+        async def negotiate(server: UpstreamServer, transport: Transport) -> bytes:
             client = _client(server, destination)
             answer = await _negotiate(client, transport)
             if isinstance(answer, TunnelRefused):
@@ -51,7 +48,7 @@ class HttpOutbound:
             return client.trailing_data
 
         transport, early = await self._upstreams.open(negotiate)
-        return StreamSide(transport=transport, early=early, find_local=transport.find_local)
+        return StreamSide(transport=transport, early=early)
 
     async def connect_packets(self, flow: Flow, /) -> PacketLink:
         """See `Outbound.connect_packets`: HTTP carries no datagrams."""
@@ -71,7 +68,7 @@ def _client(server: UpstreamServer, destination: Destination) -> HttpConnectClie
 
 
 async def _negotiate(
-    client: HttpConnectClient, transport: SocketTransport
+    client: HttpConnectClient, transport: Transport
 ) -> Established | TunnelRefused:
     """Ask for the tunnel.
 

@@ -5,14 +5,13 @@ it stays open beside it, and its end is the association's.
 """
 
 import ipaddress
-import socket
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 import trio
 
-from trio_vmess.contracts import PacketLink, StreamSide
-from trio_vmess.core import NEED_DATA, Destination, Flow, Host, IPAddress, Network, parse_host
+from trio_vmess.contracts import Connect, PacketLink, StreamSide, Transport
+from trio_vmess.core import NEED_DATA, Destination, Flow, IPAddress, Network
 from trio_vmess.core.socks import (
     Command,
     Reply,
@@ -28,7 +27,7 @@ from trio_vmess.outbound.upstream import (
     UpstreamServer,
     send_pending,
 )
-from trio_vmess.transport import DatagramSocket, SocketTransport, dial_error, resolve
+from trio_vmess.transport import DatagramSocket, cancel_at_end, connect_datagram_socket, resolve
 
 FAILURES: Final[Mapping[ReplyCode, DialFailure]] = {
     ReplyCode.GENERAL_FAILURE: DialFailure.UPSTREAM,
@@ -51,23 +50,29 @@ class SocksOutbound:
     Args:
         tag: the outbound's name; may be empty.
         servers: one or more.
-        local: the address to connect from; None leaves it to the system.
+        connect: opens transports to them.
+        local: the address to send datagrams from; None leaves it to the system.
 
     Raises:
         ValueError: there is no server.
     """
 
     def __init__(
-        self, *, tag: str, servers: Sequence[UpstreamServer], local: IPAddress | None = None
+        self,
+        *,
+        tag: str,
+        servers: Sequence[UpstreamServer],
+        connect: Connect,
+        local: IPAddress | None = None,
     ) -> None:
         self.tag = tag
-        self._upstreams = Upstreams(servers, local)
+        self._upstreams = Upstreams(servers, connect)
         self._local = local
 
     async def connect(self, flow: Flow, /) -> StreamSide:
         """See `Outbound.connect`."""
         transport, _, early = await self._ask(Command.CONNECT, flow.destination)
-        return StreamSide(transport=transport, early=early, find_local=transport.find_local)
+        return StreamSide(transport=transport, early=early)
 
     async def connect_packets(self, flow: Flow, /) -> PacketLink:
         """See `Outbound.connect_packets`."""
@@ -79,7 +84,7 @@ class SocksOutbound:
         try:
             address = await _relay_address(relay, control)
             return SocksPacketLink(
-                control, _connect_datagrams(address, relay.port, self._local), header
+                control, connect_datagram_socket(address, relay.port, local=self._local), header
             )
         except BaseException:
             await control.aclose()
@@ -87,7 +92,7 @@ class SocksOutbound:
 
     async def _ask(
         self, command: Command, destination: Destination
-    ) -> tuple[SocketTransport, Destination, bytes]:
+    ) -> tuple[Transport, Destination, bytes]:
         """Reach a server and put a request to it.
 
         Returns:
@@ -98,7 +103,7 @@ class SocksOutbound:
         """
 
         async def negotiate(
-            server: UpstreamServer, transport: SocketTransport
+            server: UpstreamServer, transport: Transport
         ) -> tuple[Destination, bytes]:
             client = _client(server, command, destination)
             reply = await _negotiate(client, transport)
@@ -122,13 +127,24 @@ class SocksPacketLink:
         header: goes before each datagram.
     """
 
-    def __init__(self, control: SocketTransport, datagrams: DatagramSocket, header: bytes) -> None:
+    def __init__(self, control: Transport, datagrams: DatagramSocket, header: bytes) -> None:
         self._control = control
         self._datagrams = datagrams
         self._header = header
+        self._has_ended = False
 
     async def receive(self) -> Sequence[bytes]:
-        """See `PacketLink.receive`; what has no legal header is dropped."""
+        """See `PacketLink.receive`; the end of the association is the end of the datagrams."""
+        payloads: list[bytes] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cancel_at_end, self._control, nursery.cancel_scope, name="control")
+            payloads = await self._receive_payloads()
+            nursery.cancel_scope.cancel()
+        self._has_ended = not payloads
+        return payloads
+
+    async def _receive_payloads(self) -> list[bytes]:
+        """Wait for datagrams with a legal header; others are dropped."""
         payloads: list[bytes] = []
         while not payloads:
             for data in await self._datagrams.receive_connected():
@@ -144,18 +160,9 @@ class SocksPacketLink:
         Raises:
             trio.BrokenResourceError: the other proxy has ended the association.
         """
-        if self._has_ended():
+        if self._has_ended:
             raise trio.BrokenResourceError("the proxy has ended the association")
         return self._datagrams.send(map(self._header.__add__, datagrams))
-
-    def _has_ended(self) -> bool:
-        """Look at the control connection, without waiting; nothing is ever said on it."""
-        try:
-            return not self._control.socket.recv(64)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
 
     async def aclose(self) -> None:
         """See `PacketLink.aclose`; it never waits."""
@@ -172,7 +179,7 @@ def _client(server: UpstreamServer, command: Command, destination: Destination) 
         raise DialError(f"{destination}: {exc}", reason=DialFailure.UNSUPPORTED) from None
 
 
-async def _negotiate(client: SocksClient, transport: SocketTransport) -> Reply:
+async def _negotiate(client: SocksClient, transport: Transport) -> Reply:
     """Run the handshake.
 
     Raises:
@@ -191,33 +198,14 @@ async def _negotiate(client: SocksClient, transport: SocketTransport) -> Reply:
         client.receive_data(room[:size])
 
 
-async def _relay_address(relay: Destination, control: SocketTransport) -> IPAddress:
+async def _relay_address(relay: Destination, control: Transport) -> IPAddress:
     """Return where the proxy takes datagrams: all zeros stand for the address it was reached at.
 
     Raises:
         DialError: it names a host that has no address.
     """
-    host: Host = relay.host
-    if isinstance(host, str):
-        return (await resolve(host))[0]
-    if host.is_unspecified:
-        try:
-            peer = control.socket.getpeername()
-        except OSError as exc:
-            raise dial_error(exc, "the proxy") from None
-        found = parse_host(str(peer[0]).partition("%")[0])
-        return host if isinstance(found, str) else found
-    return host
-
-
-def _connect_datagrams(address: IPAddress, port: int, local: IPAddress | None) -> DatagramSocket:
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    sock = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        if local is not None and local.version == address.version:
-            sock.bind((str(local), 0))
-        sock.connect((str(address), port))
-    except OSError as exc:
-        sock.close()
-        raise dial_error(exc, f"{address}:{port}") from None
-    return DatagramSocket(sock)
+    if isinstance(relay.host, str):
+        return (await resolve(relay.host))[0]
+    if relay.host.is_unspecified and (remote := control.remote) is not None:
+        return relay.host if isinstance(remote.host, str) else remote.host
+    return relay.host

@@ -6,9 +6,9 @@ from typing import Final, Protocol, TypeVar
 import attrs
 import trio
 
-from trio_vmess.core import Host, IPAddress, format_endpoint
+from trio_vmess.contracts import Connect, Transport
+from trio_vmess.core import Host, format_endpoint
 from trio_vmess.errors import DialError, DialFailure, RemoteProtocolError
-from trio_vmess.transport import SocketTransport, dial
 
 NEGOTIATION_TIMEOUT: Final = 30.0
 """Seconds that the other proxy has to reach a destination: it has to dial, as we do."""
@@ -56,22 +56,22 @@ class Upstreams:
 
     Args:
         servers: one or more.
-        local: the address to connect from; None leaves it to the system.
+        connect: opens transports to them.
 
     Raises:
         ValueError: there is no server.
     """
 
-    def __init__(self, servers: Sequence[UpstreamServer], local: IPAddress | None) -> None:
+    def __init__(self, servers: Sequence[UpstreamServer], connect: Connect) -> None:
         if not servers:
             raise ValueError("there is no server to go through")
         self._servers = tuple(servers)
-        self._local = local
+        self._connect = connect
         self._next = 0
 
     async def open(
-        self, negotiate: Callable[[UpstreamServer, SocketTransport], Awaitable[_T]]
-    ) -> tuple[SocketTransport, _T]:
+        self, negotiate: Callable[[UpstreamServer, Transport], Awaitable[_T]]
+    ) -> tuple[Transport, _T]:
         """Connect to the server whose turn it is, or to one behind it, and come to terms with it.
 
         Args:
@@ -97,13 +97,13 @@ class Upstreams:
             await transport.aclose()
             raise
 
-    async def _dial(self) -> tuple[UpstreamServer, SocketTransport]:
+    async def _dial(self) -> tuple[UpstreamServer, Transport]:
         start = self._next
         self._next = (start + 1) % len(self._servers)
         failures: list[str] = []
         for server in self._servers[start:] + self._servers[:start]:
             try:
-                return server, await dial(server.host, server.port, local=self._local)
+                return server, await self._connect(server.host, server.port)
             except DialError as exc:
                 failures.append(str(exc))
         raise DialError(f"no server: {'; '.join(failures)}", reason=DialFailure.UPSTREAM)
@@ -114,7 +114,7 @@ def _upstream_error(server: UpstreamServer, message: object) -> DialError:
     return DialError(f"{server}: {message}", reason=DialFailure.UPSTREAM)
 
 
-async def send_pending(client: Negotiation, transport: SocketTransport) -> None:
+async def send_pending(client: Negotiation, transport: Transport) -> None:
     """Send what a client has to say.
 
     Raises:

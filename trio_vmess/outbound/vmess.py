@@ -12,13 +12,12 @@ from typing import Final, TypeVar
 import attrs
 import trio
 
-from trio_vmess.contracts import PacketLink, StreamSide
+from trio_vmess.contracts import Connect, PacketLink, StreamSide, Transport
 from trio_vmess.core import (
     Destination,
     Entropy,
     Flow,
     Host,
-    IPAddress,
     Network,
     PrefixedCodec,
     format_endpoint,
@@ -37,7 +36,7 @@ from trio_vmess.core.vmess import (
     choose_security,
 )
 from trio_vmess.errors import DialError, DialFailure, LocalProtocolError
-from trio_vmess.transport import BodyPacketLink, SocketTransport, dial
+from trio_vmess.transport import BodyPacketLink
 
 _T = TypeVar("_T")
 
@@ -114,7 +113,7 @@ class VMessOutbound:
         clock: UTC seconds.
         machine: the processor, as `platform.machine()` names it.
         room: where reads go to; shared with everybody else.
-        local: the address to connect from; None leaves it to the system.
+        connect: opens transports to servers.
         jitter: seconds by which legacy timestamps may be off; 0 for sing-box servers.
     """
 
@@ -129,7 +128,7 @@ class VMessOutbound:
         clock: Callable[[], int],
         machine: str,
         room: memoryview,
-        local: IPAddress | None = None,
+        connect: Connect,
         jitter: int = TIMESTAMP_JITTER,
     ) -> None:
         self.tag = tag
@@ -140,7 +139,7 @@ class VMessOutbound:
         self._clock = clock
         self._machine = machine
         self._room = room[:PACKET_READ_SIZE]
-        self._local = local
+        self._connect = connect
         self._jitter = jitter
         self._turn = 0
         self._switched: list[_Switched] = []
@@ -162,7 +161,6 @@ class VMessOutbound:
             sealer=PrefixedCodec(header, body.sealer),
             early=body.trailing,
             flush_after=FIRST_PAYLOAD_WAIT,
-            find_local=transport.find_local,
         )
 
     async def connect_packets(self, flow: Flow, /) -> PacketLink:
@@ -172,7 +170,7 @@ class VMessOutbound:
             raise TypeError("datagrams were asked for")
         return BodyPacketLink(transport, body, prefix=header, room=self._room)
 
-    async def _open(self, flow: Flow) -> tuple[SocketTransport, bytes, StreamBody | PacketBody]:
+    async def _open(self, flow: Flow) -> tuple[Transport, bytes, StreamBody | PacketBody]:
         """Dial the servers in turn; return the first that answers, and what to say to it."""
         failures: list[DialError] = []
         for host, port, identity, switched in self._candidates():
@@ -201,11 +199,11 @@ class VMessOutbound:
         reasons = "; ".join(map(str, failures))
         raise DialError(f"no VMess server can be reached: {reasons}", reason=DialFailure.UPSTREAM)
 
-    async def _dial(self, host: Host, port: int, switched: _Switched | None) -> SocketTransport:
+    async def _dial(self, host: Host, port: int, switched: _Switched | None) -> Transport:
         if switched is None:
-            return await dial(host, port, local=self._local)
+            return await self._connect(host, port)
         with trio.move_on_after(OFFER_DIAL_LIMIT):
-            return await dial(host, port, local=self._local)
+            return await self._connect(host, port)
         raise DialError(
             f"{format_endpoint(host, port)}: no answer in time", reason=DialFailure.TIMED_OUT
         )

@@ -1,6 +1,7 @@
 """Transports: bytes over sockets and any Trio stream; datagrams; dialling."""
 
-from trio_vmess.transport.dial import Permit, dial, dial_error, resolve
+from trio_vmess.transport.control_connection import cancel_at_end
+from trio_vmess.transport.dial import Permit, connect_datagram_socket, dial, dial_error, resolve
 from trio_vmess.transport.packets import BodyPacketLink
 from trio_vmess.transport.prefixed import PrefixedTransport
 from trio_vmess.transport.tcp import SocketTransport
@@ -15,6 +16,8 @@ __all__ = [
     "SocketAddress",
     "SocketTransport",
     "StreamTransport",
+    "cancel_at_end",
+    "connect_datagram_socket",
     "dial",
     "dial_error",
     "resolve",

@@ -20,6 +20,7 @@ from trio_vmess.contracts import Resolve
 from trio_vmess.core import Host, IPAddress, format_endpoint
 from trio_vmess.errors import DialError, DialFailure
 from trio_vmess.transport.tcp import SocketTransport
+from trio_vmess.transport.udp import DatagramSocket
 
 Permit = Callable[[IPAddress], bool]
 
@@ -199,3 +200,31 @@ async def _race(
         raise DialError(f"{name}: no address to dial", reason=DialFailure.NAME_NOT_FOUND)
     reasons = "; ".join(str(failure) for failure in failures)
     raise DialError(f"{name}: {reasons}", reason=failures[0].reason)
+
+
+def connect_datagram_socket(
+    address: IPAddress, port: int, *, local: IPAddress | None = None
+) -> DatagramSocket:
+    """Return a UDP socket that sends to one address and receives from it alone.
+
+    Args:
+        address: of either family.
+        port: 1 to 65535.
+        local: the address to send from, for its own family; None leaves it to the system.
+
+    Raises:
+        DialError: the system has no such address, or no way there.
+    """
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+    except OSError as exc:
+        raise dial_error(exc, format_endpoint(address, port)) from None
+    try:
+        if local is not None and local.version == address.version:
+            sock.bind((str(local), 0))
+        sock.connect((str(address), port))
+    except OSError as exc:
+        sock.close()
+        raise dial_error(exc, format_endpoint(address, port)) from None
+    return DatagramSocket(sock)

@@ -1,6 +1,7 @@
 """A transport that gives back bytes which somebody has read already."""
 
 from trio_vmess.contracts import Transport
+from trio_vmess.core import Destination
 
 
 class PrefixedTransport:
@@ -16,6 +17,16 @@ class PrefixedTransport:
     def __init__(self, transport: Transport, prefix: bytes) -> None:
         self._transport = transport
         self._prefix = prefix
+
+    @property
+    def local(self) -> Destination | None:
+        """See `Transport.local`."""
+        return self._transport.local
+
+    @property
+    def remote(self) -> Destination | None:
+        """See `Transport.remote`."""
+        return self._transport.remote
 
     async def receive_into(self, buffer: memoryview, /) -> int:
         """See `Transport.receive_into`; the prefix comes first, without waiting."""

@@ -28,30 +28,38 @@ class SocketTransport:
             the transport from now on, and does not block any more.
         is_readable: whether something is likely to have come already, so that the first read tries
             at once.
+        local: our own address, where it is known; else the socket is asked when somebody wants it.
     """
 
-    __slots__ = ("_socket", "_waiting", "_waits_first")
+    __slots__ = ("_local", "_socket", "_waiting", "_waits_first")
 
-    def __init__(self, sock: socket.socket, *, is_readable: bool = False) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        *,
+        is_readable: bool = False,
+        local: Destination | None = None,
+    ) -> None:
         sock.setblocking(False)
         self._socket = sock
+        self._local = local
         self._waiting = 0
         self._waits_first = not is_readable
 
     @property
     def socket(self) -> socket.socket:
-        """The socket, for its addresses and options."""
+        """The socket, for its options."""
         return self._socket
 
-    def find_local(self) -> Destination | None:
-        """Return our own address; None for a socket that has no host and port."""
-        try:
-            name = self._socket.getsockname()
-        except OSError:
-            return None
-        if not isinstance(name, tuple):
-            return None
-        return Destination(host=_parse_own_host(name[0]), port=name[1])
+    @property
+    def local(self) -> Destination | None:
+        """See `Transport.local`; None for a Unix socket, and for one that is closed."""
+        return self._local or _find_address(self._socket.getsockname)
+
+    @property
+    def remote(self) -> Destination | None:
+        """See `Transport.remote`; None for a Unix socket, and for one that is closed."""
+        return _find_address(self._socket.getpeername)
 
     async def receive_into(self, buffer: memoryview, /) -> int:
         """See `Transport.receive_into`."""
@@ -130,7 +138,19 @@ class SocketTransport:
         return trio.BrokenResourceError(f"{doing}: {exc}")
 
 
+def _find_address(get_name: Callable[[], object]) -> Destination | None:
+    try:
+        name = get_name()
+    except OSError:
+        return None
+    match name:
+        case (str(host), int(port), *_):
+            return Destination(host=_parse_address(host), port=port)
+        case _:
+            return None
+
+
 @functools.lru_cache(maxsize=64)
-def _parse_own_host(text: str) -> Host:
-    """Parse one of the few addresses of this machine."""
+def _parse_address(text: str) -> Host:
+    """Parse one of the few addresses of this machine, or of the servers that it calls."""
     return parse_host(text.partition("%")[0])

@@ -4,6 +4,8 @@ from typing import Final
 
 import trio
 
+from trio_vmess.core import Destination
+
 CLOSE_LIMIT: Final = 5.0
 """Seconds for a stream's farewell: TLS wants to send one, to a peer that may not read any more."""
 
@@ -18,6 +20,16 @@ class StreamTransport:
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
+
+    @property
+    def local(self) -> Destination | None:
+        """See `Transport.local`; a stream does not tell."""
+        return None
+
+    @property
+    def remote(self) -> Destination | None:
+        """See `Transport.remote`; a stream does not tell."""
+        return None
 
     async def receive_into(self, buffer: memoryview, /) -> int:
         """See `Transport.receive_into`."""

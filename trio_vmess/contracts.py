@@ -175,12 +175,14 @@ class Dispatch(Protocol):
 class Inbound(Protocol):
     """A way into the node: it understands one client's requests and hands them to dispatch."""
 
-    async def serve(self, transport: Transport, *, source: str) -> None:
+    async def serve(self, transport: Transport, *, source: str, deadline: float) -> None:
         """Serve one connection to its end, and close it.
 
         Args:
             transport: the client's connection; its `local` is what the client has reached.
             source: where it comes from, as `host:port`; empty for a Unix socket.
+            deadline: on Trio's clock: by then the request must be understood. The listener sets it
+                when it accepts, and every layer in between passes it on as it is.
 
         Raises:
             trio.Cancelled: from outside; everything that belongs to the connection is closed then.

@@ -347,7 +347,9 @@ async def test_a_password_is_asked_for(autojump_clock: trio.testing.MockClock) -
     policy = Policy(handshake=10.0)
     async with (
         open_far_side(servers.script) as far,
-        visit(inbound(far.dispatch, policy=policy, accounts={"ann": "secret"})) as client,
+        visit(
+            inbound(far.dispatch, policy=policy, accounts={"ann": "secret"}), handshake=10.0
+        ) as client,
     ):
         for _ in range(2):
             await client.send(request("mine"))
@@ -397,7 +399,7 @@ async def test_a_slow_request_is_cut(
     caplog.set_level(logging.INFO)
     async with (
         open_far_side() as far,
-        visit(inbound(far.dispatch, policy=Policy(handshake=5.0))) as client,
+        visit(inbound(far.dispatch), handshake=5.0) as client,
     ):
         await client.send(sent)
         assert await client.receive_rest() == b""

@@ -23,7 +23,7 @@ class Notebook:
         self._name = name
         self._notes = notes
 
-    async def serve(self, transport: Transport, *, source: str) -> None:
+    async def serve(self, transport: Transport, *, source: str, deadline: float) -> None:
         assert transport.local == LOCAL
         room = memoryview(bytearray(3))
         received = b""
@@ -35,7 +35,7 @@ class Notebook:
 
 async def test_every_first_byte(autojump_clock: trio.testing.MockClock) -> None:
     notes: list[tuple[str, bytes, str]] = []
-    mixed = MixedInbound(Notebook("socks", notes), Notebook("http", notes), policy=Policy())
+    mixed = MixedInbound(Notebook("socks", notes), Notebook("http", notes))
     for first in range(256):
         data = bytes([first]) + b" and the rest"
         async with visit(mixed) as client:
@@ -53,10 +53,8 @@ async def test_nothing_comes(
 ) -> None:
     caplog.set_level(logging.INFO)
     notes: list[tuple[str, bytes, str]] = []
-    mixed = MixedInbound(
-        Notebook("socks", notes), Notebook("http", notes), policy=Policy(handshake=5.0)
-    )
-    async with visit(mixed) as client:
+    mixed = MixedInbound(Notebook("socks", notes), Notebook("http", notes))
+    async with visit(mixed, handshake=5.0) as client:
         assert await client.receive_rest() == b""
         assert trio.current_time() == pytest.approx(5.0)
     async with visit(mixed) as client:
@@ -69,11 +67,8 @@ async def test_nothing_comes(
 def proxies(dispatch: Dispatch) -> MixedInbound:
     policy = Policy()
     return MixedInbound(
-        SocksInbound(
-            dispatch, tag="", policy=policy, level=0, accounts=None, udp=False, udp_address=None
-        ),
+        SocksInbound(dispatch, tag="", level=0, accounts=None, udp=False, udp_address=None),
         HttpInbound(dispatch, tag="", policy=policy, level=0, accounts=None),
-        policy=policy,
     )
 
 

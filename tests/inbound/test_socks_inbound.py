@@ -16,7 +16,7 @@ from tests.kit.far_side import FarSide, open_far_side
 from tests.kit.socks_client import decode_address, encode_address
 from tests.kit.visitor import SOURCE, Visitor, visit
 from trio_vmess.contracts import Dispatch
-from trio_vmess.core import Destination, Flow, Network, Policy
+from trio_vmess.core import Destination, Flow, Network
 from trio_vmess.core.socks import ReplyCode
 from trio_vmess.errors import DialFailure
 from trio_vmess.inbound import SocksInbound
@@ -34,7 +34,6 @@ LOOPBACK = "127.0.0.1"
 def inbound(
     dispatch: Dispatch,
     *,
-    policy: Policy | None = None,
     accounts: dict[str, str] | None = None,
     udp: bool = False,
     udp_address: str = "",
@@ -42,7 +41,6 @@ def inbound(
     return SocksInbound(
         dispatch,
         tag="local",
-        policy=policy or Policy(),
         level=3,
         accounts=accounts,
         udp=udp,
@@ -132,7 +130,7 @@ async def test_a_slow_handshake_is_cut(
     begin = trio.current_time()
     async with (
         open_far_side() as far,
-        visit(inbound(far.dispatch, policy=Policy(handshake=5.0))) as client,
+        visit(inbound(far.dispatch), handshake=5.0) as client,
     ):
         await client.send(sent)
         await client.receive_rest()

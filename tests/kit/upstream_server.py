@@ -1,5 +1,6 @@
 """Other proxies on loopback, for outbounds that go through them."""
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -33,7 +34,7 @@ def through(inbound: Inbound) -> Handler:
         ours = stream.socket.getsockname()
         local = Destination(host=parse_host(ours[0]), port=ours[1])
         transport = TrackedTransport(StreamTransport(stream), local=local)
-        await inbound.serve(transport, source=f"{host}:{port}")
+        await inbound.serve(transport, source=f"{host}:{port}", deadline=math.inf)
 
     return handle
 

@@ -14,6 +14,9 @@ from trio_vmess.core import Destination, parse_host
 from trio_vmess.transport.trio_stream import StreamTransport
 
 SOURCE: Final = "127.0.0.1:50000"
+HANDSHAKE: Final = 60.0
+"""Seconds from the connection to the deadline that inbounds are given."""
+
 LOCAL: Final = Destination(host=parse_host("127.0.0.1"), port=1080)
 
 
@@ -55,7 +58,9 @@ class Visitor:
 
 
 @asynccontextmanager
-async def visit(inbound: Inbound, *, source: str = SOURCE) -> AsyncIterator[Visitor]:
+async def visit(
+    inbound: Inbound, *, source: str = SOURCE, handshake: float = HANDSHAKE
+) -> AsyncIterator[Visitor]:
     """Connect a client to an inbound.
 
     When the block is left, the client closes, and the inbound has to end by itself.
@@ -64,7 +69,8 @@ async def visit(inbound: Inbound, *, source: str = SOURCE) -> AsyncIterator[Visi
     visitor = Visitor(ours, TrackedTransport(StreamTransport(theirs), local=LOCAL))
 
     async def serve() -> None:
-        await inbound.serve(visitor.served, source=source)
+        deadline = trio.current_time() + handshake
+        await inbound.serve(visitor.served, source=source, deadline=deadline)
         visitor.left.set()
 
     async with trio.open_nursery() as nursery:

@@ -26,7 +26,9 @@ class FakePort:
         if self.is_open:
             del self.machine.open[self.port]
 
-    async def serve(self, handler: Handler, *, connections: trio.Nursery) -> NoReturn:
+    async def serve(
+        self, handler: Handler, *, connections: trio.Nursery, handshake: float
+    ) -> NoReturn:
         self.is_served = True
         try:
             await trio.sleep_forever()
@@ -63,6 +65,7 @@ class FakeMachine:
     def make_inbound(self, port: int) -> PortInbound:
         users = UserRegistry()
         behind = PortInbound(
+            handshake=60.0,
             inbound=SilentInbound(),
             users=users,
             replay=ReplayCache(window=users.window),
@@ -76,5 +79,5 @@ class FakeMachine:
 class SilentInbound(Inbound):
     """An inbound that is never called."""
 
-    async def serve(self, transport: Transport, *, source: str) -> None:
+    async def serve(self, transport: Transport, *, source: str, deadline: float) -> None:
         raise AssertionError(f"a connection from {source}")

@@ -380,7 +380,7 @@ async def test_ports_without_users_make_no_offer(
     plan = PortPlan(range(10, 20), concurrency=3, refresh=1, entropy=entropy)
 
     def make_inbound(port: int) -> PortInbound:
-        return PortInbound(inbound=machine.make_inbound(port).inbound)
+        return PortInbound(handshake=60.0, inbound=machine.make_inbound(port).inbound)
 
     listener = DynamicListener(plan, machine.bind, make_inbound, entropy=entropy)
     async with trio.open_nursery() as nursery:

@@ -95,7 +95,10 @@ async def test_a_port_that_cannot_be_opened_opens_none(
 async def test_a_real_range() -> None:
     ports, echo = free_port_range(3), EchoOnce()
     listener = PermanentListener(
-        ports, bind_loopback, lambda _port: PortInbound(inbound=echo), entropy=SeededEntropy()
+        ports,
+        bind_loopback,
+        lambda _port: PortInbound(handshake=60.0, inbound=echo),
+        entropy=SeededEntropy(),
     )
     async with trio.open_nursery() as connections, trio.open_nursery() as listeners:
 
@@ -116,7 +119,10 @@ async def test_a_real_generation_and_a_connection_that_outlives_it() -> None:
     # One of them is taken.
     with contextlib.closing(open_listener(LOOPBACK, ports[0])):
         listener = DynamicListener(
-            plan, bind_loopback, lambda _port: PortInbound(inbound=echo), entropy=entropy
+            plan,
+            bind_loopback,
+            lambda _port: PortInbound(handshake=60.0, inbound=echo),
+            entropy=entropy,
         )
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as listeners:

@@ -52,7 +52,7 @@ class EchoOnce:
         while not is_so():
             await self._waiting.park()
 
-    async def serve(self, transport: Transport, *, source: str) -> None:
+    async def serve(self, transport: Transport, *, source: str, deadline: float) -> None:
         self.calls.append((source, transport.local))
         self.running += 1
         self._waiting.unpark_all()
@@ -72,14 +72,16 @@ class Keeper:
 
     transports: list[SocketTransport] = attrs.field(factory=list)
 
-    async def serve(self, transport: Transport, *, source: str) -> None:
+    async def serve(self, transport: Transport, *, source: str, deadline: float) -> None:
         self.transports.append(transport)
 
 
 @asynccontextmanager
 async def serving(listener: Listener, behind: EchoOnce | Keeper) -> AsyncIterator[None]:
     async def serve(task_status: trio.TaskStatus[None]) -> None:
-        await listener.serve(behind.serve, connections=connections, task_status=task_status)
+        await listener.serve(
+            behind.serve, connections=connections, handshake=60.0, task_status=task_status
+        )
 
     async with trio.open_nursery() as connections, trio.open_nursery() as listeners:
         await listeners.start(serve)
@@ -352,7 +354,7 @@ async def test_connections_outlive_the_listener() -> None:
         async with trio.open_nursery() as listeners:
 
             async def serve() -> None:
-                await listener.serve(echo.serve, connections=connections)
+                await listener.serve(echo.serve, connections=connections, handshake=60.0)
 
             listeners.start_soon(serve)
             stream = await connect(listener)
@@ -368,15 +370,15 @@ async def test_connections_outlive_the_listener() -> None:
 async def test_a_bug_ends_one_connection_alone(caplog: pytest.LogCaptureFixture) -> None:
     listener, echo = open_listener(IPV4), EchoOnce()
 
-    async def forgetful(transport: Transport, *, source: str) -> None:
+    async def forgetful(transport: Transport, *, source: str, deadline: float) -> None:
         if echo.calls:
             raise ZeroDivisionError
-        await echo.serve(transport, source=source)
+        await echo.serve(transport, source=source, deadline=deadline)
 
     async with trio.open_nursery() as connections:
 
         async def serve() -> None:
-            await listener.serve(forgetful, connections=connections)
+            await listener.serve(forgetful, connections=connections, handshake=60.0)
 
         connections.start_soon(serve)
         async with await connect(listener) as good:
@@ -399,14 +401,14 @@ async def test_a_peer_that_is_gone_already() -> None:
             client.connect(("127.0.0.1", listener.port))
     async with trio.open_nursery() as connections:
 
-        async def handler(transport: Transport, *, source: str) -> None:
+        async def handler(transport: Transport, *, source: str, deadline: float) -> None:
             try:
-                await echo.serve(transport, source=source)
+                await echo.serve(transport, source=source, deadline=deadline)
             except trio.BrokenResourceError:
                 await transport.aclose()
 
         async def serve() -> None:
-            await listener.serve(handler, connections=connections)
+            await listener.serve(handler, connections=connections, handshake=60.0)
 
         connections.start_soon(serve)
         async with await connect(listener) as stream:
@@ -500,7 +502,7 @@ async def test_a_listener_that_is_broken_says_so() -> None:
     client = socket.create_connection(("127.0.0.1", listener.port))
     with client, pytest.RaisesGroup(OSError, flatten_subgroups=True):
         async with trio.open_nursery() as connections:
-            await listener.serve(EchoOnce().serve, connections=connections)
+            await listener.serve(EchoOnce().serve, connections=connections, handshake=60.0)
     assert not listener.is_open
 
 
@@ -513,7 +515,7 @@ async def main() -> None:
     listener = open_listener(ipaddress.ip_address("127.0.0.1"))
     print(listener.port, flush=True)
     async with trio.open_nursery() as connections:
-        await listener.serve(EchoOnce().serve, connections=connections)
+        await listener.serve(EchoOnce().serve, connections=connections, handshake=60.0)
 
 logging.basicConfig()
 resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24))

@@ -39,7 +39,6 @@ def socks_inbound(far: FarSide, *, accounts: dict[str, str] | None = None) -> So
     return SocksInbound(
         far.dispatch,
         tag="",
-        policy=Policy(),
         level=0,
         accounts=accounts,
         udp=True,

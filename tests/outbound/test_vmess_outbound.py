@@ -6,6 +6,7 @@ test moves it: it must not jump while real sockets are busy.
 
 import ipaddress
 import logging
+import math
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -26,7 +27,6 @@ from tests.relay.running import running
 from trio_vmess.contracts import StreamSide
 from trio_vmess.core import Destination, Network, parse_host
 from trio_vmess.core.flow import Flow
-from trio_vmess.core.policy import Policy
 from trio_vmess.core.vmess import V2RAY, Account, ReplayCache, SwitchAccount, UserRegistry
 from trio_vmess.errors import DialError, DialFailure
 from trio_vmess.inbound.vmess import VMessInbound
@@ -89,7 +89,6 @@ async def station(*accounts: Account) -> AsyncIterator[Station]:
             tag="in",
             users=users,
             replay=ReplayCache(window=users.window),
-            policy=Policy(),
             dialect=V2RAY,
             allow_insecure=True,
             entropy=SeededEntropy(here.port),
@@ -103,7 +102,9 @@ async def station(*accounts: Account) -> AsyncIterator[Station]:
                 sock, (host, port) = await listener.socket.accept()
                 transport = SocketTransport(socket.socket(fileno=sock.detach()))
                 nursery.start_soon(
-                    lambda transport, source: inbound.serve(transport, source=source),
+                    lambda transport, source: inbound.serve(
+                        transport, source=source, deadline=math.inf
+                    ),
                     transport,
                     f"{host}:{port}",
                 )

@@ -34,7 +34,7 @@ class DokodemoInbound:
         self._host = host
         self._port = port
 
-    async def serve(self, transport: Transport, *, source: str) -> None:
+    async def serve(self, transport: Transport, *, source: str, deadline: float) -> None:
         """See `Inbound.serve`."""
         try:
             flow = self._flow(Network.TCP, source)

@@ -42,7 +42,7 @@ class HttpInbound:
     Args:
         dispatch: gets every flow.
         tag: the inbound's name; may be empty.
-        policy: the limits of `level`; its `handshake` is for the head of each request.
+        policy: the limits of `level`; its `handshake` is for the head of each further request.
         level: the policy level of all who come through here.
         accounts: user name to password; None asks nobody.
         allow_transparent: take requests without an absolute address, by their Host header.
@@ -65,11 +65,11 @@ class HttpInbound:
         self._accounts = accounts
         self.allow_transparent = allow_transparent
 
-    async def serve(self, transport: Transport, *, source: str) -> None:
+    async def serve(self, transport: Transport, *, source: str, deadline: float) -> None:
         """See `Inbound.serve`."""
         server = HttpProxyServer(accounts=self._accounts, allow_transparent=self.allow_transparent)
         async with trio.open_nursery() as nursery:
-            conversation = _Conversation(self, server, transport, nursery, source)
+            conversation = _Conversation(self, server, transport, nursery, source, deadline)
             try:
                 await conversation.run()
             finally:
@@ -96,12 +96,14 @@ class _Conversation:
         transport: Transport,
         nursery: trio.Nursery,
         source: str,
+        deadline: float,
     ) -> None:
         self._inbound = inbound
         self._server = server
         self._transport = transport
         self._nursery = nursery
         self._source = source
+        self._deadline = deadline
         self._request_count = 0
 
     async def run(self) -> None:
@@ -117,6 +119,7 @@ class _Conversation:
                 return
             if not await self._forward(request):
                 return
+            self._deadline = trio.current_time() + self._inbound.policy.handshake
 
     # Requests -----------------------------------------------------------------------------------
 
@@ -124,7 +127,7 @@ class _Conversation:
         """Read the head of a request; None where there is none."""
         reason = "no request in time"
         try:
-            with trio.move_on_after(self._inbound.policy.handshake) as limit:
+            with trio.move_on_at(self._deadline) as limit:
                 return await self._read_request(limit)
         except RemoteProtocolError as exc:
             log.warning("http.refused source=%s reason=%r", self._source, str(exc))

@@ -6,7 +6,7 @@ from typing import Final
 import trio
 
 from trio_vmess.contracts import Inbound, Transport
-from trio_vmess.core import NEED_DATA, Policy, ProxyProtocol, looks_like
+from trio_vmess.core import NEED_DATA, ProxyProtocol, looks_like
 from trio_vmess.transport import PrefixedTransport
 
 log: Final = logging.getLogger("trio_vmess.inbound.mixed")
@@ -21,19 +21,17 @@ class MixedInbound:
     Args:
         socks: gets what begins with a version of SOCKS.
         http: gets everything else.
-        policy: its `handshake` is for the first byte; the inbound that gets it counts anew.
     """
 
-    def __init__(self, socks: Inbound, http: Inbound, *, policy: Policy) -> None:
+    def __init__(self, socks: Inbound, http: Inbound) -> None:
         self._socks = socks
         self._http = http
-        self._policy = policy
 
-    async def serve(self, transport: Transport, *, source: str) -> None:
+    async def serve(self, transport: Transport, *, source: str, deadline: float) -> None:
         """See `Inbound.serve`."""
         inbound, first_bytes = None, b""
         try:
-            first_bytes = await self._peek(transport, source)
+            first_bytes = await self._peek(transport, source, deadline)
             verdict = looks_like(first_bytes)
             if verdict is not NEED_DATA:
                 inbound = self._socks if verdict is ProxyProtocol.SOCKS else self._http
@@ -42,13 +40,13 @@ class MixedInbound:
                 await transport.aclose()
         if inbound is not None:
             whole = PrefixedTransport(transport, first_bytes)
-            await inbound.serve(whole, source=source)
+            await inbound.serve(whole, source=source, deadline=deadline)
 
-    async def _peek(self, transport: Transport, source: str) -> bytes:
+    async def _peek(self, transport: Transport, source: str, deadline: float) -> bytes:
         """Read once; nothing where nothing comes."""
         room = memoryview(bytearray(READ_SIZE))
         try:
-            with trio.move_on_after(self._policy.handshake):
+            with trio.move_on_at(deadline):
                 return bytes(room[: await transport.receive_into(room)])
             log.info("mixed.refused source=%s reason=%r", source, "no request in time")
         except trio.BrokenResourceError:

@@ -21,7 +21,6 @@ from trio_vmess.core import (
     Host,
     IPAddress,
     Network,
-    Policy,
     parse_endpoint,
     parse_host,
 )
@@ -67,7 +66,6 @@ class SocksInbound:
     Args:
         dispatch: gets every flow.
         tag: the inbound's name; may be empty.
-        policy: the limits of `level`; its `handshake` is for each connection.
         level: the policy level of all who come through here.
         accounts: user name to password; None asks nobody.
         udp: serve UDP ASSOCIATE.
@@ -80,7 +78,6 @@ class SocksInbound:
         dispatch: Dispatch,
         *,
         tag: str,
-        policy: Policy,
         level: int,
         accounts: Mapping[str, str] | None,
         udp: bool,
@@ -88,17 +85,16 @@ class SocksInbound:
     ) -> None:
         self._dispatch = dispatch
         self._tag = tag
-        self._policy = policy
         self._level = level
         self._accounts = accounts
         self._udp = udp
         self._udp_address = udp_address
 
-    async def serve(self, transport: Transport, *, source: str) -> None:
+    async def serve(self, transport: Transport, *, source: str, deadline: float) -> None:
         """See `Inbound.serve`."""
         try:
             server = SocksServer(accounts=self._accounts)
-            request = await self._read_request(server, transport, source)
+            request = await self._read_request(server, transport, source, deadline)
             if request is None:
                 return
             if request.command is Command.CONNECT:
@@ -124,12 +120,12 @@ class SocksInbound:
         )
 
     async def _read_request(
-        self, server: SocksServer, transport: Transport, source: str
+        self, server: SocksServer, transport: Transport, source: str, deadline: float
     ) -> Request | None:
         """Go through the handshake; None where it came to nothing."""
         reason = "no request in time"
         try:
-            with trio.move_on_after(self._policy.handshake):
+            with trio.move_on_at(deadline):
                 request = await _negotiate(server, transport)
                 if request is not None:
                     return request

@@ -12,7 +12,7 @@ from typing import Final
 import trio
 
 from trio_vmess.contracts import Dispatch, StreamSide, Transport
-from trio_vmess.core import NEED_DATA, Entropy, Flow, Policy, PrefixedCodec
+from trio_vmess.core import NEED_DATA, Entropy, Flow, PrefixedCodec
 from trio_vmess.core.vmess import (
     AUTH_SIZE,
     MUX_DESTINATION,
@@ -47,7 +47,6 @@ class VMessInbound:
         tag: the inbound's name.
         users: who may come in.
         replay: what was here before.
-        policy: its handshake limit holds for everyone, for nobody is known before.
         dialect: which VMess is spoken.
         allow_insecure: False refuses the securities none and aes-128-cfb.
         entropy: where padding comes from.
@@ -63,7 +62,6 @@ class VMessInbound:
         tag: str,
         users: UserRegistry,
         replay: ReplayCache,
-        policy: Policy,
         dialect: Dialect,
         allow_insecure: bool,
         entropy: Entropy,
@@ -75,7 +73,6 @@ class VMessInbound:
         self.replay = replay
         self._dispatch = dispatch
         self._tag = tag
-        self._policy = policy
         self._dialect = dialect
         self._allow_insecure = allow_insecure
         self._entropy = entropy
@@ -84,7 +81,7 @@ class VMessInbound:
         self._switch_account = switch_account
         self._next_search = 0.0
 
-    async def serve(self, transport: Transport, *, source: str) -> None:
+    async def serve(self, transport: Transport, *, source: str, deadline: float) -> None:
         """See `Inbound.serve`."""
         connection = ServerConnection(
             self.users,
@@ -96,15 +93,15 @@ class VMessInbound:
         )
         request: Request | None = None
         try:
-            with trio.move_on_after(self._policy.handshake) as limit:
+            with trio.move_on_at(deadline) as limit:
                 request = await self._read_request(connection, transport, source)
             if request is not None:
                 await self._hand_on(request, connection, transport, source)
             elif limit.cancelled_caught and connection.receiving is Phase.HEADER:
                 log.info(
-                    "vmess.timeout source=%s reason='no whole request in %g s'",
+                    "vmess.timeout source=%s reason=%r",
                     source,
-                    self._policy.handshake,
+                    "no complete request before the handshake deadline",
                 )
         except trio.BrokenResourceError:
             log.debug("vmess.reset source=%s", source)

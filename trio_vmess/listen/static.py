@@ -79,7 +79,7 @@ log: Final = logging.getLogger("trio_vmess.listen")
 class Handler(Protocol):
     """What is done with a connection: `Inbound.serve` is one."""
 
-    def __call__(self, transport: Transport, *, source: str) -> Awaitable[None]:
+    def __call__(self, transport: Transport, *, source: str, deadline: float) -> Awaitable[None]:
         """Serve one connection to its end, and close it; see `Inbound.serve`."""
         ...
 
@@ -148,6 +148,7 @@ class Listener:
         handler: Handler,
         *,
         connections: trio.Nursery,
+        handshake: float,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> NoReturn:
         """Accept connections for ever; the socket is closed when this ends.
@@ -156,6 +157,7 @@ class Listener:
             handler: is started once for each connection and owns it. A bug in it is logged and
                 ends that connection alone.
             connections: where the handlers run; to outlive this task.
+            handshake: seconds from accepting a connection to the deadline that handlers are given.
             task_status: is told at once: who connects now is served.
 
         Raises:
@@ -167,12 +169,14 @@ class Listener:
             task_status.started()
             while True:
                 await trio.lowlevel.wait_readable(self._socket)
-                if not self._accept_waiting(handler, connections):
+                if not self._accept_waiting(handler, connections, handshake):
                     await trio.sleep(RESOURCE_PAUSE)
         finally:
             self.close()
 
-    def _accept_waiting(self, handler: Handler, connections: trio.Nursery) -> bool:
+    def _accept_waiting(
+        self, handler: Handler, connections: trio.Nursery, handshake: float
+    ) -> bool:
         """Accept what is waiting; False if the system has no room for more now."""
         for _ in range(ACCEPTS_PER_TURN):
             try:
@@ -187,7 +191,7 @@ class Listener:
                     raise
                 continue
             self._short_of_resources = False
-            self._start(sock, name, handler, connections)
+            self._start(sock, name, handler, connections, handshake)
         return True
 
     def _start(
@@ -196,6 +200,7 @@ class Listener:
         name: tuple[str, int] | tuple[str, int, int, int] | str | bytes,
         handler: Handler,
         connections: trio.Nursery,
+        handshake: float,
     ) -> None:
         try:
             transport = SocketTransport(sock, is_readable=self._brings_data, local=self._local)
@@ -204,7 +209,8 @@ class Listener:
             sock.close()
             return
         source = "" if isinstance(name, str | bytes) else format_source(name)
-        connections.start_soon(_serve_one, handler, transport, source)
+        deadline = trio.current_time() + handshake
+        connections.start_soon(_serve_one, handler, transport, source, deadline, name="connection")
 
     def _report_shortage(self, exc: OSError) -> None:
         if not self._short_of_resources:
@@ -217,9 +223,9 @@ class Listener:
             )
 
 
-async def _serve_one(handler: Handler, transport: Transport, source: str) -> None:
+async def _serve_one(handler: Handler, transport: Transport, source: str, deadline: float) -> None:
     try:
-        await handler(transport, source=source)
+        await handler(transport, source=source, deadline=deadline)
     except Exception:
         # The boundary of what comes before dispatch: one connection's bug is not the others'.
         log.exception("listen.bug source=%s", source or "-")

@@ -27,6 +27,7 @@ class PortInbound:
 
     Attributes:
         inbound: serves the connections.
+        handshake: seconds that a client has until its request is understood.
         users: whom it lets in; None where the protocol has no users to ask over.
         replay: what it remembers; None where it remembers nothing.
         default_level: the policy level of users that are taken in.
@@ -34,6 +35,7 @@ class PortInbound:
     """
 
     inbound: Inbound
+    handshake: float
     users: UserRegistry | None = None
     replay: ReplayCache | None = None
     default_level: int = 0
@@ -100,7 +102,9 @@ class BoundPort(Protocol):
         """Stop listening; does nothing the second time."""
         ...
 
-    async def serve(self, handler: Handler, *, connections: trio.Nursery) -> NoReturn:
+    async def serve(
+        self, handler: Handler, *, connections: trio.Nursery, handshake: float
+    ) -> NoReturn:
         """See `Listener.serve`."""
         ...
 
@@ -121,7 +125,9 @@ class Worker:
 
     async def serve(self, connections: trio.Nursery) -> NoReturn:
         """Serve the port until cancelled; its connections run in `connections`."""
-        await self.listener.serve(self.behind.inbound.serve, connections=connections)
+        await self.listener.serve(
+            self.behind.inbound.serve, connections=connections, handshake=self.behind.handshake
+        )
 
 
 def open_worker(port: int, bind: Bind, make_inbound: MakeInbound) -> Worker:

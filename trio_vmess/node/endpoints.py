@@ -138,7 +138,6 @@ class Assembler:
             tag=settings.tag,
             users=users,
             replay=ReplayCache(window=users.window),
-            policy=self.policy_of(0),
             dialect=dialect,
             allow_insecure=not protocol.disable_insecure_encryption,
             entropy=secrets,
@@ -164,7 +163,6 @@ class Assembler:
                 return SocksInbound(
                     dispatch,
                     tag=tag,
-                    policy=self.policy_of(socks.user_level),
                     level=socks.user_level,
                     accounts=_passwords(socks.accounts) if asks else None,
                     udp=socks.udp,
@@ -186,14 +184,12 @@ class Assembler:
                     SocksInbound(
                         dispatch,
                         tag=tag,
-                        policy=policy,
                         level=level,
                         accounts=accounts,
                         udp=mixed.udp,
                         udp_address=mixed.ip,
                     ),
                     HttpInbound(dispatch, tag=tag, policy=policy, level=level, accounts=accounts),
-                    policy=policy,
                 )
             case config.DokodemoInbound() as dokodemo:
                 return DokodemoInbound(

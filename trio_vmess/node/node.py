@@ -200,7 +200,10 @@ class Node:
             make = functools.partial(self._make_vmess, settings, settings.protocol)
             return _Way(settings, _listener_of(settings, make))
         local = self._assembler.local_inbound(settings, self._dispatcher)
-        return _Way(settings, _listener_of(settings, lambda _: PortInbound(inbound=local)), local)
+        level = settings.protocol.user_level
+        handshake = self._assembler.policy_of(level).handshake
+        behind = PortInbound(inbound=local, handshake=handshake)
+        return _Way(settings, _listener_of(settings, lambda _: behind), local)
 
     def _make_vmess(
         self, settings: InboundSettings, protocol: VMessInbound, _port: int
@@ -213,6 +216,8 @@ class Node:
         )
         return PortInbound(
             inbound=inbound,
+            # Nobody is known before the request, so the limit of level 0 holds for everyone.
+            handshake=self._assembler.policy_of(0).handshake,
             users=inbound.users,
             replay=inbound.replay,
             default_level=protocol.default.level,

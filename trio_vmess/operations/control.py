@@ -112,11 +112,16 @@ class ControlServer:
         """
         try:
             async with trio.open_nursery() as nursery:
-                await listener.serve(self.serve, connections=nursery, task_status=task_status)
+                await listener.serve(
+                    self.serve,
+                    connections=nursery,
+                    handshake=IDLE_MAX,
+                    task_status=task_status,
+                )
         finally:
             listener.close()
 
-    async def serve(self, transport: Transport, *, source: str) -> None:
+    async def serve(self, transport: Transport, *, source: str, deadline: float) -> None:
         """Serve one connection to its end, and close it; see `Handler`."""
         try:
             self._room.acquire_on_behalf_of_nowait(transport)

@@ -37,7 +37,7 @@ FRAMINGS: Final = {
     "S": Option.CHUNK_STREAM,
     "S+M": Option.CHUNK_STREAM | Option.MASK,
     "S+M+P": Option.CHUNK_STREAM | Option.MASK | Option.PADDING,
-    "S+M+P+A": Option.CHUNK_STREAM | Option.MASK | Option.PADDING | Option.SEALED_SIZE,
+    "S+M+P+A": Option.CHUNK_STREAM | Option.MASK | Option.PADDING | Option.AUTHENTICATED_LENGTH,
 }
 BATCH: Final = 512 * 1024
 HEADERS: Final = 200
@@ -113,7 +113,7 @@ def print_bodies(rounds: int) -> None:
         Security.NONE,
     ):
         for name, options in FRAMINGS.items():
-            if options & Option.SEALED_SIZE and not security.is_aead:
+            if options & Option.AUTHENTICATED_LENGTH and not security.is_aead:
                 continue
             for wanted in (64, 1966, 0):
                 size, sealing, opening = measure_body(security, options, wanted, rounds)

@@ -5,7 +5,12 @@ import ipaddress
 import pytest
 
 from trio_vmess.core import NEED_DATA
-from trio_vmess.core.mixed import PasswordBook, ProxyProtocol, looks_like, parse_requested_host
+from trio_vmess.core.mixed import (
+    PasswordBook,
+    ProxyProtocol,
+    detect_proxy_protocol,
+    parse_requested_host,
+)
 
 
 @pytest.mark.parametrize(
@@ -19,8 +24,8 @@ from trio_vmess.core.mixed import PasswordBook, ProxyProtocol, looks_like, parse
         (b"\x16\x03", ProxyProtocol.HTTP),
     ],
 )
-def test_looks_like(first_bytes: bytes, verdict: object) -> None:
-    assert looks_like(first_bytes) is verdict
+def test_detect_proxy_protocol(first_bytes: bytes, verdict: object) -> None:
+    assert detect_proxy_protocol(first_bytes) is verdict
 
 
 @pytest.mark.parametrize(

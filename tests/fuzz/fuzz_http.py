@@ -1,8 +1,8 @@
-"""Fuzz the HTTP proxy server, from its client's side and from its upstream servers'.
+"""Fuzz the HTTP proxy server, from its client's side and from its origins'.
 
 Run `python tests/fuzz/fuzz_http.py --seconds 600`.
 
-An input is what the client sends, then `SEPARATOR`, then what every upstream server sends.
+An input is what the client sends, then `SEPARATOR`, then what every origin sends.
 """
 
 import sys
@@ -154,7 +154,7 @@ class Shell:
         pieces = _pieces(self._response, self._step)
         try:
             while True:
-                event = self.server.next_upstream_event()
+                event = self.server.next_origin_event()
                 match event:
                     case ResponseHead(payload=payload) | ResponseData(payload=payload):
                         self.outcome.to_client += payload
@@ -164,13 +164,13 @@ class Shell:
                     case _:
                         piece = next(pieces, b"")
                         if piece:
-                            self.server.receive_upstream(piece)
+                            self.server.receive_origin_data(piece)
                         else:
-                            self.server.receive_upstream_eof()
+                            self.server.receive_origin_eof()
         except RemoteProtocolError as exc:
             self.outcome.server_error = str(exc)
         if not self.server.response_started:
-            self.outcome.to_client += self.server.send(Failure(reason="upstream failed"))
+            self.outcome.to_client += self.server.send(Failure(reason="the origin failed"))
         return False
 
 
@@ -238,7 +238,7 @@ def check(data: bytes) -> None:
     """Raise where an invariant is broken.
 
     No exception but `RemoteProtocolError` comes out; how the bytes are split changes nothing; and
-    what goes upstream is one well-formed request each, free of what concerns the proxy alone.
+    what goes to an origin is one well-formed request each, free of what concerns the proxy alone.
     """
     client, _, response = data.partition(SEPARATOR)
     for with_accounts in (False, True):
@@ -247,7 +247,7 @@ def check(data: bytes) -> None:
             request, _, _ = parse_request(sent)
             names = {name for name, _ in request.headers}
             if names & HOP_BY_HOP or (b"connection", b"close") not in list(request.headers):
-                raise ValueError(f"a hop-by-hop header went upstream: {sent!r}")
+                raise ValueError(f"a hop-by-hop header went to the origin: {sent!r}")
             if not request.target.startswith(b"/") and request.target != b"*":
                 raise ValueError(f"not an origin form: {sent!r}")
         expected = normalised(whole)

@@ -210,11 +210,15 @@ async def test_one_of_the_identities_is_drawn() -> None:
 @pytest.mark.parametrize(
     "security", ["auto", "aes-128-gcm", "chacha20-poly1305", "none", "zero", "aes-128-cfb"]
 )
-@pytest.mark.parametrize("sealed_size", [False, True])
+@pytest.mark.parametrize("authenticated_length", [False, True])
 @pytest.mark.parametrize("alter_ids", [0, 2])
-async def test_every_way_to_speak(security: str, sealed_size: bool, alter_ids: int) -> None:
+async def test_every_way_to_speak(
+    security: str, authenticated_length: bool, alter_ids: int
+) -> None:
     account = attrs.evolve(ME, alter_id_count=alter_ids)
-    identity = Identity(account=account, security=security, sealed_size=sealed_size)
+    identity = Identity(
+        account=account, security=security, authenticated_length=authenticated_length
+    )
     async with station(account) as here:
         await visit(make_outbound(server(here.port, identity)))
         assert here.count == 1
@@ -246,16 +250,16 @@ async def test_a_bug_behind_the_dial_leaves_no_socket() -> None:
             await outbound.connect(FLOW)
 
 
-@pytest.mark.parametrize("says_end", [True, False])
-async def test_the_end_may_be_left_unsaid(says_end: bool) -> None:
+@pytest.mark.parametrize("sends_terminator", [True, False])
+async def test_the_end_may_be_left_unsaid(sends_terminator: bool) -> None:
     async with station() as here:
-        identity = Identity(account=ME, says_end=says_end)
+        identity = Identity(account=ME, sends_terminator=sends_terminator)
         outbound = make_outbound(server(here.port, identity))
         side = await outbound.connect(FLOW)
         assert side.sealer is not None
         out = memoryview(bytearray(1000))
         await side.transport.send_all(out[: side.sealer.update_into(b"x", out)])
-        assert (side.sealer.finalize_into(out) > 0) is says_end
+        assert (side.sealer.finalize_into(out) > 0) is sends_terminator
         await side.transport.aclose()
         # Either way the relay ends well when the connection does.
         await visit(outbound)

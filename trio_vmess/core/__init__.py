@@ -18,7 +18,7 @@ from trio_vmess.core.destination import (
 )
 from trio_vmess.core.entropy import Entropy
 from trio_vmess.core.flow import Flow
-from trio_vmess.core.mixed import ProxyProtocol, looks_like
+from trio_vmess.core.mixed import ProxyProtocol, detect_proxy_protocol
 from trio_vmess.core.policy import Policy
 from trio_vmess.core.ports import PortPlan
 from trio_vmess.core.public_address import is_public
@@ -39,9 +39,9 @@ __all__ = [
     "PrefixedCodec",
     "ProxyProtocol",
     "ReceiveBuffer",
+    "detect_proxy_protocol",
     "format_endpoint",
     "is_public",
-    "looks_like",
     "parse_endpoint",
     "parse_host",
     "unmap",

@@ -26,7 +26,7 @@ class ProxyProtocol(enum.Enum):
     HTTP = "http"
 
 
-def looks_like(first_bytes: bytes) -> ProxyProtocol | NeedData:
+def detect_proxy_protocol(first_bytes: bytes) -> ProxyProtocol | NeedData:
     """Tell the two protocols apart by the first byte.
 
     SOCKS begins with its version, 4 or 5; an HTTP request begins with a letter. What is neither

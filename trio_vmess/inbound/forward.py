@@ -115,7 +115,7 @@ class ForwardTransport:
         """
         if self._response_ended:
             raise trio.BrokenResourceError("the response is over")
-        self._server.receive_upstream(data)
+        self._server.receive_origin_data(data)
         await self._pass_on()
 
     async def send_eof(self, last: bytes | memoryview = b"", /) -> None:
@@ -129,14 +129,14 @@ class ForwardTransport:
             await self.send_all(last)
         if self._response_ended:
             return
-        self._server.receive_upstream_eof()
+        self._server.receive_origin_eof()
         await self._pass_on()
 
     async def _pass_on(self) -> None:
         payloads: list[bytes] = []
         end: ResponseEnd | None = None
         try:
-            while (event := self._server.next_upstream_event()) is not NEED_DATA:
+            while (event := self._server.next_origin_event()) is not NEED_DATA:
                 payloads.append(event.payload)
                 if isinstance(event, ResponseEnd):
                     # At once: from here on the server would give out the next request.

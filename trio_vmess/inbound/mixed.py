@@ -6,7 +6,7 @@ from typing import Final
 import trio
 
 from trio_vmess.contracts import Inbound, Transport
-from trio_vmess.core import NEED_DATA, ProxyProtocol, looks_like
+from trio_vmess.core import NEED_DATA, ProxyProtocol, detect_proxy_protocol
 from trio_vmess.transport import PrefixedTransport
 
 log: Final = logging.getLogger("trio_vmess.inbound.mixed")
@@ -32,7 +32,7 @@ class MixedInbound:
         inbound, first_bytes = None, b""
         try:
             first_bytes = await self._peek(transport, source, deadline)
-            verdict = looks_like(first_bytes)
+            verdict = detect_proxy_protocol(first_bytes)
             if verdict is not NEED_DATA:
                 inbound = self._socks if verdict is ProxyProtocol.SOCKS else self._http
         finally:

@@ -264,9 +264,9 @@ def _server(server: config.VMessServer, vmess: config.VMessOutbound) -> Server:
                     email=user.email,
                 ),
                 security=user.security.value,
-                sealed_size=vmess.authenticated_length
+                authenticated_length=vmess.authenticated_length
                 or config.Experiment.AUTHENTICATED_LENGTH in user.experiments,
-                says_end=config.Experiment.NO_TERMINATION_SIGNAL not in user.experiments,
+                sends_terminator=config.Experiment.NO_TERMINATION_SIGNAL not in user.experiments,
             )
             for user in server.users
         ],

@@ -65,14 +65,14 @@ class Identity:
     Attributes:
         account: as the server knows it.
         security: a word of `SECURITY_WORDS`.
-        sealed_size: seal chunk sizes.
-        says_end: close bodies with the chunk that says so.
+        authenticated_length: seal chunk sizes.
+        sends_terminator: close bodies with the chunk that says so.
     """
 
     account: Account
     security: str = "auto"
-    sealed_size: bool = False
-    says_end: bool = True
+    authenticated_length: bool = False
+    sends_terminator: bool = True
 
 
 @attrs.frozen(kw_only=True)
@@ -222,13 +222,13 @@ class VMessOutbound:
             command=command,
             dialect=self._dialect,
             padding=self._padding,
-            sealed_size=identity.sealed_size,
+            authenticated_length=identity.authenticated_length,
         )
         connection = ClientConnection(
             entropy=self._entropy,
             dialect=self._dialect,
             jitter=self._jitter,
-            says_end=identity.says_end,
+            sends_terminator=identity.sends_terminator,
         )
         header = connection.send(
             Request(

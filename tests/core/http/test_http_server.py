@@ -239,19 +239,19 @@ CASES = [
         client=GET + b"\r\n",
         server=b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
         to_servers=[UPSTREAM_GET],
-        to_client=refusal(b"503 Service Unavailable", "upstream failed"),
+        to_client=refusal(b"503 Service Unavailable", "the origin failed"),
     ),
     Case(
         name="the server says nothing",
         client=GET + b"\r\n",
         to_servers=[UPSTREAM_GET],
-        to_client=refusal(b"503 Service Unavailable", "upstream failed"),
+        to_client=refusal(b"503 Service Unavailable", "the origin failed"),
     ),
     Case(
         name="the server says nothing to a head",
         client=GET.replace(b"GET", b"HEAD") + b"\r\n",
         to_servers=[UPSTREAM_GET.replace(b"GET", b"HEAD")],
-        to_client=refusal(b"503 Service Unavailable", "upstream failed", body=False),
+        to_client=refusal(b"503 Service Unavailable", "the origin failed", body=False),
     ),
     Case(
         name="the server breaks off",
@@ -640,7 +640,7 @@ def test_a_success_forgives_earlier_failures() -> None:
         for _ in range(CHALLENGE_COUNT_MAX - 1):
             assert events(server, GET + b"\r\n") == [Challenged(tried=False)]
         assert len(events(server, GET + login("ann", "secret") + b"\r\n")) == 2
-        assert upstream_events(server, OK)[-1] == ResponseEnd(payload=b"", keep_alive=True)
+        assert origin_events(server, OK)[-1] == ResponseEnd(payload=b"", keep_alive=True)
 
 
 # Two directions at once --------------------------------------------------------------------------
@@ -653,10 +653,10 @@ def forwarded(data: bytes) -> HttpProxyServer:
     return server
 
 
-def upstream_events(server: HttpProxyServer, data: bytes) -> list[object]:
-    server.receive_upstream(data)
+def origin_events(server: HttpProxyServer, data: bytes) -> list[object]:
+    server.receive_origin_data(data)
     found = []
-    while (event := server.next_upstream_event()) is not NEED_DATA:
+    while (event := server.next_origin_event()) is not NEED_DATA:
         found.append(event)
         if isinstance(event, ResponseEnd):
             break
@@ -672,16 +672,16 @@ def test_the_body_waits_for_100_continue() -> None:
     assert event.has_body
     assert server.next_event() is NEED_DATA
     head = b"HTTP/1.1 100 Continue\r\n\r\n"
-    assert upstream_events(server, head) == [ResponseHead(status=100, payload=head)]
+    assert origin_events(server, head) == [ResponseHead(status=100, payload=head)]
     assert not server.response_started
     assert events(server, b"x") == [Data(payload=b"x"), EndOfMessage(payload=b"")]
-    assert upstream_events(server, OK)[-1] == ResponseEnd(payload=b"", keep_alive=True)
+    assert origin_events(server, OK)[-1] == ResponseEnd(payload=b"", keep_alive=True)
 
 
 def test_an_answer_before_the_whole_body_ends_the_connection() -> None:
     server = forwarded(POST + b"Content-Length: 3\r\n\r\n")
     head, body = OK[:-2], OK[-2:]
-    assert upstream_events(server, OK) == [
+    assert origin_events(server, OK) == [
         ResponseHead(status=200, payload=head),
         ResponseData(payload=body),
         ResponseEnd(payload=b"", keep_alive=False),
@@ -692,15 +692,15 @@ def test_an_answer_before_the_whole_body_ends_the_connection() -> None:
 
 def test_an_answer_that_overtakes_the_body_does_not_end_the_connection() -> None:
     server = forwarded(POST + b"Content-Length: 3\r\n\r\n")
-    assert len(upstream_events(server, OK[:-1])) == 2
+    assert len(origin_events(server, OK[:-1])) == 2
     assert events(server, b"abc") == [Data(payload=b"abc"), EndOfMessage(payload=b"")]
-    assert upstream_events(server, OK[-1:])[-1] == ResponseEnd(payload=b"", keep_alive=True)
+    assert origin_events(server, OK[-1:])[-1] == ResponseEnd(payload=b"", keep_alive=True)
     assert server.next_event() is NEED_DATA
 
 
 def test_a_response_may_end_before_the_end_of_an_empty_request_is_asked_for() -> None:
     server = forwarded(GET + b"\r\n")
-    assert upstream_events(server, OK)[-1] == ResponseEnd(payload=b"", keep_alive=True)
+    assert origin_events(server, OK)[-1] == ResponseEnd(payload=b"", keep_alive=True)
     assert server.next_event() is NEED_DATA
 
 
@@ -709,7 +709,7 @@ def test_nothing_is_read_from_the_client_during_a_response() -> None:
     assert server.next_event() == EndOfMessage(payload=b"")
     assert events(server, GET + b"\r\n") == []
     assert server.next_event() is PAUSED
-    assert upstream_events(server, OK)[-1] == ResponseEnd(payload=b"", keep_alive=True)
+    assert origin_events(server, OK)[-1] == ResponseEnd(payload=b"", keep_alive=True)
     assert isinstance(server.next_event(), Forward)
 
 
@@ -718,14 +718,14 @@ def test_a_malformed_body_is_refused() -> None:
     with pytest.raises(RemoteProtocolError, match="illegal chunk header"):
         server.next_event()
     assert server.data_to_send().startswith(b"HTTP/1.1 400 Bad Request\r\n")
-    server.receive_upstream(OK)
+    server.receive_origin_data(OK)
     with pytest.raises(RemoteProtocolError, match="cannot be passed on"):
-        server.next_upstream_event()
+        server.next_origin_event()
 
 
 def test_a_malformed_body_is_refused_in_silence_during_a_response() -> None:
     server = forwarded(POST + CHUNKED)
-    upstream_events(server, OK[:-1])
+    origin_events(server, OK[:-1])
     server.receive_data(b"zz\r\n")
     with pytest.raises(RemoteProtocolError, match="illegal chunk header"):
         server.next_event()
@@ -742,10 +742,10 @@ def test_a_truncated_body_is_refused() -> None:
 
 def test_a_truncated_response_is_no_whole_one() -> None:
     server = forwarded(GET + b"\r\n")
-    assert len(upstream_events(server, OK[:-1])) == 2
-    server.receive_upstream_eof()
+    assert len(origin_events(server, OK[:-1])) == 2
+    server.receive_origin_eof()
     with pytest.raises(RemoteProtocolError, match="malformed"):
-        server.next_upstream_event()
+        server.next_origin_event()
     with pytest.raises(LocalProtocolError):
         server.send(Failure(reason="too late"))
 
@@ -772,9 +772,9 @@ def test_illegal_sends() -> None:
     with pytest.raises(LocalProtocolError):
         server.send(Failure(reason="nobody asked"))
     with pytest.raises(LocalProtocolError):
-        server.receive_upstream(b"x")
+        server.receive_origin_data(b"x")
     with pytest.raises(LocalProtocolError):
-        server.next_upstream_event()
+        server.next_origin_event()
     server = forwarded(GET + b"\r\n")
     with pytest.raises(LocalProtocolError):
         server.send(Established())
@@ -805,10 +805,10 @@ def test_the_end_after_a_pipelined_request() -> None:
     server = forwarded(GET + b"\r\n" + GET + b"\r\n")
     server.receive_eof()
     assert server.next_event() == EndOfMessage(payload=b"")
-    upstream_events(server, OK)
+    origin_events(server, OK)
     assert isinstance(server.next_event(), Forward)
     assert server.next_event() == EndOfMessage(payload=b"")
-    assert upstream_events(server, OK)[-1] == ResponseEnd(payload=b"", keep_alive=True)
+    assert origin_events(server, OK)[-1] == ResponseEnd(payload=b"", keep_alive=True)
     assert server.next_event() == ConnectionClosed()
 
 

@@ -278,7 +278,7 @@ def test_terminator_is_authentic_or_refused(security: Security, options: int) ->
     opener = build_opener(plan, KEYS)
     feed(opener, bytes(terminator))
     assert opener.ended
-    start = 18 if plan.framing.sealed_size else 2
+    start = 18 if plan.framing.authenticated_length else 2
     terminator[start] ^= 1
     opener = build_opener(plan, KEYS)
     with pytest.raises(RemoteProtocolError, match="tag"):

@@ -1,11 +1,11 @@
-"""Nonces and draws, which are made in blocks, against the formulas they stand for."""
+"""Nonces and size streams, which are made in blocks, against the formulas they stand for."""
 
 import itertools
 
 import pytest
 from Crypto.Hash import SHAKE128
 
-from trio_vmess.core.vmess.chunk import count_nonces, draw
+from trio_vmess.core.vmess.chunk import build_size_stream, count_nonces
 from trio_vmess.core.vmess.constants import Command, Option, Security
 from trio_vmess.core.vmess.dialect import V2RAY
 from trio_vmess.core.vmess.security import choose_framing
@@ -26,7 +26,7 @@ def test_draws_take_their_numbers_in_order(masked: bool, padded: bool) -> None:
     options = Option.CHUNK_STREAM | (Option.MASK if masked or padded else 0)
     options |= Option.PADDING if padded else 0
     # Padding without a mask is what sealed sizes leave.
-    options |= Option.SEALED_SIZE if padded and not masked else 0
+    options |= Option.AUTHENTICATED_LENGTH if padded and not masked else 0
     framing = choose_framing(options, Security.AES_128_GCM, Command.TCP, V2RAY)
     assert (framing.masked, framing.padded) == (masked, padded)
     stream = SHAKE128.new(IV)
@@ -35,4 +35,4 @@ def test_draws_take_their_numbers_in_order(masked: bool, padded: bool) -> None:
         return int.from_bytes(stream.read(2), "big")
 
     expected = [(number() % 64 if padded else 0, number() if masked else 0) for _ in range(COUNT)]
-    assert list(itertools.islice(draw(IV, framing), COUNT)) == expected
+    assert list(itertools.islice(build_size_stream(IV, framing), COUNT)) == expected

@@ -65,14 +65,14 @@ def test_a_whole_conversation(
     assert events[0] == answer
     assert payload_of(events) == b"hello client"
 
-    says_end = bool(options & 1)
-    assert pair.up(EndOfStream()) == ([EndOfStream()] if says_end else [])
+    sends_terminator = bool(options & 1)
+    assert pair.up(EndOfStream()) == ([EndOfStream()] if sends_terminator else [])
     # The other direction goes on for as long as it likes.
     assert payload_of(pair.down(Data(b"bye"))) == b"bye"
-    assert pair.down(EndOfStream()) == ([EndOfStream()] if says_end else [])
+    assert pair.down(EndOfStream()) == ([EndOfStream()] if sends_terminator else [])
     pair.server.receive_data(b"", now=NOW)
     pair.client.receive_data(b"")
-    ends: list[Event] = [] if says_end else [EndOfStream(explicit=False)]
+    ends: list[Event] = [] if sends_terminator else [EndOfStream(explicit=False)]
     assert events_of(pair.server) == ends
     assert events_of(pair.client) == ends
     assert {pair.client.sending, pair.client.receiving} == {Phase.ENDED}
@@ -348,19 +348,19 @@ def test_security_words(
 
 
 def test_security_words_bend_to_options_and_dialect() -> None:
-    def choose(dialect: Dialect, *, padding: bool, sealed_size: bool) -> int:
+    def choose(dialect: Dialect, *, padding: bool, authenticated_length: bool) -> int:
         return choose_security(
             "auto",
             machine="x86_64",
             command=Command.TCP,
             dialect=dialect,
             padding=padding,
-            sealed_size=sealed_size,
+            authenticated_length=authenticated_length,
         )[1]
 
-    assert choose(V2RAY, padding=False, sealed_size=False) == 0x05
-    assert choose(V2RAY, padding=True, sealed_size=True) == 0x1D
-    assert choose(DOCUMENT, padding=True, sealed_size=True) == 0x05
+    assert choose(V2RAY, padding=False, authenticated_length=False) == 0x05
+    assert choose(V2RAY, padding=True, authenticated_length=True) == 0x1D
+    assert choose(DOCUMENT, padding=True, authenticated_length=True) == 0x05
     with pytest.raises(LocalProtocolError, match="rot13"):
         choose_security("rot13", machine="", command=Command.TCP, dialect=V2RAY)
 

@@ -49,10 +49,10 @@ class Forward:
         destination: where to open the connection.
         method: as in `GET`.
         target: the origin form, as in `/path?query`; the rest went into `destination`.
-        headers: names and values as they go upstream, without what concerns this hop alone.
+        headers: names and values as they go to the origin, without what concerns this hop alone.
         has_body: True if `Data` may follow; `EndOfMessage` follows in any case.
         expects_continue: True if the client waits for a 100 before it sends the body.
-        head: the bytes to write upstream first: request line and headers.
+        head: the bytes to write to the origin first: request line and headers.
         user: who asks, as named in the accounts; None where no password is asked for.
     """
 
@@ -71,7 +71,7 @@ class Data:
     """A piece of the request's body.
 
     Attributes:
-        payload: to be written upstream as it is; chunks are framed already.
+        payload: to be written to the origin as it is; chunks are framed already.
     """
 
     payload: bytes = attrs.field(repr=_size)
@@ -82,7 +82,7 @@ class EndOfMessage:
     """The request is complete.
 
     Attributes:
-        payload: to be written upstream as it is; often empty.
+        payload: to be written to the origin as it is; often empty.
     """
 
     payload: bytes = attrs.field(repr=_size)
@@ -118,7 +118,7 @@ class Failure:
     """The request cannot be served; the connection is to be closed after this.
 
     Attributes:
-        status: 400 to 599; 503 is what V2Ray says of any upstream failure.
+        status: 400 to 599; 503 is what V2Ray says of any failure to reach the origin.
         reason: a sentence for the person in front of the program; it becomes the body.
     """
 
@@ -128,7 +128,7 @@ class Failure:
     reason: str
 
 
-# From the upstream server, ready for the client --------------------------------------------------
+# From the origin, ready for the client -----------------------------------------------------------
 
 
 @attrs.frozen(kw_only=True)
@@ -157,7 +157,7 @@ class ResponseData:
 
 @attrs.frozen(kw_only=True)
 class ResponseEnd:
-    """The response is complete; the upstream connection is to be closed.
+    """The response is complete; the connection to the origin is to be closed.
 
     Attributes:
         payload: to be written to the client as it is; often empty.
@@ -169,4 +169,4 @@ class ResponseEnd:
 
 
 ClientEvent = Connect | Forward | Data | EndOfMessage | Challenged | ConnectionClosed
-UpstreamEvent = ResponseHead | ResponseData | ResponseEnd
+OriginEvent = ResponseHead | ResponseData | ResponseEnd

@@ -185,7 +185,7 @@ def framing_header(message: Message) -> list[tuple[bytes, bytes]]:
     return []
 
 
-def upstream_request(request: h11.Request, target: Target) -> h11.Request:
+def origin_request(request: h11.Request, target: Target) -> h11.Request:
     """Rewrite a proxy request into one for the server itself.
 
     The Host header is made from the address (RFC 9112 section 3.2.2). An HTTP/1.0 client's Expect

@@ -16,17 +16,17 @@ is then CLOSED.
 The shell loops on `receive_data`, `next_event` and `data_to_send`. After `Connect` it dials, sends
 `Established` and copies bytes, `trailing_data` first. After `Forward` it dials and writes
 `Forward.head` and then the payloads of `Data` and `EndOfMessage` to the new connection, while it
-gives what comes back to `receive_upstream` and writes the payloads from `next_upstream_event` to
+gives what comes back to `receive_origin_data` and writes the payloads from `next_origin_event` to
 the client. The two directions belong into two tasks, in any interleaving: a server may answer
 before it has the whole body, and with `Expect: 100-continue` the body waits for the answer. Only
 when `ResponseEnd` says `keep_alive` does the shell go back to the client for the next request.
-An end of stream is told by `receive_eof` and `receive_upstream_eof`; after a reset the shell closes
+An end of stream is told by `receive_eof` and `receive_origin_eof`; after a reset the shell closes
 the client instead, so that a truncated response is not taken for a whole one.
 
 What is not done, on purpose: upgrades (the header is dropped, so the server answers in HTTP; a
 websocket client behind a proxy uses CONNECT anyway), trailers (dropped), keep-alive for HTTP/1.0,
-reuse of upstream connections, Via, and Max-Forwards. Requests without a Host header are refused in
-HTTP/1.1, as RFC 9112 section 3.2 demands.
+reuse of connections to an origin, Via, and Max-Forwards. Requests without a Host header are refused
+in HTTP/1.1, as RFC 9112 section 3.2 demands.
 """
 
 import enum
@@ -59,11 +59,11 @@ from trio_vmess.core.http.events import (
     Established,
     Failure,
     Forward,
+    OriginEvent,
     Paused,
     ResponseData,
     ResponseEnd,
     ResponseHead,
-    UpstreamEvent,
 )
 from trio_vmess.core.http.message import (
     NotAbsoluteError,
@@ -74,11 +74,11 @@ from trio_vmess.core.http.message import (
     declares_body,
     end_to_end_headers,
     expects_continue,
+    origin_request,
     parse_absolute_form,
     parse_basic_credentials,
     parse_destination,
     parse_origin_form,
-    upstream_request,
 )
 from trio_vmess.core.mixed import PasswordBook
 from trio_vmess.errors import (
@@ -125,7 +125,7 @@ class HttpProxyServer:
         self._allow_transparent = allow_transparent
         self._passwords = None if accounts is None else PasswordBook(accounts)
         self._client = BoundedConnection(h11.SERVER)
-        self._upstream: BoundedConnection | None = None
+        self._origin: BoundedConnection | None = None
         self._outgoing = bytearray()
         self._state = _State.HEAD
         self._refusal: RemoteProtocolError | None = None
@@ -195,7 +195,7 @@ class HttpProxyServer:
                         f"no request waits for a response (state {self._state.name})"
                     )
                 self._state = _State.CLOSED
-                self._upstream = None
+                self._origin = None
                 return self._answer(event.status, event.reason, CLOSE)
             case _:
                 assert_never(event)
@@ -210,41 +210,41 @@ class HttpProxyServer:
         """True once the client has a final status; a failure can then only be told by a close."""
         return not self._client.may_respond
 
-    # The upstream server's side ---------------------------------------------------------------
+    # The origin's side ----------------------------------------------------------------------
 
-    def receive_upstream(self, data: bytes | bytearray | memoryview) -> None:
-        """Store what the upstream server sent.
+    def receive_origin_data(self, data: bytes | bytearray | memoryview) -> None:
+        """Store what the origin sent.
 
         Raises:
             RemoteProtocolError: more than a mebibyte waits.
             LocalProtocolError: no request was forwarded, or the stream has ended before.
         """
-        self._require_upstream().receive_data(data)
+        self._require_origin().receive_data(data)
 
-    def receive_upstream_eof(self) -> None:
-        """Note that the upstream server has ended its stream.
+    def receive_origin_eof(self) -> None:
+        """Note that the origin has ended its stream.
 
         Raises:
             LocalProtocolError: no request was forwarded.
         """
-        self._require_upstream().receive_eof()
+        self._require_origin().receive_eof()
 
-    def next_upstream_event(self) -> UpstreamEvent | NeedData:
-        """Parse the upstream server's next event.
+    def next_origin_event(self) -> OriginEvent | NeedData:
+        """Parse the origin's next event.
 
         Raises:
             RemoteProtocolError: the server broke the protocol. Unless `response_started`, a
                 `Failure` tells the client; otherwise its connection is to be closed.
             LocalProtocolError: no request was forwarded.
         """
-        upstream = self._require_upstream()
+        origin = self._require_origin()
         try:
-            while (event := upstream.next_event()) is not NEED_DATA:
+            while (event := origin.next_event()) is not NEED_DATA:
                 passed_on = self._pass_on(event)
                 if passed_on is not None:
                     return passed_on
         except h11.RemoteProtocolError as exc:
-            if upstream.ended and not self.response_started:
+            if origin.ended and not self.response_started:
                 message = "the server closed the connection without a whole response"
             else:
                 message = f"the server's response is malformed: {describe(exc)}"
@@ -255,12 +255,12 @@ class HttpProxyServer:
             ) from None
         return NEED_DATA
 
-    def _require_upstream(self) -> BoundedConnection:
-        if self._upstream is None:
+    def _require_origin(self) -> BoundedConnection:
+        if self._origin is None:
             raise LocalProtocolError(f"no request was forwarded (state {self._state.name})")
-        return self._upstream
+        return self._origin
 
-    def _pass_on(self, event: h11.Event) -> UpstreamEvent | None:
+    def _pass_on(self, event: h11.Event) -> OriginEvent | None:
         match event:
             case h11.InformationalResponse():
                 # RFC 9110 section 15.2: no 1xx for a client of HTTP/1.0.
@@ -286,7 +286,7 @@ class HttpProxyServer:
                 if keep_alive:
                     self._client.start_next_cycle()
                 self._state = _State.HEAD if keep_alive else _State.CLOSED
-                self._upstream = None
+                self._origin = None
                 return ResponseEnd(payload=payload, keep_alive=keep_alive)
             case _:
                 return None
@@ -361,9 +361,9 @@ class HttpProxyServer:
         return parse_origin_form(written, host.decode("ascii"))
 
     def _forward(self, request: h11.Request, target: Target, user: str | None) -> Forward:
-        rewritten = upstream_request(request, target)
-        self._upstream = BoundedConnection(h11.CLIENT)
-        head = self._upstream.send(rewritten)
+        rewritten = origin_request(request, target)
+        self._origin = BoundedConnection(h11.CLIENT)
+        head = self._origin.send(rewritten)
         has_body = declares_body(request)
         if has_body:
             self._state = _State.BODY
@@ -417,12 +417,12 @@ class HttpProxyServer:
         if event is NEED_DATA:
             return NEED_DATA
         if isinstance(event, h11.Data):
-            return Data(payload=self._require_upstream().send(h11.Data(data=event.data)))
+            return Data(payload=self._require_origin().send(h11.Data(data=event.data)))
         return self._end_request()
 
     def _end_request(self) -> EndOfMessage:
         self._state = _State.RESPONSE
-        return EndOfMessage(payload=self._require_upstream().send(h11.EndOfMessage()))
+        return EndOfMessage(payload=self._require_origin().send(h11.EndOfMessage()))
 
     _PARSERS: ClassVar[
         Mapping[_State, Callable[["HttpProxyServer"], ClientEvent | NeedData | None]]

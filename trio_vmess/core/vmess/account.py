@@ -13,7 +13,7 @@ from trio_vmess.core.vmess.constants import (
     ALTER_ID_COUNT_MAX,
     ALTER_ID_RETRY_SALT,
     ALTER_ID_SALT,
-    COMMAND_KEY_SALT,
+    CMD_KEY_SALT,
     USER_ID_SIZE,
 )
 
@@ -63,7 +63,7 @@ def format_user_id(user_id: bytes) -> str:
 
 def derive_cmd_key(user_id: bytes) -> bytes:
     """Return the 16-byte key of the request header: always from the main id."""
-    return md5(user_id + COMMAND_KEY_SALT)
+    return md5(user_id + CMD_KEY_SALT)
 
 
 def next_alter_id(previous: bytes) -> bytes:

@@ -7,12 +7,12 @@ import attrs
 from trio_vmess.core.codec import Codec, IdentityCodec
 from trio_vmess.core.crypto import StreamCipher, cfb_decryptor, cfb_encryptor
 from trio_vmess.core.entropy import Entropy
-from trio_vmess.core.vmess.chunk import SealedSizes, count_nonces, draw
+from trio_vmess.core.vmess.chunk import LengthCipher, build_size_stream, count_nonces
 from trio_vmess.core.vmess.constants import Security
 from trio_vmess.core.vmess.dialect import Dialect
 from trio_vmess.core.vmess.opener import AeadOpener, CipherOpener, PlainOpener
 from trio_vmess.core.vmess.sealer import AeadSealer, CipherSealer, PlainSealer
-from trio_vmess.core.vmess.security import BodyKeys, Framing, build_aead, build_size_aead
+from trio_vmess.core.vmess.security import BodyKeys, Framing, build_aead, build_length_aead
 from trio_vmess.errors import LocalProtocolError
 
 
@@ -161,10 +161,10 @@ class PacketBody:
     trailing: bytes = attrs.field(repr=False)
 
 
-def _seal_sizes(plan: BodyPlan) -> SealedSizes | None:
-    if not plan.framing.sealed_size:
+def _length_cipher(plan: BodyPlan) -> LengthCipher | None:
+    if not plan.framing.authenticated_length:
         return None
-    return build_size_aead(plan.security, plan.request), count_nonces(plan.request.iv)
+    return build_length_aead(plan.security, plan.request), count_nonces(plan.request.iv)
 
 
 def build_opener(
@@ -187,16 +187,16 @@ def build_opener(
         opener = AeadOpener(
             build_aead(plan.security, keys.key),
             count_nonces(keys.iv),
-            draw(keys.iv, framing),
+            build_size_stream(keys.iv, framing),
             read_max,
-            _seal_sizes(plan),
+            _length_cipher(plan),
         )
         opener.boundaries = boundaries
         return opener
     is_cfb = plan.security is Security.AES_128_CFB
     inner: Codec = IdentityCodec()
     if framing.chunked:
-        plain = PlainOpener(draw(keys.iv, framing), read_max, has_checksum=is_cfb)
+        plain = PlainOpener(build_size_stream(keys.iv, framing), read_max, has_checksum=is_cfb)
         plain.boundaries = boundaries
         inner = plain
     if is_cfb:
@@ -217,11 +217,11 @@ def build_sealer(
         sealer = AeadSealer(
             build_aead(plan.security, keys.key),
             count_nonces(keys.iv),
-            draw(keys.iv, framing),
+            build_size_stream(keys.iv, framing),
             entropy,
             padded=framing.padded,
             terminated=framing.terminated,
-            sealed_sizes=_seal_sizes(plan),
+            length_cipher=_length_cipher(plan),
         )
         return sealer, sealer.payload_max
     is_cfb = plan.security is Security.AES_128_CFB
@@ -229,7 +229,7 @@ def build_sealer(
     payload_max = None
     if framing.chunked:
         plain = PlainSealer(
-            draw(keys.iv, framing),
+            build_size_stream(keys.iv, framing),
             entropy,
             padded=framing.padded,
             terminated=framing.terminated,

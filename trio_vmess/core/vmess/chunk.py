@@ -1,4 +1,4 @@
-"""Chunks: how a body is cut, and what each chunk draws.
+"""Chunks: how a body is cut, and what each chunk takes from the size stream.
 
     [ size field ][ sealed payload ][ padding ]
 
@@ -6,9 +6,9 @@ The size counts sealed payload and padding, not itself. Sealed payload is the pa
 overhead: none has nothing, CFB a checksum in front, the AEADs a tag behind.
 
 For each chunk, in this order: the padding length (with P) and the mask of the size (with M) are the
-next two numbers of a SHAKE-128 stream over the direction's IV. Both sides draw them when they
-come to the size field, the chunk that ends the body included. So a writer must know that a chunk
-fits before it draws, and a reader must take an impossible size for the end of all sense.
+next two numbers of a SHAKE-128 stream over the direction's IV, the *size stream*. Both sides take
+them when they come to the size field, that of the terminator included. So a writer must know that a
+chunk fits before it takes them, and a reader cannot go on after an impossible size.
 
 The nonce is a 16-bit counter before ten bytes of the IV. The counter wraps to 0 after 65 536
 chunks in every implementation, and so it does here.
@@ -28,10 +28,10 @@ from trio_vmess.core.crypto import Aead, shake128, shake128_reader
 from trio_vmess.core.vmess.constants import CHUNK_COUNTER_LIMIT, CHUNK_PADDING_LIMIT
 from trio_vmess.core.vmess.security import Framing
 
-Draws = Iterator[tuple[int, int]]
-"""For each chunk: its padding length, and the mask of its size."""
+SizeStream = Iterator[tuple[int, int]]
+"""For each chunk: its padding length, and the mask of its size (0 for what the options lack)."""
 
-SealedSizes = tuple[Aead, Iterator[bytes]]
+LengthCipher = tuple[Aead, Iterator[bytes]]
 """What seals and opens sizes (option A): a cipher, and its nonces from `count_nonces`."""
 
 _FIRST_SQUEEZE: Final = 168
@@ -70,17 +70,17 @@ def _read_paddings(squeezed: bytes) -> bytes:
     return squeezed[1::_NUMBER_SIZE].translate(_PADDINGS)
 
 
-def _read_both(squeezed: bytes) -> Draws:
+def _read_both(squeezed: bytes) -> SizeStream:
     """Return pairs: of two numbers, the first makes a padding length, the second is a mask."""
     return zip(_read_paddings(squeezed)[::2], _read_numbers(squeezed)[1::2], strict=True)
 
 
-def draw(iv: bytes, framing: Framing) -> Draws:
-    """Return what the chunks of one direction draw, one pair each, without end.
+def build_size_stream(iv: bytes, framing: Framing) -> SizeStream:
+    """Return padding length and mask for the chunks of one direction, a pair each, without end.
 
     Args:
         iv: 16 bytes, the direction's.
-        framing: which of the two numbers are drawn at all; those that are not are 0.
+        framing: which of the two numbers are taken from SHAKE-128 at all; those that are not are 0.
     """
     from_iterable = itertools.chain.from_iterable
     if not (framing.padded or framing.masked):

@@ -68,8 +68,8 @@ class ClientConnection(Conversation):
         dialect: which VMess to speak.
         jitter: by how many seconds a legacy timestamp may be off: it is drawn from -jitter to
             jitter - 1. 0 is for sing-box, whose table of the past is short.
-        says_end: False leaves out the chunk that closes the body, and only the connection's end
-            tells the server; Xray calls it NoTerminationSignal.
+        sends_terminator: False leaves out the empty chunk that closes the body, so that only the
+            connection's end tells the server; Xray calls it NoTerminationSignal.
     """
 
     def __init__(
@@ -78,11 +78,11 @@ class ClientConnection(Conversation):
         entropy: Entropy,
         dialect: Dialect = V2RAY,
         jitter: int = TIMESTAMP_JITTER,
-        says_end: bool = True,
+        sends_terminator: bool = True,
     ) -> None:
         super().__init__(dialect, entropy)
         self._jitter = jitter
-        self._says_end = says_end
+        self._sends_terminator = sends_terminator
         self._plan: BodyPlan | None = None
         self._aead = True
         self._response_auth = 0
@@ -215,7 +215,7 @@ class ClientConnection(Conversation):
         return wire
 
     def _sealing_plan(self, plan: BodyPlan) -> BodyPlan:
-        if self._says_end:
+        if self._sends_terminator:
             return plan
         return attrs.evolve(plan, framing=attrs.evolve(plan.framing, terminated=False))
 

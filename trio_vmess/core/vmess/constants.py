@@ -10,7 +10,7 @@ from typing import Final
 
 USER_ID_SIZE: Final = 16
 ALTER_ID_COUNT_MAX: Final = 0xFFFF
-COMMAND_KEY_SALT: Final = b"c48619fe-8f02-49e0-b9e9-edf763e17e21"
+CMD_KEY_SALT: Final = b"c48619fe-8f02-49e0-b9e9-edf763e17e21"
 ALTER_ID_SALT: Final = b"16167dc8-16b6-4e6d-b8bb-65dd68113a81"
 ALTER_ID_RETRY_SALT: Final = b"533eff8a-4113-4b10-b5ce-0f5d76b98cd2"
 
@@ -46,7 +46,7 @@ class Label:
     RESPONSE_LENGTH_NONCE: Final = b"AEAD Resp Header Len IV"
     RESPONSE_HEADER_KEY: Final = b"AEAD Resp Header Key"
     RESPONSE_HEADER_NONCE: Final = b"AEAD Resp Header IV"
-    CHUNK_SIZE_KEY: Final = b"auth_len"
+    AUTHENTICATED_LENGTH_KEY: Final = b"auth_len"
 
 
 # Request header ---------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ class Option:
     """M: chunk sizes are masked with SHAKE-128."""
     PADDING: Final = 0x08
     """P: chunks carry up to 63 bytes of padding; legal only together with M."""
-    SEALED_SIZE: Final = 0x10
+    AUTHENTICATED_LENGTH: Final = 0x10
     """A: chunk sizes are sealed ("authenticated length"); AEAD securities only."""
 
 
@@ -132,7 +132,7 @@ CHUNK_WRITE_MAX: Final = 1 << 14
 
 CHUNK_READ_MAX: Final = 0xFFFF
 SIZE_FIELD_SIZE: Final = 2
-SEALED_SIZE_FIELD_SIZE: Final = 18
+AUTHENTICATED_LENGTH_SIZE: Final = 18
 CHUNK_PADDING_LIMIT: Final = 64
 """Chunk padding has 0 to 63 bytes."""
 

@@ -68,7 +68,7 @@ V2RAY: Final = Dialect(
     ),
     has_aead_header=True,
     main_id_authenticates=False,
-    options=Option.CHUNK_STREAM | Option.MASK | Option.PADDING | Option.SEALED_SIZE,
+    options=Option.CHUNK_STREAM | Option.MASK | Option.PADDING | Option.AUTHENTICATED_LENGTH,
     needs_chunk_stream=False,
     commands=frozenset(Command),
     checks_reserved=False,

@@ -11,10 +11,10 @@ from typing import Final
 
 from trio_vmess.core.codec import Codec
 from trio_vmess.core.crypto import AEAD_TAG_SIZE, Aead, InvalidTag, StreamCipher, fnv1a
-from trio_vmess.core.vmess.chunk import Draws, SealedSizes
+from trio_vmess.core.vmess.chunk import LengthCipher, SizeStream
 from trio_vmess.core.vmess.constants import (
+    AUTHENTICATED_LENGTH_SIZE,
     CHECKSUM_SIZE,
-    SEALED_SIZE_FIELD_SIZE,
     SIZE_FIELD_SIZE,
 )
 from trio_vmess.errors import RemoteProtocolError
@@ -32,10 +32,10 @@ class ChunkOpener(abc.ABC):
 
     _field_size: int
 
-    def __init__(self, draws: Draws, read_max: int) -> None:
+    def __init__(self, size_stream: SizeStream, read_max: int) -> None:
         self.ended = False
         self.boundaries: list[int] | None = None
-        self._draws = draws
+        self._next_numbers = size_stream.__next__
         self._read_max = read_max
         self._size = _UNKNOWN
         self._pad = 0
@@ -89,30 +89,30 @@ class AeadOpener(ChunkOpener):
     Args:
         aead: the cipher of this direction.
         nonces: from `count_nonces`.
-        draws: from `draw`.
+        size_stream: from `build_size_stream`.
         read_max: the largest legal chunk size.
-        sealed_sizes: opens sizes, or None where they are two plain bytes.
+        length_cipher: opens sizes, or None where they are two plain bytes.
     """
 
     def __init__(
         self,
         aead: Aead,
         nonces: Iterator[bytes],
-        draws: Draws,
+        size_stream: SizeStream,
         read_max: int,
-        sealed_sizes: SealedSizes | None = None,
+        length_cipher: LengthCipher | None = None,
     ) -> None:
-        super().__init__(draws, read_max)
+        super().__init__(size_stream, read_max)
         self._decrypt_into = aead.decrypt_into
         self._next_nonce = nonces.__next__
-        self._next_draw = draws.__next__
-        self._sealed_sizes = sealed_sizes
-        self._field_size = SIZE_FIELD_SIZE if sealed_sizes is None else SEALED_SIZE_FIELD_SIZE
+        self._length_cipher = length_cipher
+        self._field_size = SIZE_FIELD_SIZE if length_cipher is None else AUTHENTICATED_LENGTH_SIZE
 
     def _open(self, wire: memoryview, out: memoryview) -> int:
-        decrypt_into, next_nonce, next_draw = self._decrypt_into, self._next_nonce, self._next_draw
+        decrypt_into, next_nonce = self._decrypt_into, self._next_nonce
+        next_numbers = self._next_numbers
         field_size, read_max = self._field_size, self._read_max
-        sealed_sizes = self._sealed_sizes
+        length_cipher = self._length_cipher
         boundaries = self.boundaries
         size, pad = self._size, self._pad
         end = len(wire)
@@ -123,11 +123,11 @@ class AeadOpener(ChunkOpener):
                     text = position + field_size
                     if text > end:
                         break
-                    pad, mask = next_draw()
-                    if sealed_sizes is None:
+                    pad, mask = next_numbers()
+                    if length_cipher is None:
                         size = (wire[position] << 8 | wire[position + 1]) ^ mask
                     else:
-                        aead, nonces = sealed_sizes
+                        aead, nonces = length_cipher
                         plain = aead.decrypt(next(nonces), wire[position:text], None)
                         size = int.from_bytes(plain, "big") + AEAD_TAG_SIZE & 0xFFFF
                     position = text
@@ -160,20 +160,20 @@ class PlainOpener(ChunkOpener):
     """Opens chunks that are not encrypted, or no longer: those of none and, inside it, of CFB.
 
     Args:
-        draws: from `draw`.
+        size_stream: from `build_size_stream`.
         read_max: the largest legal chunk size.
         has_checksum: each payload comes behind its FNV-1a (CFB).
     """
 
     _field_size = SIZE_FIELD_SIZE
 
-    def __init__(self, draws: Draws, read_max: int, *, has_checksum: bool) -> None:
-        super().__init__(draws, read_max)
-        self._next_draw = draws.__next__
+    def __init__(self, size_stream: SizeStream, read_max: int, *, has_checksum: bool) -> None:
+        super().__init__(size_stream, read_max)
         self._checksum_size = CHECKSUM_SIZE if has_checksum else 0
 
     def _open(self, wire: memoryview, out: memoryview) -> int:
-        next_draw, read_max, checksum_size = self._next_draw, self._read_max, self._checksum_size
+        next_numbers, read_max = self._next_numbers, self._read_max
+        checksum_size = self._checksum_size
         boundaries = self.boundaries
         size, pad = self._size, self._pad
         end = len(wire)
@@ -183,7 +183,7 @@ class PlainOpener(ChunkOpener):
                 text = position + SIZE_FIELD_SIZE
                 if text > end:
                     break
-                pad, mask = next_draw()
+                pad, mask = next_numbers()
                 size = (wire[position] << 8 | wire[position + 1]) ^ mask
                 position = text
                 if size < checksum_size + pad or size > read_max:

@@ -18,12 +18,12 @@ from trio_vmess.core.crypto import (
     fnv1a,
 )
 from trio_vmess.core.entropy import Entropy
-from trio_vmess.core.vmess.chunk import Draws, SealedSizes
+from trio_vmess.core.vmess.chunk import LengthCipher, SizeStream
 from trio_vmess.core.vmess.constants import (
+    AUTHENTICATED_LENGTH_SIZE,
     CHECKSUM_SIZE,
     CHUNK_PADDING_LIMIT,
     CHUNK_WRITE_MAX,
-    SEALED_SIZE_FIELD_SIZE,
     SIZE_FIELD_SIZE,
 )
 
@@ -46,9 +46,11 @@ class ChunkSealer(abc.ABC):
     _field_size: int
     _overhead: int
 
-    def __init__(self, draws: Draws, entropy: Entropy, *, padded: bool, terminated: bool) -> None:
+    def __init__(
+        self, size_stream: SizeStream, entropy: Entropy, *, padded: bool, terminated: bool
+    ) -> None:
         self.ended = False
-        self._next_draw = draws.__next__
+        self._next_numbers = size_stream.__next__
         self._entropy = entropy
         self._terminated = terminated
         self._padding = b""
@@ -78,7 +80,7 @@ class ChunkSealer(abc.ABC):
     def _seal(self, payload: memoryview, out: memoryview) -> int:
         """Write as many chunks as the payload needs; an empty one still makes one chunk."""
 
-    def _draw_padding(self, size: int) -> bytes:
+    def _take_padding(self, size: int) -> bytes:
         start = self._padding_used
         if start + size > len(self._padding):
             drawn = min(max(2 * len(self._padding), _PADDING_POOL_MIN), _PADDING_POOL_MAX)
@@ -97,41 +99,42 @@ class AeadSealer(ChunkSealer):
         self,
         aead: Aead,
         nonces: Iterator[bytes],
-        draws: Draws,
+        size_stream: SizeStream,
         entropy: Entropy,
         *,
         padded: bool,
         terminated: bool,
-        sealed_sizes: SealedSizes | None = None,
+        length_cipher: LengthCipher | None = None,
     ) -> None:
-        self._field_size = SIZE_FIELD_SIZE if sealed_sizes is None else SEALED_SIZE_FIELD_SIZE
-        super().__init__(draws, entropy, padded=padded, terminated=terminated)
+        self._field_size = SIZE_FIELD_SIZE if length_cipher is None else AUTHENTICATED_LENGTH_SIZE
+        super().__init__(size_stream, entropy, padded=padded, terminated=terminated)
         self._encrypt_into = aead.encrypt_into
         self._next_nonce = nonces.__next__
-        self._sealed_sizes = sealed_sizes
+        self._length_cipher = length_cipher
 
     def _seal(self, payload: memoryview, out: memoryview) -> int:
-        encrypt_into, next_nonce, next_draw = self._encrypt_into, self._next_nonce, self._next_draw
-        field_size, sealed_sizes, room = self._field_size, self._sealed_sizes, self.payload_max
+        encrypt_into, next_nonce = self._encrypt_into, self._next_nonce
+        next_numbers = self._next_numbers
+        field_size, length_cipher, room = self._field_size, self._length_cipher, self.payload_max
         total = len(payload)
         position = written = 0
         while True:
-            pad, mask = next_draw()
+            pad, mask = next_numbers()
             text = payload[position : position + room]
             position += room
             size = len(text) + AEAD_TAG_SIZE
             start = written + field_size
-            if sealed_sizes is None:
+            if length_cipher is None:
                 _pack_size_into(out, written, size + pad ^ mask)
             else:
-                aead, nonces = sealed_sizes
+                aead, nonces = length_cipher
                 plain_size = _pack_size(size + pad - AEAD_TAG_SIZE)
                 aead.encrypt_into(next(nonces), plain_size, None, out[written:start])
             written = start + size
             encrypt_into(next_nonce(), text, None, out[start:written])
             if pad:
                 start, written = written, written + pad
-                out[start:written] = self._draw_padding(pad)
+                out[start:written] = self._take_padding(pad)
             if position >= total:
                 return written
 
@@ -143,7 +146,7 @@ class PlainSealer(ChunkSealer):
 
     def __init__(
         self,
-        draws: Draws,
+        size_stream: SizeStream,
         entropy: Entropy,
         *,
         padded: bool,
@@ -151,14 +154,14 @@ class PlainSealer(ChunkSealer):
         has_checksum: bool,
     ) -> None:
         self._overhead = CHECKSUM_SIZE if has_checksum else 0
-        super().__init__(draws, entropy, padded=padded, terminated=terminated)
+        super().__init__(size_stream, entropy, padded=padded, terminated=terminated)
 
     def _seal(self, payload: memoryview, out: memoryview) -> int:
-        next_draw, overhead, room = self._next_draw, self._overhead, self.payload_max
+        next_numbers, overhead, room = self._next_numbers, self._overhead, self.payload_max
         total = len(payload)
         position = written = 0
         while True:
-            pad, mask = next_draw()
+            pad, mask = next_numbers()
             text = payload[position : position + room]
             position += room
             size = overhead + len(text) + pad
@@ -171,7 +174,7 @@ class PlainSealer(ChunkSealer):
             out[start:written] = text
             if pad:
                 start, written = written, written + pad
-                out[start:written] = self._draw_padding(pad)
+                out[start:written] = self._take_padding(pad)
             if position >= total:
                 return written
 

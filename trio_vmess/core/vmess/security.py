@@ -47,12 +47,12 @@ def build_aead(security: Security, key: bytes) -> Aead:
             raise ValueError(f"{security.word} is no AEAD")
 
 
-def build_size_aead(security: Security, request: BodyKeys) -> Aead:
+def build_length_aead(security: Security, request: BodyKeys) -> Aead:
     """Return the AEAD that seals chunk sizes (option A).
 
     Both directions use the request's key: see `chunk`.
     """
-    return build_aead(security, kdf(request.key, Label.CHUNK_SIZE_KEY)[:AES_KEY_SIZE])
+    return build_aead(security, kdf(request.key, Label.AUTHENTICATED_LENGTH_KEY)[:AES_KEY_SIZE])
 
 
 @attrs.frozen(kw_only=True)
@@ -63,7 +63,7 @@ class Framing:
         chunked: the body is cut into chunks; otherwise it is one raw stream.
         masked: sizes are masked with SHAKE-128.
         padded: chunks carry padding, its length drawn from SHAKE-128.
-        sealed_size: sizes are sealed, 18 bytes each.
+        authenticated_length: sizes are sealed, 18 bytes each.
         terminated: the writer says the end with an empty chunk.
         packets: each chunk is one datagram.
     """
@@ -71,7 +71,7 @@ class Framing:
     chunked: bool
     masked: bool
     padded: bool
-    sealed_size: bool
+    authenticated_length: bool
     terminated: bool
     packets: bool
 
@@ -93,16 +93,16 @@ def choose_framing(options: int, security: Security, command: Command, dialect: 
     packets = command is Command.UDP
     chunk_stream = bool(options & Option.CHUNK_STREAM)
     chunked = chunk_stream or security.is_aead
-    sealed_size = bool(options & Option.SEALED_SIZE) and security.is_aead
+    authenticated_length = bool(options & Option.AUTHENTICATED_LENGTH) and security.is_aead
     masked = chunked and bool(options & Option.MASK)
     return Framing(
         chunked=chunked,
-        masked=masked and not sealed_size,
+        masked=masked and not authenticated_length,
         # QUIRK: a stream without encryption never has padding, P or not.
         padded=masked
         and bool(options & Option.PADDING)
         and (packets or security is not Security.NONE),
-        sealed_size=sealed_size,
+        authenticated_length=authenticated_length,
         terminated=chunk_stream,
         packets=packets,
     )
@@ -128,7 +128,7 @@ def choose_security(
     command: Command,
     dialect: Dialect,
     padding: bool = True,
-    sealed_size: bool = False,
+    authenticated_length: bool = False,
 ) -> tuple[Security, int]:
     """Turn a configuration word into the security and options that a client sends.
 
@@ -139,7 +139,7 @@ def choose_security(
         command: datagrams always need chunks.
         dialect: which option bits exist.
         padding: whether the AEADs pad their chunks.
-        sealed_size: whether the AEADs seal their sizes; V2Ray before 4.41 cannot read it.
+        authenticated_length: whether the AEADs seal their sizes; V2Ray before 4.41 cannot read it.
 
     Raises:
         LocalProtocolError: the word is unknown.
@@ -160,7 +160,7 @@ def choose_security(
             options = Option.CHUNK_STREAM | Option.MASK
             if padding:
                 options |= Option.PADDING
-            if sealed_size:
-                options |= Option.SEALED_SIZE
+            if authenticated_length:
+                options |= Option.AUTHENTICATED_LENGTH
             return security, options & dialect.options
     raise LocalProtocolError(f"security: {word!r} is none of {', '.join(SECURITY_WORDS)}")

@@ -178,10 +178,10 @@ def measure_exchange(asked: Request, users: UserRegistry) -> float:
         for _ in range(count):
             client = ClientConnection(entropy=secrets)
             server = ServerConnection(users, replay, entropy=secrets)
-            server.receive_data(client.send(asked) + client.send(Data(bytes(100))), now=NOW)
+            server.receive_data(client.send(asked) + client.send(Data(payload=bytes(100))), now=NOW)
             server.next_event()
             server.next_event()
-            client.receive_data(server.send(Response()) + server.send(Data(bytes(100))))
+            client.receive_data(server.send(Response()) + server.send(Data(payload=bytes(100))))
             client.next_event()
             client.next_event()
 

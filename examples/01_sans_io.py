@@ -17,13 +17,13 @@ request = vmess.Request(
     options=vmess.Option.CHUNK_STREAM | vmess.Option.MASK | vmess.Option.PADDING,
     timestamp=now,
 )
-to_server = client.send(request) + client.send(vmess.Data(b"hello"))
+to_server = client.send(request) + client.send(vmess.Data(payload=b"hello"))
 
 server = vmess.ServerConnection(users, replay, entropy=secrets)
 server.receive_data(to_server, now=now)
 while (event := server.next_event()) is not NEED_DATA:
     print("server:", event)
 
-client.receive_data(server.send(vmess.Response()) + server.send(vmess.Data(b"hello, Ann")))
+client.receive_data(server.send(vmess.Response()) + server.send(vmess.Data(payload=b"hello, Ann")))
 while (event := client.next_event()) is not NEED_DATA:
     print("client:", event)

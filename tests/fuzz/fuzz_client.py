@@ -62,7 +62,7 @@ _KINDS_MAX: Final = 256
 def _start(kind: Kind) -> tuple[ClientConnection, bytes]:
     """Return a client that has sent its request and some data, and what it sent."""
     client = kind.new_client()
-    return client, client.send(kind.request()) + client.send(Data(b"a question"))
+    return client, client.send(kind.request()) + client.send(Data(payload=b"a question"))
 
 
 def _answer(kind: Kind) -> tuple[bytes, bytes]:
@@ -77,7 +77,7 @@ def _answer(kind: Kind) -> tuple[bytes, bytes]:
     server.receive_data(_start(kind)[1], now=NOW)
     server.next_event()
     header = server.send(ANSWER)
-    body = b"".join(server.send(Data(payload)) for payload in PAYLOADS)
+    body = b"".join(server.send(Data(payload=payload)) for payload in PAYLOADS)
     return header, body + server.send(EndOfStream())
 
 
@@ -140,9 +140,9 @@ def converse(pieces: list[bytes], kind: Kind) -> Outcome:
 
 def _goodbye(client: ClientConnection) -> bytes:
     """Send on, whatever became of the other direction; and nothing behind the end."""
-    sent = client.send(Data(b"thank you")) + client.send(EndOfStream())
+    sent = client.send(Data(payload=b"thank you")) + client.send(EndOfStream())
     try:
-        client.send(Data(b"one thing more"))
+        client.send(Data(payload=b"one thing more"))
     except LocalProtocolError:
         return sent
     raise ValueError("a client spoke behind its own end")

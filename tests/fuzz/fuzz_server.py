@@ -83,7 +83,7 @@ def _wire(kind: Kind) -> tuple[bytes, bytes]:
     """Return the header and the body that a client of this kind sends."""
     client = kind.new_client()
     header = client.send(kind.request())
-    body = b"".join(client.send(Data(payload)) for payload in PAYLOADS)
+    body = b"".join(client.send(Data(payload=payload)) for payload in PAYLOADS)
     return header, body + client.send(EndOfStream())
 
 
@@ -159,7 +159,7 @@ def converse(pieces: list[bytes], dialect: Dialect, *, hand_over: bool = False) 
             while (event := server.next_event()) is not NEED_DATA:
                 outcome.take(event)
                 if isinstance(event, Request):
-                    outcome.sent = server.send(ANSWER) + server.send(Data(b"an answer"))
+                    outcome.sent = server.send(ANSWER) + server.send(Data(payload=b"an answer"))
                     if hand_over:
                         pump(server.hand_over(), rest, outcome)
                         return outcome

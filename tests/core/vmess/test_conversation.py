@@ -51,7 +51,7 @@ def test_a_whole_conversation(
 ) -> None:
     pair = ConnectionPair(alter_id_count=alter_ids, dialect=dialect)
     asked = request(pair.account, security=security, options=options)
-    events = pair.up(asked, Data(b"hello "), Data(b"server"))
+    events = pair.up(asked, Data(payload=b"hello "), Data(payload=b"server"))
     assert isinstance(events[0], Request)
     legacy = alter_ids or dialect is DOCUMENT
     form = HeaderForm.LEGACY if legacy else HeaderForm.AEAD
@@ -61,14 +61,14 @@ def test_a_whole_conversation(
 
     switch = SwitchAccount(port=4096, user_id=bytes(range(16)), minutes=5)
     answer = Response(switch_account=switch)
-    events = pair.down(answer, Data(b"hello "), Data(b"client"))
+    events = pair.down(answer, Data(payload=b"hello "), Data(payload=b"client"))
     assert events[0] == answer
     assert payload_of(events) == b"hello client"
 
     sends_terminator = bool(options & 1)
     assert pair.up(EndOfStream()) == ([EndOfStream()] if sends_terminator else [])
     # The other direction goes on for as long as it likes.
-    assert payload_of(pair.down(Data(b"bye"))) == b"bye"
+    assert payload_of(pair.down(Data(payload=b"bye"))) == b"bye"
     assert pair.down(EndOfStream()) == ([EndOfStream()] if sends_terminator else [])
     pair.server.receive_data(b"", now=NOW)
     pair.client.receive_data(b"")
@@ -86,13 +86,17 @@ def test_every_split_gives_the_same_events(
     def talk(cut: int | None) -> tuple[bytes, list[Event], bytes]:
         pair = ConnectionPair(alter_id_count=alter_ids, dialect=dialect)
         asked = request(pair.account, security=security, options=options)
-        wire = b"".join(map(pair.client.send, (asked, Data(b"some payload"), EndOfStream())))
+        wire = b"".join(
+            map(pair.client.send, (asked, Data(payload=b"some payload"), EndOfStream()))
+        )
         events: list[Event] = []
         pieces = [wire] if cut is None else [wire[:cut], wire[cut:]]
         for piece in [*pieces, b""]:
             pair.server.receive_data(piece, now=NOW)
             events += events_of(pair.server)
-        answer = b"".join(map(pair.server.send, (Response(), Data(b"an answer"), EndOfStream())))
+        answer = b"".join(
+            map(pair.server.send, (Response(), Data(payload=b"an answer"), EndOfStream()))
+        )
         pieces = [answer] if cut is None else [answer[: cut % 70], answer[cut % 70 :]]
         for piece in [*filter(None, pieces), b""]:
             pair.client.receive_data(piece)
@@ -108,11 +112,14 @@ def test_every_split_gives_the_same_events(
 def test_two_runs_with_one_seed_give_equal_bytes() -> None:
     def run(seed: int) -> list[bytes]:
         pair = ConnectionPair(alter_id_count=3, seed=seed)
-        wire = [pair.client.send(request(pair.account)), pair.client.send(Data(bytes(40_000)))]
+        wire = [
+            pair.client.send(request(pair.account)),
+            pair.client.send(Data(payload=bytes(40_000))),
+        ]
         for piece in wire:
             pair.server.receive_data(piece, now=NOW)
         events_of(pair.server)
-        return [*wire, pair.server.send(Response()), pair.server.send(Data(bytes(40_000)))]
+        return [*wire, pair.server.send(Response()), pair.server.send(Data(payload=bytes(40_000)))]
 
     assert run(5) == run(5)
     assert run(5) != run(6)
@@ -126,15 +133,15 @@ def test_datagrams(alter_ids: int, security: Security) -> None:
     asked = request(
         pair.account, security=security, options=0x0D, command=Command.UDP, destination=target
     )
-    events = pair.up(asked, Data(b"one"), Data(b""), Data(b"two" * 500))
-    assert events[1:] == [Data(b"one"), Data(b"two" * 500)]
-    assert pair.down(Response(), Data(b"three"), Data(b"four"))[1:] == [
-        Data(b"three"),
-        Data(b"four"),
+    events = pair.up(asked, Data(payload=b"one"), Data(payload=b""), Data(payload=b"two" * 500))
+    assert events[1:] == [Data(payload=b"one"), Data(payload=b"two" * 500)]
+    assert pair.down(Response(), Data(payload=b"three"), Data(payload=b"four"))[1:] == [
+        Data(payload=b"three"),
+        Data(payload=b"four"),
     ]
     with pytest.raises(LocalProtocolError, match="limit"):
-        pair.client.send(Data(bytes(20_000)))
-    assert pair.up(Data(b"five")) == [Data(b"five")]
+        pair.client.send(Data(payload=bytes(20_000)))
+    assert pair.up(Data(payload=b"five")) == [Data(payload=b"five")]
 
 
 def test_mux_has_no_destination_on_the_wire() -> None:
@@ -151,7 +158,7 @@ def test_mux_has_no_destination_on_the_wire() -> None:
 
 def test_what_may_not_be_said_now() -> None:
     pair = ConnectionPair()
-    for event in (Data(b"x"), EndOfStream(), Response()):
+    for event in (Data(payload=b"x"), EndOfStream(), Response()):
         with pytest.raises(LocalProtocolError):
             pair.client.send(event)
         with pytest.raises(LocalProtocolError):
@@ -162,10 +169,10 @@ def test_what_may_not_be_said_now() -> None:
     with pytest.raises(LocalProtocolError, match="sends no Request"):
         pair.server.send(request(pair.account))
     pair.down(Response(), EndOfStream())
-    for event in (Response(), Data(b"late"), EndOfStream()):
+    for event in (Response(), Data(payload=b"late"), EndOfStream()):
         with pytest.raises(LocalProtocolError):
             pair.server.send(event)
-    assert pair.up(Data(b"still open")) == [Data(b"still open")]
+    assert pair.up(Data(payload=b"still open")) == [Data(payload=b"still open")]
 
 
 def test_a_refused_event_changes_nothing() -> None:
@@ -174,7 +181,7 @@ def test_a_refused_event_changes_nothing() -> None:
     with pytest.raises(LocalProtocolError, match="domain"):
         pair.client.send(bad)
     assert pair.client.sending is Phase.HEADER
-    assert payload_of(pair.up(request(pair.account), Data(b"ok"))) == b"ok"
+    assert payload_of(pair.up(request(pair.account), Data(payload=b"ok"))) == b"ok"
 
 
 def test_the_form_follows_from_the_account() -> None:
@@ -217,7 +224,7 @@ def test_an_answer_to_another_request_is_refused(alter_ids: int) -> None:
 def test_a_body_cut_off_inside_a_chunk_is_an_error() -> None:
     pair = ConnectionPair()
     pair.up(request(pair.account))
-    pair.server.receive_data(pair.client.send(Data(b"x" * 100))[:50], now=NOW)
+    pair.server.receive_data(pair.client.send(Data(payload=b"x" * 100))[:50], now=NOW)
     pair.server.receive_data(b"", now=NOW)
     with pytest.raises(RemoteProtocolError, match="cut off"):
         events_of(pair.server)
@@ -307,7 +314,7 @@ def test_after_the_hand_over_the_connection_is_silent() -> None:
         connection.hand_over()
         assert connection.next_event() is NEED_DATA
         with pytest.raises(LocalProtocolError):
-            connection.send(Data(b"x"))
+            connection.send(Data(payload=b"x"))
     with pytest.raises(LocalProtocolError, match="handed over"):
         pair.server.receive_data(b"x", now=NOW)
 

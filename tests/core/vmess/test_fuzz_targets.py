@@ -100,6 +100,6 @@ def test_altered_payload_is_noticed(are_datagrams: bool) -> None:
 
 def test_an_event_out_of_order_is_noticed() -> None:
     with pytest.raises(ValueError, match="out of order"):
-        Outcome().take(Data(b"before any header"))
+        Outcome().take(Data(payload=b"before any header"))
     with pytest.raises(ValueError, match="out of order"):
-        attrs.evolve(HEARD).take(Data(b"behind the end"))
+        attrs.evolve(HEARD).take(Data(payload=b"behind the end"))

@@ -56,7 +56,7 @@ class ClientConnection(Conversation):
 
         conn = ClientConnection(entropy=secrets)
         wire = conn.send(Request(account=..., destination=..., ..., timestamp=now))
-        wire += conn.send(Data(b"..."))
+        wire += conn.send(Data(payload=b"..."))
         conn.receive_data(answer)
         while (event := conn.next_event()) is not NEED_DATA: ...
 

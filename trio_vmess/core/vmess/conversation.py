@@ -142,7 +142,7 @@ class Conversation(abc.ABC):
             if data:
                 self._datagrams += opener.open(data)
             if self._datagrams:
-                return Data(self._datagrams.pop(0))
+                return Data(payload=self._datagrams.pop(0))
             if self._eof and not opener.ended:
                 opener.finalize()
         else:
@@ -150,7 +150,7 @@ class Conversation(abc.ABC):
                 out = bytearray(opener.output_size(len(data)))
                 written = opener.update_into(data, memoryview(out))
                 if written:
-                    return Data(bytes(out[:written]))
+                    return Data(payload=bytes(out[:written]))
             if self._eof and not opener.ended:
                 opener.finalize_into(memoryview(b""))
         if opener.ended or self._eof:

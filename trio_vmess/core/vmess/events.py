@@ -55,14 +55,14 @@ class Response:
     switch_account: SwitchAccount | None = None
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Data:
     """Payload: any piece of a stream, or one whole datagram."""
 
     payload: bytes = attrs.field(repr=lambda payload: f"<{len(payload)} bytes>")
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class EndOfStream:
     """No more will come in this direction.
 

@@ -203,7 +203,7 @@ def _clock_is_wrong(account: Account, offset: int, window: int) -> Diagnosis:
 # Legacy hashes ----------------------------------------------------------------------------------
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class _Id:
     """One id to try: its number is 0 for the main id, n for the n-th alter id."""
 
@@ -221,7 +221,7 @@ def _id_numbers(account: Account, start: int, stop: int) -> Iterator[_Id]:
         if number:
             current = next_alter_id(current)
         if number >= start:
-            yield _Id(account, number, hmac_md5_state(current))
+            yield _Id(account=account, number=number, state=hmac_md5_state(current))
 
 
 _Batch = tuple[int, Sequence[_Id]]

@@ -48,7 +48,7 @@ class ServerConnection(Conversation):
         conn = ServerConnection(users, replay, entropy=secrets)
         conn.receive_data(data, now=now)
         while (event := conn.next_event()) is not NEED_DATA: ...
-        wire = conn.send(Response()) + conn.send(Data(b"..."))
+        wire = conn.send(Response()) + conn.send(Data(payload=b"..."))
 
     A request that is not believed raises `AuthenticationError`, and one that is believed but asks
     for something illegal any other `RemoteProtocolError`. On the wire both should look the same:

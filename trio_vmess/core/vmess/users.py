@@ -53,7 +53,7 @@ class AuthMatch:
     timestamp: int
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class _Member:
     account: Account
     decrypt: Callable[[bytes], bytes]
@@ -173,7 +173,7 @@ class UserRegistry:
         if email:
             self._by_email[email] = account
         self._accounts[user_id] = account
-        member = _Member(account, aes_block_decryptor(account.auth_id_key).update)
+        member = _Member(account=account, decrypt=aes_block_decryptor(account.auth_id_key).update)
         self._index[user_id] = len(self._members)
         self._members.append(member)
         self._decrypts.append(member.decrypt)

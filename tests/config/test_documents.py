@@ -4,17 +4,17 @@ import uuid
 from ipaddress import IPv4Address
 
 from trio_vmess.config import (
-    DefaultUser,
-    FreedomOutbound,
-    InboundUser,
-    OutboundUser,
+    DefaultUserSettings,
+    FreedomOutboundSettings,
+    InboundUserSettings,
+    OutboundUserSettings,
     PortRange,
-    Security,
+    SecurityName,
     SniffingSettings,
-    SocksInbound,
-    VMessInbound,
-    VMessOutbound,
-    VMessServer,
+    SocksInboundSettings,
+    VMessInboundSettings,
+    VMessOutboundSettings,
+    VMessServerSettings,
     check_role,
     parse_config,
 )
@@ -150,41 +150,41 @@ GUIDE_SERVER = """
 
 def test_the_manuals_outbound():
     config = parse_config(MANUAL_OUTBOUND)
-    user = OutboundUser(id=MANUAL_ID, alter_id=4, security=Security.AUTO, level=0)
-    server = VMessServer(address=IPv4Address("127.0.0.1"), port=37192, users=(user,))
-    assert config.outbounds[0].protocol == VMessOutbound(servers=(server,))
+    user = OutboundUserSettings(id=MANUAL_ID, alter_id=4, security=SecurityName.AUTO, level=0)
+    server = VMessServerSettings(address=IPv4Address("127.0.0.1"), port=37192, users=(user,))
+    assert config.outbounds[0].protocol == VMessOutboundSettings(servers=(server,))
     assert config.warnings == ()
 
 
 def test_every_security_word_of_the_manual():
     for word in ("aes-128-gcm", "chacha20-poly1305", "auto", "none"):
         config = parse_config(MANUAL_OUTBOUND.replace('"auto"', f'"{word}"'))
-        assert config.outbounds[0].protocol.servers[0].users[0].security is Security(word)
+        assert config.outbounds[0].protocol.servers[0].users[0].security is SecurityName(word)
 
 
 def test_the_manuals_inbound_with_detour():
     config = parse_config(MANUAL_INBOUND)
-    assert config.inbounds[0].protocol == VMessInbound(
-        users=(InboundUser(id=MANUAL_ID, level=0, alter_id=4, email="love@v2ray.com"),),
-        default=DefaultUser(level=0, alter_id=4),
+    assert config.inbounds[0].protocol == VMessInboundSettings(
+        users=(InboundUserSettings(id=MANUAL_ID, level=0, alter_id=4, email="love@v2ray.com"),),
+        default=DefaultUserSettings(level=0, alter_id=4),
         detour="tag_to_detour",
         disable_insecure_encryption=False,
     )
     assert config.inbounds[1].port == PortRange(20000, 20010)
-    assert config.inbounds[1].protocol.default == DefaultUser(level=0, alter_id=0)
+    assert config.inbounds[1].protocol.default == DefaultUserSettings(level=0, alter_id=0)
     assert config.warnings == ()
 
 
 def test_the_guides_client():
     config = parse_config(GUIDE_CLIENT)
     inbound = config.inbounds[0]
-    assert inbound.protocol == SocksInbound()
+    assert inbound.protocol == SocksInboundSettings()
     assert inbound.port == PortRange(1080, 1080)
     assert inbound.listen == IPv4Address("0.0.0.0")
     assert inbound.sniffing == SniffingSettings(enabled=True, dest_override=("http", "tls"))
     server = config.outbounds[0].protocol.servers[0]
     assert (server.address, server.port) == ("serveraddr.com", 16823)
-    assert server.users == (OutboundUser(id=GUIDE_ID, alter_id=64),)
+    assert server.users == (OutboundUserSettings(id=GUIDE_ID, alter_id=64),)
     assert config.warnings == ()
     check_role(config, "client")
 
@@ -192,8 +192,10 @@ def test_the_guides_client():
 def test_the_guides_server():
     config = parse_config(GUIDE_SERVER)
     inbound = config.inbounds[0]
-    assert inbound.protocol == VMessInbound(users=(InboundUser(id=GUIDE_ID, alter_id=64),))
-    assert config.outbounds[0].protocol == FreedomOutbound()
+    assert inbound.protocol == VMessInboundSettings(
+        users=(InboundUserSettings(id=GUIDE_ID, alter_id=64),)
+    )
+    assert config.outbounds[0].protocol == FreedomOutboundSettings()
     assert config.log.access == "none"
     assert config.warnings == ()
     check_role(config, "server")

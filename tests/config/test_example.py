@@ -12,7 +12,7 @@ from trio_vmess.config import Config, check_role, endpoints, load_config, model
 EXAMPLE = pathlib.Path(__file__).parents[2] / "config.toml.example"
 
 NOT_IN_TOML = {"places", "protocol", "api", "warnings", "file"}
-VALUES = {"Place", "PortRange", "UnixSocket", "Redirect", "ApiSettings", "ConfigProblem"}
+VALUES = {"Place", "PortRange", "UnixSocket", "RedirectSettings", "ApiSettings", "ConfigProblem"}
 
 
 def model_classes():
@@ -54,10 +54,10 @@ def test_the_model_was_found():
 def test_every_protocol_is_shown():
     config = load_config(EXAMPLE)
     assert {type(each.protocol) for each in config.inbounds} == set(
-        endpoints.InboundProtocol.__args__
+        endpoints.InboundProtocolSettings.__args__
     )
     assert {type(each.protocol) for each in config.outbounds} == set(
-        endpoints.OutboundProtocol.__args__
+        endpoints.OutboundProtocolSettings.__args__
     )
 
 
@@ -70,7 +70,7 @@ def test_it_loads_without_a_warning_and_serves_both_roles():
 
 def test_what_it_calls_defaults_are_the_defaults():
     config = load_config(EXAMPLE)
-    assert config.policy.levels[0] == model.PolicyLevel()
-    assert config.policy.levels[1] == model.PolicyLevel(connection_idle=600)
+    assert config.policy.levels[0] == model.PolicyLevelSettings()
+    assert config.policy.levels[1] == model.PolicyLevelSettings(connection_idle=600)
     assert config.log == Config().log
     assert config.stats is Config().stats

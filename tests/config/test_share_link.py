@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from tests.kit.vectors import VECTORS, load, name_of
 from trio_vmess.config import (
-    OutboundUser,
-    Security,
+    OutboundUserSettings,
+    SecurityName,
     ShareLink,
-    VMessOutbound,
-    VMessServer,
+    VMessOutboundSettings,
+    VMessServerSettings,
     format_share_link,
     parse_share_link,
     share_link_outbound,
@@ -138,7 +138,7 @@ def test_the_url_form():
         port=443,
         uuid=ID,
         alter_id=4,
-        security=Security.NONE,
+        security=SecurityName.NONE,
         network="ws",
         host="c.d",
         path="/a?b",
@@ -193,10 +193,10 @@ def test_the_id_is_not_in_the_repr():
 def test_a_link_becomes_an_outbound():
     link = parse_share_link(pack(FIELDS | {"aid": "4", "scy": "zero"}))
     outbound = share_link_outbound(link, tag="proxy")
-    user = OutboundUser(id=uuid.UUID(ID).bytes, alter_id=4, security=Security.ZERO)
+    user = OutboundUserSettings(id=uuid.UUID(ID).bytes, alter_id=4, security=SecurityName.ZERO)
     assert outbound.tag == "proxy"
-    assert outbound.protocol == VMessOutbound(
-        servers=(VMessServer(address="a.b", port=1, users=(user,)),)
+    assert outbound.protocol == VMessOutboundSettings(
+        servers=(VMessServerSettings(address="a.b", port=1, users=(user,)),)
     )
 
 

@@ -6,7 +6,7 @@ import tomli
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_vmess.config import FreedomOutbound, load_config, parse_config
+from trio_vmess.config import FreedomOutboundSettings, load_config, parse_config
 from trio_vmess.config.toml import locate_keys, parse_toml
 from trio_vmess.errors import ConfigError
 
@@ -142,7 +142,7 @@ def test_deep_nesting_is_a_config_error(depth):
 def test_a_server_without_outbounds_has_freedom_implied():
     config = parse_config('[[inbounds]]\nprotocol = "vmess"\nport = 1\nusers = [{id = "a"}]')
     (outbound,) = config.outbounds
-    assert outbound.protocol == FreedomOutbound()
+    assert outbound.protocol == FreedomOutboundSettings()
     assert outbound.tag == "direct"
     (warning,) = config.warnings
     assert "'freedom' is implied" in warning.message

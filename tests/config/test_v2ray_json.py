@@ -6,22 +6,22 @@ import pytest
 
 from trio_vmess.config import (
     ApiSettings,
-    BlackholeOutbound,
-    DnsServer,
+    BlackholeOutboundSettings,
+    DnsServerSettings,
     Experiment,
-    FreedomOutbound,
-    HttpInbound,
-    MixedInbound,
-    PolicyLevel,
+    FreedomOutboundSettings,
+    HttpInboundSettings,
+    MixedInboundSettings,
+    PolicyLevelSettings,
     PortRange,
-    Redirect,
-    Security,
+    RedirectSettings,
+    SecurityName,
     SniffingSettings,
     SocksAuth,
-    SocksInbound,
+    SocksInboundSettings,
     UnixSocket,
-    VMessInbound,
-    VMessOutbound,
+    VMessInboundSettings,
+    VMessOutboundSettings,
     parse_config,
 )
 from trio_vmess.core import Network
@@ -61,8 +61,8 @@ def test_the_form_before_v2ray_4():
     )
     assert config.inbounds[2].protocol.detour == "x"
     assert [type(each.protocol) for each in config.outbounds] == [
-        FreedomOutbound,
-        BlackholeOutbound,
+        FreedomOutboundSettings,
+        BlackholeOutboundSettings,
     ]
     assert config.routing.rules[0].ips == ("10.0.0.0/8",)
     assert [each.where for each in config.warnings] == ["outbound.settings.timeout"]
@@ -75,7 +75,7 @@ def test_keys_match_in_any_case():
 
 def test_null_is_nothing():
     text = '{"protocol": "freedom", "streamSettings": null, "settings": {"vnext": null}}'
-    assert outbound(text) == FreedomOutbound()
+    assert outbound(text) == FreedomOutboundSettings()
 
 
 @pytest.mark.parametrize(
@@ -129,10 +129,10 @@ def test_accounts_without_password_authentication_are_warned_about():
 
 def test_local_inbounds():
     text = '{"protocol": "%s", "port": 1, "settings": {"accounts": [{"user": "a", "pass": "b"}]}}'
-    assert isinstance(inbound(text % "http").protocol, HttpInbound)
-    assert isinstance(inbound(text % "mixed").protocol, MixedInbound)
+    assert isinstance(inbound(text % "http").protocol, HttpInboundSettings)
+    assert isinstance(inbound(text % "mixed").protocol, MixedInboundSettings)
     parsed = inbound('{"protocol": "socks", "port": 1, "settings": {"udp": true}}')
-    assert parsed.protocol == SocksInbound(udp=True)
+    assert parsed.protocol == SocksInboundSettings(udp=True)
     assert parsed.networks == (Network.TCP, Network.UDP)
 
 
@@ -160,33 +160,33 @@ def test_the_flat_form_of_a_vmess_outbound():
     (user,) = server.users
     assert server.address == IPv6Address("2001:db8::1")
     assert user.id.hex() == "feb54431301b52bba6dde1e93e81bb9e"
-    assert user.security is Security.CHACHA20_POLY1305
+    assert user.security is SecurityName.CHACHA20_POLY1305
     assert user.experiments == (Experiment.NO_TERMINATION_SIGNAL,)
-    assert protocol == VMessOutbound(servers=(server,))
+    assert protocol == VMessOutboundSettings(servers=(server,))
 
 
 @pytest.mark.parametrize(
     ("spelled", "read"),
     [
         ("", None),
-        ("127.0.0.1:80", Redirect(host=IPv4Address("127.0.0.1"), port=80)),
-        (":80", Redirect(port=80)),
-        ("a.b:0", Redirect(host="a.b")),
-        ("[::1]:5", Redirect(host=IPv6Address("::1"), port=5)),
+        ("127.0.0.1:80", RedirectSettings(host=IPv4Address("127.0.0.1"), port=80)),
+        (":80", RedirectSettings(port=80)),
+        ("a.b:0", RedirectSettings(host="a.b")),
+        ("[::1]:5", RedirectSettings(host=IPv6Address("::1"), port=5)),
     ],
 )
 def test_redirect(spelled, read):
     text = '{"protocol": "freedom", "settings": {"redirect": "' + spelled + '"}}'
-    assert outbound(text) == FreedomOutbound(redirect=read)
+    assert outbound(text) == FreedomOutboundSettings(redirect=read)
 
 
 def test_a_level_overrides_only_what_it_names():
     config = parse_config(
         '{"policy": {"levels": {"1": {"handshake": 4}, "0": {"bufferSize": 0}}},' + FREEDOM + "}"
     )
-    assert config.policy.level(1) == PolicyLevel(handshake=4)
-    assert config.policy.level(0) == PolicyLevel(buffer_size=0)
-    assert config.policy.level(2) == PolicyLevel()
+    assert config.policy.level(1) == PolicyLevelSettings(handshake=4)
+    assert config.policy.level(0) == PolicyLevelSettings(buffer_size=0)
+    assert config.policy.level(2) == PolicyLevelSettings()
 
 
 def test_log_defaults():
@@ -204,9 +204,9 @@ def test_dns():
         "e": (IPv6Address("::1"), IPv4Address("1.1.1.1")),
     }
     assert config.dns.servers == (
-        DnsServer(address="https://dns.example/dns-query"),
-        DnsServer(address="1.1.1.1"),
-        DnsServer(address="localhost"),
+        DnsServerSettings(address="https://dns.example/dns-query"),
+        DnsServerSettings(address="1.1.1.1"),
+        DnsServerSettings(address="localhost"),
     )
 
 
@@ -308,5 +308,5 @@ def test_what_v2rayn_writes_loads():
          "ip": ["geoip:private", "geoip:cn"], "domain": null, "protocol": null}]}
     }""")
     assert [each.where for each in config.warnings] == ["inbounds[0].settings.allowTransparent"]
-    assert isinstance(config.outbounds[0].protocol, VMessOutbound)
-    assert not any(isinstance(each.protocol, VMessInbound) for each in config.inbounds)
+    assert isinstance(config.outbounds[0].protocol, VMessOutboundSettings)
+    assert not any(isinstance(each.protocol, VMessInboundSettings) for each in config.inbounds)

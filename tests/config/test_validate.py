@@ -8,31 +8,31 @@ from trio_vmess.config import (
     AllocateSettings,
     AllocateStrategy,
     Config,
-    DokodemoInbound,
-    FreedomOutbound,
-    HttpInbound,
+    DokodemoInboundSettings,
+    FreedomOutboundSettings,
+    HttpInboundSettings,
     InboundSettings,
-    InboundUser,
-    MixedInbound,
+    InboundUserSettings,
+    MixedInboundSettings,
     OutboundSettings,
     PortRange,
     RoutingSettings,
     RuleSettings,
-    SocksInbound,
-    VMessInbound,
-    VMessOutbound,
+    SocksInboundSettings,
+    VMessInboundSettings,
+    VMessOutboundSettings,
     check_role,
     validate,
 )
 from trio_vmess.core import Network
 from trio_vmess.errors import ConfigError
 
-FREEDOM = OutboundSettings(protocol=FreedomOutbound(), tag="direct")
-USER = InboundUser(id=bytes(range(16)))
+FREEDOM = OutboundSettings(protocol=FreedomOutboundSettings(), tag="direct")
+USER = InboundUserSettings(id=bytes(range(16)))
 
 
 def http(port=PortRange(1, 1), **options):  # noqa: B008  (PortRange is frozen)
-    return InboundSettings(protocol=HttpInbound(), port=port, **options)
+    return InboundSettings(protocol=HttpInboundSettings(), port=port, **options)
 
 
 def problems_of(function, *arguments):
@@ -42,10 +42,10 @@ def problems_of(function, *arguments):
 
 
 def test_settings_built_in_python_are_named_by_the_model():
-    user = InboundUser(id=USER.id, email="a")
+    user = InboundUserSettings(id=USER.id, email="a")
     config = Config(
         inbounds=(
-            InboundSettings(protocol=VMessInbound(users=(user, user), detour="x")),
+            InboundSettings(protocol=VMessInboundSettings(users=(user, user), detour="x")),
             http(tag="a"),
             http(tag="a", port=PortRange(1, 5)),
         ),
@@ -76,7 +76,7 @@ def test_settings_built_in_python_are_named_by_the_model():
             http(),
             InboundSettings(
                 port=PortRange(1, 1),
-                protocol=DokodemoInbound(
+                protocol=DokodemoInboundSettings(
                     target_address="a", target_port=1, networks=(Network.UDP,)
                 ),
             ),
@@ -88,22 +88,22 @@ def test_ports_that_do_not_clash(one, other):
 
 
 def test_empty_tags_and_emails_are_no_duplicates():
-    other = InboundUser(id=bytes(16))
-    inbound = InboundSettings(protocol=VMessInbound(users=(USER, other)))
-    unnamed = OutboundSettings(protocol=FreedomOutbound())
+    other = InboundUserSettings(id=bytes(16))
+    inbound = InboundSettings(protocol=VMessInboundSettings(users=(USER, other)))
+    unnamed = OutboundSettings(protocol=FreedomOutboundSettings())
     assert validate(Config(inbounds=(inbound,), outbounds=(unnamed, unnamed))) == ()
 
 
 def test_an_id_may_serve_two_inbounds():
     inbounds = tuple(
-        InboundSettings(protocol=VMessInbound(users=(USER,)), port=PortRange(port, port))
+        InboundSettings(protocol=VMessInboundSettings(users=(USER,)), port=PortRange(port, port))
         for port in (1, 2)
     )
     assert validate(Config(inbounds=inbounds, outbounds=(FREEDOM,))) == ()
 
 
 def test_an_inbound_that_nobody_can_use_is_warned_about():
-    inbound = InboundSettings(protocol=VMessInbound(), tag="a", port=PortRange(1, 1))
+    inbound = InboundSettings(protocol=VMessInboundSettings(), tag="a", port=PortRange(1, 1))
     (warning,) = validate(Config(inbounds=(inbound,), outbounds=(FREEDOM,)))
     assert warning.where == "inbounds[0]"
     assert "nobody can connect" in warning.message
@@ -112,7 +112,7 @@ def test_an_inbound_that_nobody_can_use_is_warned_about():
 @pytest.mark.parametrize(("last", "warning_count"), [(4, 1), (5, 1), (6, 0)])
 def test_a_narrow_range_is_warned_about(last, warning_count):
     inbound = InboundSettings(
-        protocol=VMessInbound(users=(USER,)),
+        protocol=VMessInboundSettings(users=(USER,)),
         port=PortRange(1, last),
         allocate=AllocateSettings(strategy=AllocateStrategy.RANDOM),
     )
@@ -125,7 +125,7 @@ def test_a_server_needs_a_vmess_inbound():
 
 
 def test_a_client_needs_both_ends():
-    vmess_in = InboundSettings(protocol=VMessInbound())
+    vmess_in = InboundSettings(protocol=VMessInboundSettings())
     found = problems_of(check_role, Config(inbounds=(vmess_in,), outbounds=(FREEDOM,)), "client")
     assert [where for where, _ in found] == ["outbounds", "inbounds"]
     assert "'socks', 'http', 'mixed' or 'dokodemo-door'" in found[1][1]
@@ -134,14 +134,14 @@ def test_a_client_needs_both_ends():
 @pytest.mark.parametrize(
     "protocol",
     [
-        SocksInbound(),
-        HttpInbound(),
-        MixedInbound(),
-        DokodemoInbound(target_address="a", target_port=1),
+        SocksInboundSettings(),
+        HttpInboundSettings(),
+        MixedInboundSettings(),
+        DokodemoInboundSettings(target_address="a", target_port=1),
     ],
 )
 def test_any_local_inbound_makes_a_client(protocol):
-    vmess = OutboundSettings(protocol=VMessOutbound(servers=()))
+    vmess = OutboundSettings(protocol=VMessOutboundSettings(servers=()))
     config = Config(inbounds=(InboundSettings(protocol=protocol),), outbounds=(FREEDOM, vmess))
     check_role(config, "client")
     with pytest.raises(ConfigError):

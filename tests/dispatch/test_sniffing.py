@@ -520,7 +520,7 @@ def test_inbounds_sniff_as_their_settings_say() -> None:
     def inbound(tag: str, **settings: Any) -> config.InboundSettings:
         return config.InboundSettings(
             tag=tag,
-            protocol=config.SocksInbound(),
+            protocol=config.SocksInboundSettings(),
             port=config.PortRange(0, 0),
             sniffing=config.SniffingSettings(**settings),
         )

@@ -17,7 +17,7 @@ import trio
 from tests.kit.http_origin import ASSET_COUNT, DOWNLOAD_SIZE, expected_title, start_http
 from tests.kit.nodes import start_client_node, start_server_node
 from tests.kit.peer_specs import ClientSpec, ServerSpec
-from trio_vmess.config import HttpInbound, InboundProtocol, MixedInbound
+from trio_vmess.config import HttpInboundSettings, InboundProtocolSettings, MixedInboundSettings
 
 pytestmark = pytest.mark.limit(90)
 
@@ -78,11 +78,11 @@ async def _load(url: str, proxy: str, profile: Path) -> tuple[str, str]:
 
 @pytest.mark.parametrize(
     ("scheme", "protocol"),
-    [("socks5", None), ("http", HttpInbound()), ("socks5", MixedInbound())],
+    [("socks5", None), ("http", HttpInboundSettings()), ("socks5", MixedInboundSettings())],
     ids=["socks", "http", "mixed"],
 )
 async def test_a_page_arrives_whole(
-    scheme: str, protocol: InboundProtocol | None, tmp_path: Path
+    scheme: str, protocol: InboundProtocolSettings | None, tmp_path: Path
 ) -> None:
     async with (
         start_http() as origin,

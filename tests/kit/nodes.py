@@ -78,7 +78,7 @@ async def start_node(settings: config.Config) -> AsyncIterator[RunningNode]:
 def vmess_inbounds(
     spec: ServerSpec,
     *,
-    dialect: config.Dialect = config.Dialect.V2RAY,
+    dialect: config.DialectName = config.DialectName.V2RAY,
     disable_insecure_encryption: bool = False,
     unix_socket: str = "",
 ) -> tuple[config.InboundSettings, ...]:
@@ -92,9 +92,9 @@ def vmess_inbounds(
     """
     main = config.InboundSettings(
         tag=VMESS_TAG,
-        protocol=config.VMessInbound(
+        protocol=config.VMessInboundSettings(
             users=(
-                config.InboundUser(
+                config.InboundUserSettings(
                     id=parse_user_id(spec.user_id),
                     alter_id=spec.alter_id,
                     email="user@test.invalid",
@@ -113,12 +113,12 @@ def vmess_inbounds(
 
 
 def _dynamic_inbound(
-    plan: DynamicPorts, host: str, dialect: config.Dialect
+    plan: DynamicPorts, host: str, dialect: config.DialectName
 ) -> config.InboundSettings:
     return config.InboundSettings(
         tag=DYNAMIC_TAG,
-        protocol=config.VMessInbound(
-            default=config.DefaultUser(alter_id=plan.alter_id), dialect=dialect
+        protocol=config.VMessInboundSettings(
+            default=config.DefaultUserSettings(alter_id=plan.alter_id), dialect=dialect
         ),
         listen=_address(host),
         port=config.PortRange(plan.ports[0], plan.ports[-1]),
@@ -134,7 +134,7 @@ def vmess_outbound(
     spec: ClientSpec,
     *,
     other_ports: Sequence[int] = (),
-    dialect: config.Dialect = config.Dialect.V2RAY,
+    dialect: config.DialectName = config.DialectName.V2RAY,
     timestamp_jitter: int = TIMESTAMP_JITTER,
 ) -> config.OutboundSettings:
     """Return a VMess outbound.
@@ -150,16 +150,18 @@ def vmess_outbound(
     """
     if spec.mux or spec.packet_encoding != "off":
         raise UnsupportedSpecError(f"a node cannot be {spec}")
-    user = config.OutboundUser(
+    user = config.OutboundUserSettings(
         id=parse_user_id(spec.user_id),
         alter_id=spec.alter_id,
-        security=config.Security(spec.security),
+        security=config.SecurityName(spec.security),
     )
     return config.OutboundSettings(
         tag="vmess",
-        protocol=config.VMessOutbound(
+        protocol=config.VMessOutboundSettings(
             servers=tuple(
-                config.VMessServer(address=parse_host(spec.server_host), port=port, users=(user,))
+                config.VMessServerSettings(
+                    address=parse_host(spec.server_host), port=port, users=(user,)
+                )
                 for port in (spec.server_port, *other_ports)
             ),
             dialect=dialect,
@@ -171,14 +173,14 @@ def vmess_outbound(
 
 
 def proxy_inbound(
-    spec: ClientSpec, protocol: config.InboundProtocol | None = None
+    spec: ClientSpec, protocol: config.InboundProtocolSettings | None = None
 ) -> config.InboundSettings:
     """Return the local proxy of a client: SOCKS as the spec says, or another protocol."""
     if protocol is None:
-        protocol = config.SocksInbound(udp=spec.udp)
+        protocol = config.SocksInboundSettings(udp=spec.udp)
         if spec.proxy_login is not None:
             user, password = spec.proxy_login
-            account = config.ProxyAccount(user=user, password=password)
+            account = config.ProxyAccountSettings(user=user, password=password)
             protocol = attrs.evolve(protocol, auth=config.SocksAuth.PASSWORD, accounts=(account,))
     return config.InboundSettings(
         tag=PROXY_TAG, protocol=protocol, listen=_LOOPBACK, port=_port_range(spec.proxy_port)
@@ -187,7 +189,7 @@ def proxy_inbound(
 
 def freedom(*, allow_private: bool = True) -> config.OutboundSettings:
     """Return an outbound straight to the destination, which in tests is on loopback."""
-    protocol = config.FreedomOutbound(allow_private=allow_private)
+    protocol = config.FreedomOutboundSettings(allow_private=allow_private)
     return config.OutboundSettings(tag="freedom", protocol=protocol)
 
 
@@ -206,7 +208,7 @@ def start_server_node(
     spec: ServerSpec | None = None,
     *,
     allow_private: bool = True,
-    dialect: config.Dialect = config.Dialect.V2RAY,
+    dialect: config.DialectName = config.DialectName.V2RAY,
     disable_insecure_encryption: bool = False,
     policy: config.PolicySettings | None = None,
 ) -> Running:
@@ -235,9 +237,9 @@ def start_server_node(
 def start_client_node(
     spec: ClientSpec,
     *,
-    proxy: config.InboundProtocol | None = None,
+    proxy: config.InboundProtocolSettings | None = None,
     other_ports: Sequence[int] = (),
-    dialect: config.Dialect = config.Dialect.V2RAY,
+    dialect: config.DialectName = config.DialectName.V2RAY,
     timestamp_jitter: int = TIMESTAMP_JITTER,
     policy: config.PolicySettings | None = None,
 ) -> Running:

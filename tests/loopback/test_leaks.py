@@ -31,7 +31,7 @@ from tests.kit.socks_client import (
     open_socks_udp,
     receive_exactly,
 )
-from trio_vmess.config import PolicyLevel, PolicySettings
+from trio_vmess.config import PolicyLevelSettings, PolicySettings
 
 pytestmark = pytest.mark.limit(30)
 
@@ -166,7 +166,7 @@ async def test_connections_that_are_reset(upload: bool) -> None:
 
 async def test_connections_that_nobody_serves_any_more() -> None:
     """An origin that reads nothing, and a program that is gone: only the idle limit can tell."""
-    idle = PolicySettings(levels={0: PolicyLevel(connection_idle=0.1)})
+    idle = PolicySettings(levels={0: PolicyLevelSettings(connection_idle=0.1)})
     async with (
         start_server_node(policy=idle) as server,
         start_client_node(ClientSpec(server_port=server.port), policy=idle) as client,

@@ -17,12 +17,12 @@ from tests.kit.patience import wait_until
 from tests.kit.peer_specs import ClientSpec, ServerSpec
 from tests.kit.ports import free_port
 from tests.kit.socks_client import SocksError, open_socks_stream, open_socks_udp
-from trio_vmess.config import Config, PolicyLevel, PolicySettings
+from trio_vmess.config import Config, PolicyLevelSettings, PolicySettings
 from trio_vmess.listen.static import SILENCE_LIMIT
 
 OTHER_USER = "00000000-1111-2222-3333-444444444444"
 HANDSHAKE = 0.3
-IMPATIENT = PolicySettings(levels={0: PolicyLevel(handshake=HANDSHAKE)})
+IMPATIENT = PolicySettings(levels={0: PolicyLevelSettings(handshake=HANDSHAKE)})
 
 # Source: RFC 1928 section 6.
 GENERAL_FAILURE = 1

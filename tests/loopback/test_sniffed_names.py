@@ -28,7 +28,13 @@ from tests.kit.peer_specs import ClientSpec, ServerSpec
 from tests.kit.quic_client import crypto_frame, seal_initial
 from tests.kit.resolver import TableResolver
 from tests.kit.socks_client import SocksError, open_socks_stream, open_socks_udp, receive_exactly
-from trio_vmess.config import Config, HttpInbound, InboundProtocol, SniffingSettings, SocksInbound
+from trio_vmess.config import (
+    Config,
+    HttpInboundSettings,
+    InboundProtocolSettings,
+    SniffingSettings,
+    SocksInboundSettings,
+)
 from trio_vmess.core import Flow
 
 NAME: Final = "site.example"
@@ -46,7 +52,7 @@ def resolve_names() -> TableResolver:
 
 @asynccontextmanager
 async def start_proxy(
-    sniffing: SniffingSettings, protocol: InboundProtocol | None = None
+    sniffing: SniffingSettings, protocol: InboundProtocolSettings | None = None
 ) -> AsyncIterator[RunningNode]:
     """Run a local proxy that sniffs and goes straight to destinations."""
     inbound = attrs.evolve(proxy_inbound(ClientSpec(server_port=1), protocol), sniffing=sniffing)
@@ -111,7 +117,7 @@ async def test_http_connect() -> None:
     resolve_names()
     async with (
         start_echo() as origin,
-        start_proxy(OVERRIDE, HttpInbound()) as node,
+        start_proxy(OVERRIDE, HttpInboundSettings()) as node,
         await trio.open_tcp_stream("127.0.0.1", node.port) as stream,
     ):
         target = f"{NOWHERE}:{origin.port}"
@@ -185,7 +191,7 @@ async def test_quic() -> None:
     settings = SniffingSettings(enabled=True, dest_override=("quic",))
     async with (
         start_udp_echo() as origin,
-        start_proxy(settings, SocksInbound(udp=True)) as node,
+        start_proxy(settings, SocksInboundSettings(udp=True)) as node,
         open_socks_udp(node.port) as association,
     ):
         for datagram in (initial, b"more"):

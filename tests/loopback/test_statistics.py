@@ -25,8 +25,8 @@ pytestmark = pytest.mark.skipif(
 SIZE = 1 << 20
 USER = "user@test.invalid"
 ALL = config.PolicySettings(
-    levels={0: config.PolicyLevel(stats_user_uplink=True, stats_user_downlink=True)},
-    system=config.SystemPolicy(
+    levels={0: config.PolicyLevelSettings(stats_user_uplink=True, stats_user_downlink=True)},
+    system=config.SystemPolicySettings(
         stats_inbound_uplink=True,
         stats_inbound_downlink=True,
         stats_outbound_uplink=True,

@@ -30,21 +30,21 @@ from tests.kit.socks_client import open_socks4_stream, open_socks_stream, receiv
 from tests.kit.transfer import echo_file
 from trio_vmess.config import (
     Config,
-    DokodemoInbound,
-    HttpInbound,
-    InboundProtocol,
-    MixedInbound,
-    ProxyAccount,
+    DokodemoInboundSettings,
+    HttpInboundSettings,
+    InboundProtocolSettings,
+    MixedInboundSettings,
+    ProxyAccountSettings,
     UnixSocket,
 )
 from trio_vmess.core import Network, parse_host
 
 SIZE = 3 << 20
-MIXED = MixedInbound(udp=True)
+MIXED = MixedInboundSettings(udp=True)
 
 
 @asynccontextmanager
-async def _client(protocol: InboundProtocol | None = None) -> AsyncIterator[int]:
+async def _client(protocol: InboundProtocolSettings | None = None) -> AsyncIterator[int]:
     """Give the port of a client whose server is beside it."""
     async with (
         start_server_node() as server,
@@ -111,23 +111,23 @@ def _socks(version: str, port: int) -> Sequence[str]:
 
 
 @pytest.mark.parametrize("way", [_http, _connect])
-@pytest.mark.parametrize("protocol", [HttpInbound(), MIXED], ids=["http", "mixed"])
-async def test_curl_by_http(protocol: InboundProtocol, way: Way) -> None:
+@pytest.mark.parametrize("protocol", [HttpInboundSettings(), MIXED], ids=["http", "mixed"])
+async def test_curl_by_http(protocol: InboundProtocolSettings, way: Way) -> None:
     async with start_http() as origin, _client(protocol) as port:
         await _check_curl(origin, *way(port))
 
 
 @pytest.mark.parametrize("version", ["socks4", "socks4a", "socks5", "socks5h"])
 @pytest.mark.parametrize("protocol", [None, MIXED], ids=["socks", "mixed"])
-async def test_curl_by_socks(protocol: InboundProtocol | None, version: str) -> None:
+async def test_curl_by_socks(protocol: InboundProtocolSettings | None, version: str) -> None:
     async with start_http() as origin, _client(protocol) as port:
         await _check_curl(origin, *_socks(version, port))
 
 
 @pytest.mark.parametrize("way", [_http, _connect])
 async def test_curl_has_to_know_the_password(way: Way) -> None:
-    account = ProxyAccount(user="me", password="s3cret")
-    async with start_http() as origin, _client(HttpInbound(accounts=(account,))) as port:
+    account = ProxyAccountSettings(user="me", password="s3cret")
+    async with start_http() as origin, _client(HttpInboundSettings(accounts=(account,))) as port:
         url = _url(origin, "/assets/1.svg")
         result = await _curl(*way(port), "--proxy-user", "me:s3cret", url)
         assert (result.returncode, result.stdout) == (0, asset(1))
@@ -142,7 +142,7 @@ async def test_curl_hears_that_a_server_is_not_there() -> None:
     async with start_http() as origin:
         url = _url(origin, "/")
     settings = Config(
-        inbounds=(proxy_inbound(ClientSpec(server_port=0), HttpInbound()),),
+        inbounds=(proxy_inbound(ClientSpec(server_port=0), HttpInboundSettings()),),
         outbounds=(freedom(),),
     )
     async with start_node(settings) as node:
@@ -182,7 +182,7 @@ async def test_a_tunnel_from_a_unix_socket(tmp_path: Path) -> None:
         inbound = attrs.evolve(
             proxy_inbound(
                 ClientSpec(server_port=0),
-                DokodemoInbound(
+                DokodemoInboundSettings(
                     target_address=parse_host(origin.host),
                     target_port=origin.port,
                     networks=(Network.TCP,),

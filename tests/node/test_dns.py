@@ -47,8 +47,8 @@ def made(reach: Reach | None = None, **settings: Any) -> Resolver | None:
     )
 
 
-def server(address: str, **settings: Any) -> config.DnsServer:
-    return config.DnsServer(address=address, **settings)
+def server(address: str, **settings: Any) -> config.DnsServerSettings:
+    return config.DnsServerSettings(address=address, **settings)
 
 
 def test_without_a_word_names_are_the_systems_business() -> None:
@@ -145,19 +145,19 @@ async def test_domains_and_expected_addresses_are_those_of_routing() -> None:
 # Whole nodes --------------------------------------------------------------------------------------
 
 
-def node_with(dns: config.DnsSettings, strategy: config.FreedomStrategy) -> config.Config:
+def node_with(dns: config.DnsSettings, strategy: config.FreedomDomainStrategy) -> config.Config:
     return config.Config(
         inbounds=(
             config.InboundSettings(
                 tag="socks",
-                protocol=config.SocksInbound(),
+                protocol=config.SocksInboundSettings(),
                 listen=parse_host("127.0.0.1"),
                 port=config.PortRange(0, 0),
             ),
         ),
         outbounds=(
             config.OutboundSettings(
-                tag="direct", protocol=config.FreedomOutbound(domain_strategy=strategy)
+                tag="direct", protocol=config.FreedomOutboundSettings(domain_strategy=strategy)
             ),
         ),
         dns=dns,
@@ -177,7 +177,7 @@ async def test_freedom_asks_the_dns_object(strategy: str) -> None:
     zone = {("service.example", "CNAME"): ["real.example."], ("real.example", "A"): ["127.0.0.1"]}
     async with start_echo() as echo, start_name_server(zone) as names:
         dns = config.DnsSettings(servers=(server("127.0.0.1", port=names.port),))
-        settings = node_with(dns, config.FreedomStrategy(strategy))
+        settings = node_with(dns, config.FreedomDomainStrategy(strategy))
         async with start_node(settings) as node:
             for _ in range(3):
                 await check_echo(node.port, "service.example", echo.port)
@@ -192,7 +192,7 @@ async def test_freedom_as_is_asks_the_system() -> None:
     system.use()
     async with start_echo() as echo, start_name_server() as names:
         dns = config.DnsSettings(servers=(server("127.0.0.1", port=names.port),))
-        async with start_node(node_with(dns, config.FreedomStrategy.AS_IS)) as node:
+        async with start_node(node_with(dns, config.FreedomDomainStrategy.AS_IS)) as node:
             await check_echo(node.port, "service.example", echo.port)
     assert system.asked == ["service.example"]
     assert names.asked == []
@@ -202,7 +202,7 @@ async def test_freedom_has_datagrams_to_resolved_names() -> None:
     TableResolver({}).use()
     async with start_udp_echo() as echo:
         dns = config.DnsSettings(hosts={"udp.example": (parse_host("127.0.0.1"),)})
-        (direct,) = Node(node_with(dns, config.FreedomStrategy.USE_IP)).outbounds
+        (direct,) = Node(node_with(dns, config.FreedomDomainStrategy.USE_IP)).outbounds
         target = Destination(host="udp.example", port=echo.port, network=Network.UDP)
         link = await direct.connect_packets(Flow(destination=target))
         await link.send([b"ping"])
@@ -213,8 +213,12 @@ async def test_freedom_has_datagrams_to_resolved_names() -> None:
 async def ask_behind_a_black_hole(address: str) -> bool:
     """Tell whether a question gets out of a node that throws everything away."""
     settings = attrs.evolve(
-        node_with(config.DnsSettings(servers=(server(address),)), config.FreedomStrategy.USE_IP),
-        outbounds=(config.OutboundSettings(tag="hole", protocol=config.BlackholeOutbound()),),
+        node_with(
+            config.DnsSettings(servers=(server(address),)), config.FreedomDomainStrategy.USE_IP
+        ),
+        outbounds=(
+            config.OutboundSettings(tag="hole", protocol=config.BlackholeOutboundSettings()),
+        ),
     )
     resolver = Node(settings).resolver
     assert resolver is not None

@@ -5,7 +5,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from trio_vmess.config import PolicyLevel, PolicySettings, SystemPolicy
+from trio_vmess.config import PolicyLevelSettings, PolicySettings, SystemPolicySettings
 from trio_vmess.core import Destination, Flow
 from trio_vmess.operations.counters import Directions, Statistics, counter_name, parse_counter_name
 from trio_vmess.relay import Meter
@@ -142,8 +142,8 @@ def test_the_policy_of_a_file_becomes_counters() -> None:
 
     counters = statistics_of(
         PolicySettings(
-            levels={0: PolicyLevel(stats_user_uplink=True), 7: PolicyLevel()},
-            system=SystemPolicy(stats_inbound_downlink=True, stats_outbound_uplink=True),
+            levels={0: PolicyLevelSettings(stats_user_uplink=True), 7: PolicyLevelSettings()},
+            system=SystemPolicySettings(stats_inbound_downlink=True, stats_outbound_uplink=True),
         )
     )
     counters.close(connection(3, 5))

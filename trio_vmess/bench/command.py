@@ -60,7 +60,7 @@ def run_bench(ciphers: Sequence[str], *, seconds: float) -> None:
     """Measure, and print a table.
 
     Args:
-        ciphers: words of `config.Security`.
+        ciphers: words of `config.SecurityName`.
         seconds: how long each measurement takes.
 
     Raises:

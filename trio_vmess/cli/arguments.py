@@ -5,12 +5,12 @@ import ipaddress
 from typing import Final, TypeAlias
 
 from trio_vmess._version import __version__
-from trio_vmess.config import LogLevel, Security
+from trio_vmess.config import LogLevel, SecurityName
 from trio_vmess.core import Host, IPAddress, parse_endpoint
 from trio_vmess.core.vmess import parse_user_id
 
-_SECURITIES: Final = tuple(security.value for security in Security)
-CIPHERS: Final = tuple(word for word in _SECURITIES if word != Security.AUTO.value)
+_SECURITIES: Final = tuple(security.value for security in SecurityName)
+CIPHERS: Final = tuple(word for word in _SECURITIES if word != SecurityName.AUTO.value)
 _LEVELS: Final = tuple(level.value for level in LogLevel)
 
 

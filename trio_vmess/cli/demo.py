@@ -10,13 +10,13 @@ import trio
 
 from trio_vmess.config import (
     LogSettings,
+    SecurityName,
     client_config,
     parse_share_link,
     server_config,
     server_share_link,
     share_link_outbound,
 )
-from trio_vmess.config import Security as SecurityWord
 from trio_vmess.core import parse_endpoint
 from trio_vmess.node import Node
 
@@ -64,7 +64,7 @@ async def start_demo(nodes: trio.Nursery, background: trio.Nursery) -> Sequence[
         port=parse_endpoint(server.listening[0].address)[1],
         user_id=user_id,
         alter_id=0,
-        security=SecurityWord.AUTO,
+        security=SecurityName.AUTO,
         name="demo",
     )
     client: Node = await nodes.start(

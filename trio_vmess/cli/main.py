@@ -26,8 +26,8 @@ from trio_vmess.config import (
     LogSettings,
     OutboundSettings,
     Role,
-    Security,
-    VMessOutbound,
+    SecurityName,
+    VMessOutboundSettings,
     check_role,
     client_config,
     load_config,
@@ -125,7 +125,7 @@ def _server(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> i
                 port=parse_endpoint(each.address)[1],
                 user_id=user_id,
                 alter_id=alter_id,
-                security=Security(arguments.security or "auto"),
+                security=SecurityName(arguments.security or "auto"),
                 name="trio-vmess",
             )
             print(f"link:   {link}")
@@ -162,7 +162,7 @@ def _client(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> i
 
 def _overridden(outbound: OutboundSettings, arguments: argparse.Namespace) -> OutboundSettings:
     """Return the link's outbound with what flags say instead."""
-    if not isinstance(outbound.protocol, VMessOutbound):
+    if not isinstance(outbound.protocol, VMessOutboundSettings):
         return outbound
     (server,) = outbound.protocol.servers
     (user,) = server.users
@@ -171,7 +171,7 @@ def _overridden(outbound: OutboundSettings, arguments: argparse.Namespace) -> Ou
     if arguments.alter_id is not None:
         user = attrs.evolve(user, alter_id=arguments.alter_id)
     if arguments.security is not None:
-        user = attrs.evolve(user, security=Security(arguments.security))
+        user = attrs.evolve(user, security=SecurityName(arguments.security))
     server = attrs.evolve(server, users=(user,))
     return attrs.evolve(outbound, protocol=attrs.evolve(outbound.protocol, servers=(server,)))
 

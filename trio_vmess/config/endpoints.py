@@ -8,12 +8,12 @@ import attrs
 from trio_vmess.config.words import (
     AllocateStrategy,
     BlackholeResponse,
-    Dialect,
+    DialectName,
     Experiment,
-    FreedomStrategy,
+    FreedomDomainStrategy,
     Places,
     PortRange,
-    Security,
+    SecurityName,
     SocksAuth,
     UnixSocket,
 )
@@ -54,7 +54,7 @@ class AllocateSettings:
 
 
 @attrs.frozen(kw_only=True)
-class InboundUser:
+class InboundUserSettings:
     """A user whom a VMess inbound serves.
 
     Attributes:
@@ -72,7 +72,7 @@ class InboundUser:
 
 
 @attrs.frozen(kw_only=True)
-class DefaultUser:
+class DefaultUserSettings:
     """What users get that a detour creates."""
 
     level: int = 0
@@ -80,7 +80,7 @@ class DefaultUser:
 
 
 @attrs.frozen(kw_only=True)
-class VMessInbound:
+class VMessInboundSettings:
     """A VMess server.
 
     Attributes:
@@ -91,17 +91,17 @@ class VMessInbound:
         max_clock_skew: seconds by which a client's clock may differ from ours.
     """
 
-    users: tuple[InboundUser, ...] = ()
-    default: DefaultUser = DefaultUser()
+    users: tuple[InboundUserSettings, ...] = ()
+    default: DefaultUserSettings = DefaultUserSettings()
     detour: str = ""
     disable_insecure_encryption: bool = False
-    dialect: Dialect = Dialect.V2RAY
+    dialect: DialectName = DialectName.V2RAY
     max_clock_skew: float = 90.0
     places: Places = attrs.field(factory=dict, eq=False, repr=False)
 
 
 @attrs.frozen(kw_only=True)
-class ProxyAccount:
+class ProxyAccountSettings:
     """A name and a password of a SOCKS or HTTP proxy."""
 
     user: str
@@ -109,7 +109,7 @@ class ProxyAccount:
 
 
 @attrs.frozen(kw_only=True)
-class SocksInbound:
+class SocksInboundSettings:
     """A SOCKS proxy.
 
     Attributes:
@@ -118,37 +118,37 @@ class SocksInbound:
     """
 
     auth: SocksAuth = SocksAuth.NOAUTH
-    accounts: tuple[ProxyAccount, ...] = ()
+    accounts: tuple[ProxyAccountSettings, ...] = ()
     udp: bool = False
     ip: IPAddress | None = None
     user_level: int = 0
 
 
 @attrs.frozen(kw_only=True)
-class HttpInbound:
+class HttpInboundSettings:
     """An HTTP proxy. Authentication is asked for if there are accounts.
 
     Attributes:
         allow_transparent: take requests without an absolute URL, by their Host header.
     """
 
-    accounts: tuple[ProxyAccount, ...] = ()
+    accounts: tuple[ProxyAccountSettings, ...] = ()
     allow_transparent: bool = False
     user_level: int = 0
 
 
 @attrs.frozen(kw_only=True)
-class MixedInbound:
+class MixedInboundSettings:
     """SOCKS and HTTP on one port. Authentication is asked for if there are accounts."""
 
-    accounts: tuple[ProxyAccount, ...] = ()
+    accounts: tuple[ProxyAccountSettings, ...] = ()
     udp: bool = False
     ip: IPAddress | None = None
     user_level: int = 0
 
 
 @attrs.frozen(kw_only=True)
-class DokodemoInbound:
+class DokodemoInboundSettings:
     """A port whose every connection goes to one destination."""
 
     target_address: Host
@@ -157,7 +157,13 @@ class DokodemoInbound:
     user_level: int = 0
 
 
-InboundProtocol = VMessInbound | SocksInbound | HttpInbound | MixedInbound | DokodemoInbound
+InboundProtocolSettings = (
+    VMessInboundSettings
+    | SocksInboundSettings
+    | HttpInboundSettings
+    | MixedInboundSettings
+    | DokodemoInboundSettings
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -170,7 +176,7 @@ class InboundSettings:
         port: one port or a range; meaningless for a Unix socket.
     """
 
-    protocol: InboundProtocol
+    protocol: InboundProtocolSettings
     tag: str = ""
     listen: IPAddress | UnixSocket = ANY_IPV4
     port: PortRange = ANY_PORT
@@ -182,16 +188,16 @@ class InboundSettings:
     def networks(self) -> tuple[Network, ...]:
         """The transports on which the port is taken."""
         match self.protocol:
-            case DokodemoInbound(networks=networks):
+            case DokodemoInboundSettings(networks=networks):
                 return networks
-            case SocksInbound(udp=True) | MixedInbound(udp=True):
+            case SocksInboundSettings(udp=True) | MixedInboundSettings(udp=True):
                 return (Network.TCP, Network.UDP)
             case _:
                 return (Network.TCP,)
 
 
 @attrs.frozen(kw_only=True)
-class OutboundUser:
+class OutboundUserSettings:
     """Who we are to a VMess server.
 
     Attributes:
@@ -201,23 +207,23 @@ class OutboundUser:
 
     id: bytes = attrs.field(repr=False)
     alter_id: int = 0
-    security: Security = Security.AUTO
+    security: SecurityName = SecurityName.AUTO
     level: int = 0
     email: str = ""
     experiments: tuple[Experiment, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
-class VMessServer:
+class VMessServerSettings:
     """A VMess server to connect to, with the users we may be there."""
 
     address: Host
     port: int
-    users: tuple[OutboundUser, ...]
+    users: tuple[OutboundUserSettings, ...]
 
 
 @attrs.frozen(kw_only=True)
-class VMessOutbound:
+class VMessOutboundSettings:
     """A VMess client. Its servers take turns.
 
     Attributes:
@@ -227,15 +233,15 @@ class VMessOutbound:
             about our clock. sing-box's legacy servers want 0: they forget past seconds early.
     """
 
-    servers: tuple[VMessServer, ...]
-    dialect: Dialect = Dialect.V2RAY
+    servers: tuple[VMessServerSettings, ...]
+    dialect: DialectName = DialectName.V2RAY
     global_padding: bool = True
     authenticated_length: bool = False
     timestamp_jitter: int = TIMESTAMP_JITTER
 
 
 @attrs.frozen(kw_only=True)
-class Redirect:
+class RedirectSettings:
     """What replaces parts of each destination: None keeps the part as it was asked for."""
 
     host: Host | None = None
@@ -243,7 +249,7 @@ class Redirect:
 
 
 @attrs.frozen(kw_only=True)
-class FreedomOutbound:
+class FreedomOutboundSettings:
     """Connections straight to their destinations.
 
     Attributes:
@@ -251,21 +257,21 @@ class FreedomOutbound:
         allow_private: permit loopback, link-local and private addresses as destinations.
     """
 
-    domain_strategy: FreedomStrategy = FreedomStrategy.AS_IS
-    redirect: Redirect | None = None
+    domain_strategy: FreedomDomainStrategy = FreedomDomainStrategy.AS_IS
+    redirect: RedirectSettings | None = None
     user_level: int = 0
     allow_private: bool = False
 
 
 @attrs.frozen(kw_only=True)
-class BlackholeOutbound:
+class BlackholeOutboundSettings:
     """The end of all connections that are sent there."""
 
     response: BlackholeResponse = BlackholeResponse.NONE
 
 
 @attrs.frozen(kw_only=True)
-class UpstreamUser:
+class ParentProxyUserSettings:
     """A name and a password at another proxy."""
 
     user: str
@@ -275,30 +281,34 @@ class UpstreamUser:
 
 
 @attrs.frozen(kw_only=True)
-class UpstreamServer:
+class ParentProxySettings:
     """Another SOCKS or HTTP proxy; without users, no authentication is offered."""
 
     address: Host
     port: int
-    users: tuple[UpstreamUser, ...] = ()
+    users: tuple[ParentProxyUserSettings, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
-class SocksOutbound:
+class SocksOutboundSettings:
     """Connections through other SOCKS proxies, which take turns."""
 
-    servers: tuple[UpstreamServer, ...]
+    servers: tuple[ParentProxySettings, ...]
 
 
 @attrs.frozen(kw_only=True)
-class HttpOutbound:
+class HttpOutboundSettings:
     """Connections through other HTTP proxies, which take turns."""
 
-    servers: tuple[UpstreamServer, ...]
+    servers: tuple[ParentProxySettings, ...]
 
 
-OutboundProtocol = (
-    VMessOutbound | FreedomOutbound | BlackholeOutbound | SocksOutbound | HttpOutbound
+OutboundProtocolSettings = (
+    VMessOutboundSettings
+    | FreedomOutboundSettings
+    | BlackholeOutboundSettings
+    | SocksOutboundSettings
+    | HttpOutboundSettings
 )
 
 
@@ -311,7 +321,7 @@ class OutboundSettings:
         send_through: the local address to connect from; None leaves it to the system.
     """
 
-    protocol: OutboundProtocol
+    protocol: OutboundProtocolSettings
     tag: str = ""
     send_through: IPAddress | None = None
     places: Places = attrs.field(factory=dict, eq=False, repr=False)

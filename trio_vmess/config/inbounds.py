@@ -14,23 +14,23 @@ from trio_vmess.config.endpoints import (
     ANY_IPV4,
     ANY_PORT,
     AllocateSettings,
-    DefaultUser,
-    DokodemoInbound,
-    HttpInbound,
-    InboundProtocol,
+    DefaultUserSettings,
+    DokodemoInboundSettings,
+    HttpInboundSettings,
+    InboundProtocolSettings,
     InboundSettings,
-    InboundUser,
-    MixedInbound,
-    ProxyAccount,
+    InboundUserSettings,
+    MixedInboundSettings,
+    ProxyAccountSettings,
     SniffingSettings,
-    SocksInbound,
-    VMessInbound,
+    SocksInboundSettings,
+    VMessInboundSettings,
 )
 from trio_vmess.config.reader import Section
 from trio_vmess.config.tree import Node, quote
 from trio_vmess.config.words import (
     AllocateStrategy,
-    Dialect,
+    DialectName,
     Place,
     SocksAuth,
     UnixSocket,
@@ -88,7 +88,7 @@ def read_inbound(outer: Section, inner: Section) -> InboundSettings:
         outer: the common keys.
         inner: the protocol's keys; the same section in TOML.
     """
-    protocol = read_protocol(outer, inner, _PROTOCOLS) or VMessInbound()
+    protocol = read_protocol(outer, inner, _PROTOCOLS) or VMessInboundSettings()
     address = outer.get("listen", values.listen, ANY_IPV4)
     on_unix = isinstance(address, UnixSocket)
     port = outer.get(
@@ -190,24 +190,24 @@ def _read_allocate(outer: Section) -> AllocateSettings:
     )
 
 
-def _read_vmess(section: Section) -> VMessInbound:
+def _read_vmess(section: Section) -> VMessInboundSettings:
     default = section.section("default")
     detour, detour_places = _read_detour(section)
-    inbound = VMessInbound(
+    inbound = VMessInboundSettings(
         users=tuple(map(_read_user, section.sections("users", json=("clients", "users")))),
-        default=DefaultUser() if default is None else _read_default(default),
+        default=DefaultUserSettings() if default is None else _read_default(default),
         detour=detour,
         disable_insecure_encryption=section.get("disable_insecure_encryption", values.flag, False),
-        dialect=section.get("dialect", values.word(Dialect), Dialect.V2RAY),
+        dialect=section.get("dialect", values.word(DialectName), DialectName.V2RAY),
         max_clock_skew=section.get("max_clock_skew", values.seconds, 90.0),
     )
     return attrs.evolve(inbound, places=section.places() | detour_places)
 
 
-def _read_user(section: Section) -> InboundUser:
+def _read_user(section: Section) -> InboundUserSettings:
     if not section.native:
         section.ignore("security", "the client chooses it")
-    user = InboundUser(
+    user = InboundUserSettings(
         id=section.get("id", values.user_id, b"", required="the user's UUID"),
         email=section.get("email", values.text, ""),
         level=read_level(section),
@@ -216,8 +216,8 @@ def _read_user(section: Section) -> InboundUser:
     return attrs.evolve(user, places=section.places())
 
 
-def _read_default(section: Section) -> DefaultUser:
-    return DefaultUser(
+def _read_default(section: Section) -> DefaultUserSettings:
+    return DefaultUserSettings(
         level=section.get("level", values.whole(0, _LEVEL_ON_WIRE_MAX), 0),
         alter_id=read_alter_id(section),
     )
@@ -236,9 +236,9 @@ def _read_detour(section: Section) -> tuple[str, dict[str, Place]]:
     return tag, {"detour": detour.places().get("to", detour.place)}
 
 
-def _read_accounts(section: Section) -> tuple[ProxyAccount, ...]:
+def _read_accounts(section: Section) -> tuple[ProxyAccountSettings, ...]:
     return tuple(
-        ProxyAccount(
+        ProxyAccountSettings(
             user=each.get("user", values.filled_text, "", required="the account's name"),
             password=each.get(
                 "password", values.secret, "", json=("pass",), required="the account's password"
@@ -248,7 +248,7 @@ def _read_accounts(section: Section) -> tuple[ProxyAccount, ...]:
     )
 
 
-def _read_socks(section: Section) -> SocksInbound:
+def _read_socks(section: Section) -> SocksInboundSettings:
     _ignore_timeout(section)
     if not section.native:
         section.ignore("allow_transparent", "it is a setting of HTTP inbounds")
@@ -264,7 +264,7 @@ def _read_socks(section: Section) -> SocksInbound:
             section.report.problem(place, message)
         else:
             section.report.warn(place, message)
-    return SocksInbound(
+    return SocksInboundSettings(
         auth=auth,
         accounts=accounts,
         udp=section.get("udp", values.flag, False),
@@ -273,23 +273,23 @@ def _read_socks(section: Section) -> SocksInbound:
     )
 
 
-def _read_http(section: Section) -> HttpInbound:
+def _read_http(section: Section) -> HttpInboundSettings:
     _ignore_timeout(section)
-    return HttpInbound(
+    return HttpInboundSettings(
         accounts=_read_accounts(section),
         allow_transparent=section.get("allow_transparent", values.flag, False),
         user_level=read_user_level(section),
     )
 
 
-def _read_mixed(section: Section) -> MixedInbound:
+def _read_mixed(section: Section) -> MixedInboundSettings:
     accounts = _read_accounts(section)
     implied = SocksAuth.PASSWORD if accounts else SocksAuth.NOAUTH
     entry = section.find("auth")
     if entry is not None and section.get("auth", values.word(SocksAuth), implied) is not implied:
         message = "accounts are asked for if there are any; leave out 'auth', or the accounts"
         section.report.problem(entry.place, message)
-    return MixedInbound(
+    return MixedInboundSettings(
         accounts=accounts,
         udp=section.get("udp", values.flag, False),
         ip=section.get("ip", values.ip_address, None),
@@ -297,7 +297,7 @@ def _read_mixed(section: Section) -> MixedInbound:
     )
 
 
-def _read_dokodemo(section: Section) -> DokodemoInbound:
+def _read_dokodemo(section: Section) -> DokodemoInboundSettings:
     _ignore_timeout(section)
     redirected = section.get("follow_redirect", values.flag, False)
     if redirected:
@@ -308,7 +308,7 @@ def _read_dokodemo(section: Section) -> DokodemoInbound:
         )
     key = "the destination of every connection"
     required = "" if redirected else key
-    return DokodemoInbound(
+    return DokodemoInboundSettings(
         target_address=section.get(
             "target_address", values.host, "", json=("address",), required=required
         ),
@@ -323,7 +323,7 @@ def _ignore_timeout(section: Section) -> None:
         section.ignore("timeout", "the time limits are those of policy.levels")
 
 
-_PROTOCOLS: Final[dict[str, Callable[[Section], InboundProtocol]]] = {
+_PROTOCOLS: Final[dict[str, Callable[[Section], InboundProtocolSettings]]] = {
     "vmess": _read_vmess,
     "socks": _read_socks,
     "http": _read_http,

@@ -16,43 +16,43 @@ import attrs
 from trio_vmess.config.endpoints import (
     ANY_IPV4,
     AllocateSettings,
-    BlackholeOutbound,
-    DefaultUser,
-    DokodemoInbound,
-    FreedomOutbound,
-    HttpInbound,
-    HttpOutbound,
-    InboundProtocol,
+    BlackholeOutboundSettings,
+    DefaultUserSettings,
+    DokodemoInboundSettings,
+    FreedomOutboundSettings,
+    HttpInboundSettings,
+    HttpOutboundSettings,
+    InboundProtocolSettings,
     InboundSettings,
-    InboundUser,
-    MixedInbound,
-    OutboundProtocol,
+    InboundUserSettings,
+    MixedInboundSettings,
+    OutboundProtocolSettings,
     OutboundSettings,
-    OutboundUser,
-    ProxyAccount,
-    Redirect,
+    OutboundUserSettings,
+    ParentProxySettings,
+    ParentProxyUserSettings,
+    ProxyAccountSettings,
+    RedirectSettings,
     SniffingSettings,
-    SocksInbound,
-    SocksOutbound,
-    UpstreamServer,
-    UpstreamUser,
-    VMessInbound,
-    VMessOutbound,
-    VMessServer,
+    SocksInboundSettings,
+    SocksOutboundSettings,
+    VMessInboundSettings,
+    VMessOutboundSettings,
+    VMessServerSettings,
 )
 from trio_vmess.config.words import (
     AllocateStrategy,
     BalancerStrategy,
     BlackholeResponse,
-    Dialect,
+    DialectName,
     Experiment,
-    FreedomStrategy,
+    FreedomDomainStrategy,
     LogLevel,
     Place,
     Places,
     PortRange,
     RoutingStrategy,
-    Security,
+    SecurityName,
     SocksAuth,
     UnixSocket,
 )
@@ -66,50 +66,50 @@ __all__ = [
     "ApiSettings",
     "BalancerSettings",
     "BalancerStrategy",
-    "BlackholeOutbound",
+    "BlackholeOutboundSettings",
     "BlackholeResponse",
     "Config",
-    "DefaultUser",
-    "Dialect",
-    "DnsServer",
+    "DefaultUserSettings",
+    "DialectName",
+    "DnsServerSettings",
     "DnsSettings",
-    "DokodemoInbound",
+    "DokodemoInboundSettings",
     "Experiment",
-    "FreedomOutbound",
-    "FreedomStrategy",
-    "HttpInbound",
-    "HttpOutbound",
-    "InboundProtocol",
+    "FreedomDomainStrategy",
+    "FreedomOutboundSettings",
+    "HttpInboundSettings",
+    "HttpOutboundSettings",
+    "InboundProtocolSettings",
     "InboundSettings",
-    "InboundUser",
+    "InboundUserSettings",
     "LogLevel",
     "LogSettings",
-    "MixedInbound",
-    "OutboundProtocol",
+    "MixedInboundSettings",
+    "OutboundProtocolSettings",
     "OutboundSettings",
-    "OutboundUser",
+    "OutboundUserSettings",
+    "ParentProxySettings",
+    "ParentProxyUserSettings",
     "Place",
     "Places",
-    "PolicyLevel",
+    "PolicyLevelSettings",
     "PolicySettings",
     "PortRange",
-    "ProxyAccount",
-    "Redirect",
+    "ProxyAccountSettings",
+    "RedirectSettings",
     "RoutingSettings",
     "RoutingStrategy",
     "RuleSettings",
-    "Security",
+    "SecurityName",
     "SniffingSettings",
     "SocksAuth",
-    "SocksInbound",
-    "SocksOutbound",
-    "SystemPolicy",
+    "SocksInboundSettings",
+    "SocksOutboundSettings",
+    "SystemPolicySettings",
     "UnixSocket",
-    "UpstreamServer",
-    "UpstreamUser",
-    "VMessInbound",
-    "VMessOutbound",
-    "VMessServer",
+    "VMessInboundSettings",
+    "VMessOutboundSettings",
+    "VMessServerSettings",
 ]
 
 
@@ -129,7 +129,7 @@ class LogSettings:
 
 
 @attrs.frozen(kw_only=True)
-class PolicyLevel(Policy):
+class PolicyLevelSettings(Policy):
     """The limits that users of one level have, and whether their traffic is counted.
 
     Files give `buffer_size` in KiB.
@@ -139,11 +139,11 @@ class PolicyLevel(Policy):
     stats_user_downlink: bool = False
 
 
-_DEFAULT_LEVEL: Final = PolicyLevel()
+_DEFAULT_LEVEL: Final = PolicyLevelSettings()
 
 
 @attrs.frozen(kw_only=True)
-class SystemPolicy:
+class SystemPolicySettings:
     """Which tags have their traffic counted."""
 
     stats_inbound_uplink: bool = False
@@ -156,10 +156,10 @@ class SystemPolicy:
 class PolicySettings:
     """Limits by user level; a level that is not listed has the defaults."""
 
-    levels: Mapping[int, PolicyLevel] = attrs.field(factory=dict)
-    system: SystemPolicy = SystemPolicy()
+    levels: Mapping[int, PolicyLevelSettings] = attrs.field(factory=dict)
+    system: SystemPolicySettings = SystemPolicySettings()
 
-    def level(self, number: int) -> PolicyLevel:
+    def level(self, number: int) -> PolicyLevelSettings:
         """Return the limits of a level."""
         return self.levels.get(number, _DEFAULT_LEVEL)
 
@@ -226,7 +226,7 @@ class RoutingSettings:
 
 
 @attrs.frozen(kw_only=True)
-class DnsServer:
+class DnsServerSettings:
     """A resolver.
 
     Attributes:
@@ -254,7 +254,7 @@ class DnsSettings:
         tag: what routing rules call the resolver's own connections.
     """
 
-    servers: tuple[DnsServer, ...] = ()
+    servers: tuple[DnsServerSettings, ...] = ()
     hosts: Mapping[str, tuple[Host, ...]] = attrs.field(factory=dict)
     client_ip: IPAddress | None = None
     tag: str = ""

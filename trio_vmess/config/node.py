@@ -13,14 +13,14 @@ from trio_vmess.config.model import (
     ApiSettings,
     BalancerSettings,
     Config,
-    DnsServer,
+    DnsServerSettings,
     DnsSettings,
     LogSettings,
-    PolicyLevel,
+    PolicyLevelSettings,
     PolicySettings,
     RoutingSettings,
     RuleSettings,
-    SystemPolicy,
+    SystemPolicySettings,
 )
 from trio_vmess.config.reader import Entry, Report, Section
 from trio_vmess.config.tree import Members, Node, describe, quote
@@ -70,7 +70,7 @@ def _read_log(section: Section) -> LogSettings:
 
 def _read_policy(section: Section) -> PolicySettings:
     """Read `policy`."""
-    levels: dict[int, PolicyLevel] = {}
+    levels: dict[int, PolicyLevelSettings] = {}
     listed = section.section("levels")
     for key, entry in [] if listed is None else listed.members():
         level = _read_level(section.report.open(entry.node, entry.where))
@@ -83,13 +83,13 @@ def _read_policy(section: Section) -> PolicySettings:
             )
     system = section.section("system")
     return PolicySettings(
-        levels=levels, system=SystemPolicy() if system is None else _read_system(system)
+        levels=levels, system=SystemPolicySettings() if system is None else _read_system(system)
     )
 
 
-def _read_level(section: Section) -> PolicyLevel:
-    default = PolicyLevel()
-    return PolicyLevel(
+def _read_level(section: Section) -> PolicyLevelSettings:
+    default = PolicyLevelSettings()
+    return PolicyLevelSettings(
         handshake=section.get("handshake", values.seconds, default.handshake),
         connection_idle=section.get(
             "connection_idle", values.seconds, default.connection_idle, json=("connIdle",)
@@ -107,8 +107,8 @@ def _buffer_size(node: Node) -> int | None:
     return None if kib < 0 else kib * 1024
 
 
-def _read_system(section: Section) -> SystemPolicy:
-    return SystemPolicy(
+def _read_system(section: Section) -> SystemPolicySettings:
+    return SystemPolicySettings(
         stats_inbound_uplink=section.get("stats_inbound_uplink", values.flag, False),
         stats_inbound_downlink=section.get("stats_inbound_downlink", values.flag, False),
         stats_outbound_uplink=section.get("stats_outbound_uplink", values.flag, False),
@@ -251,17 +251,17 @@ def _read_dns(section: Section) -> DnsSettings:
     )
 
 
-def _read_dns_server(report: Report, entry: Entry) -> DnsServer:
+def _read_dns_server(report: Report, entry: Entry) -> DnsServerSettings:
     if not isinstance(entry.node.value, Members):
         try:
-            return DnsServer(address=_dns_address(entry.node))
+            return DnsServerSettings(address=_dns_address(entry.node))
         except ValueError as exc:
             report.problem(entry.place, str(exc))
-            return DnsServer(address="")
+            return DnsServerSettings(address="")
     section = report.open(entry.node, entry.where)
     if not section.native:
         section.ignore("skip_fallback", "servers are asked in their order")
-    return DnsServer(
+    return DnsServerSettings(
         address=section.get("address", _dns_address, "", required="the resolver's address"),
         port=section.get("port", values.port, 53),
         domains=section.many("domains", domain_entry),

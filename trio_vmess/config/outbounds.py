@@ -7,18 +7,18 @@ import attrs
 
 from trio_vmess.config import values
 from trio_vmess.config.endpoints import (
-    BlackholeOutbound,
-    FreedomOutbound,
-    HttpOutbound,
-    OutboundProtocol,
+    BlackholeOutboundSettings,
+    FreedomOutboundSettings,
+    HttpOutboundSettings,
+    OutboundProtocolSettings,
     OutboundSettings,
-    OutboundUser,
-    Redirect,
-    SocksOutbound,
-    UpstreamServer,
-    UpstreamUser,
-    VMessOutbound,
-    VMessServer,
+    OutboundUserSettings,
+    ParentProxySettings,
+    ParentProxyUserSettings,
+    RedirectSettings,
+    SocksOutboundSettings,
+    VMessOutboundSettings,
+    VMessServerSettings,
 )
 from trio_vmess.config.inbounds import (
     read_alter_id,
@@ -30,10 +30,10 @@ from trio_vmess.config.reader import Section
 from trio_vmess.config.tree import Node, quote
 from trio_vmess.config.words import (
     BlackholeResponse,
-    Dialect,
+    DialectName,
     Experiment,
-    FreedomStrategy,
-    Security,
+    FreedomDomainStrategy,
+    SecurityName,
 )
 from trio_vmess.core import Host
 from trio_vmess.core.vmess import TIMESTAMP_JITTER
@@ -49,14 +49,14 @@ def read_outbound(outer: Section, inner: Section) -> OutboundSettings:
         inner: the protocol's keys; the same section in TOML.
     """
     outbound = OutboundSettings(
-        protocol=read_protocol(outer, inner, _PROTOCOLS) or BlackholeOutbound(),
+        protocol=read_protocol(outer, inner, _PROTOCOLS) or BlackholeOutboundSettings(),
         tag=outer.get("tag", values.text, ""),
         send_through=outer.get("send_through", values.ip_address, None),
     )
     return attrs.evolve(outbound, places=outer.places())
 
 
-def _read_vmess(section: Section) -> VMessOutbound:
+def _read_vmess(section: Section) -> VMessOutboundSettings:
     listed = section.sections("servers", json=("vnext", "servers"))
     servers = [_read_vmess_server(each) for each in listed]
     if section.find("servers", json=("vnext", "servers")) is None:
@@ -68,9 +68,9 @@ def _read_vmess(section: Section) -> VMessOutbound:
             section.refuse(
                 name, "the servers have a list of their own; this belongs into one of them"
             )
-    return VMessOutbound(
+    return VMessOutboundSettings(
         servers=tuple(servers),
-        dialect=section.get("dialect", values.word(Dialect), Dialect.V2RAY),
+        dialect=section.get("dialect", values.word(DialectName), DialectName.V2RAY),
         global_padding=section.get("global_padding", values.flag, True),
         authenticated_length=section.get("authenticated_length", values.flag, False),
         timestamp_jitter=section.get(
@@ -79,7 +79,7 @@ def _read_vmess(section: Section) -> VMessOutbound:
     )
 
 
-def _read_flat_server(section: Section) -> VMessServer:
+def _read_flat_server(section: Section) -> VMessServerSettings:
     if section.find("address") is None:
         key = section.missing_place("servers", ("vnext",)).where.rpartition(".")[2]
         section.report.problem(
@@ -87,9 +87,9 @@ def _read_flat_server(section: Section) -> VMessServer:
         )
         for name in ("port", "id", "alter_id", "security", "level", "email", "experiments"):
             section.find(name)
-        return VMessServer(address="", port=0, users=())
+        return VMessServerSettings(address="", port=0, users=())
     address, port = _read_address(section)
-    return VMessServer(address=address, port=port, users=(_read_vmess_user(section),))
+    return VMessServerSettings(address=address, port=port, users=(_read_vmess_user(section),))
 
 
 def _read_address(section: Section) -> tuple[Host, int]:
@@ -99,7 +99,7 @@ def _read_address(section: Section) -> tuple[Host, int]:
     )
 
 
-def _read_vmess_server(section: Section) -> VMessServer:
+def _read_vmess_server(section: Section) -> VMessServerSettings:
     address, port = _read_address(section)
     users = tuple(map(_read_vmess_user, section.sections("users")))
     if not users and not section.places().get("users"):
@@ -108,14 +108,14 @@ def _read_vmess_server(section: Section) -> VMessServer:
         )
     elif not users:
         section.report.problem(section.places()["users"], "no user is in it; add one")
-    return VMessServer(address=address, port=port, users=users)
+    return VMessServerSettings(address=address, port=port, users=users)
 
 
-def _read_vmess_user(section: Section) -> OutboundUser:
-    return OutboundUser(
+def _read_vmess_user(section: Section) -> OutboundUserSettings:
+    return OutboundUserSettings(
         id=section.get("id", values.user_id, b"", required="the UUID that the server knows"),
         alter_id=read_alter_id(section),
-        security=section.get("security", values.word(Security), Security.AUTO),
+        security=section.get("security", values.word(SecurityName), SecurityName.AUTO),
         level=read_level(section),
         email=section.get("email", values.text, ""),
         experiments=_read_experiments(section),
@@ -136,12 +136,12 @@ def _experiments_text(node: Node) -> tuple[Experiment, ...]:
     return tuple(dict.fromkeys(read(attrs.evolve(node, value=name)) for name in names))
 
 
-def _read_freedom(section: Section) -> FreedomOutbound:
+def _read_freedom(section: Section) -> FreedomOutboundSettings:
     if not section.native:
         section.ignore("timeout", "the time limits are those of policy.levels")
-    return FreedomOutbound(
+    return FreedomOutboundSettings(
         domain_strategy=section.get(
-            "domain_strategy", values.word(FreedomStrategy), FreedomStrategy.AS_IS
+            "domain_strategy", values.word(FreedomDomainStrategy), FreedomDomainStrategy.AS_IS
         ),
         redirect=section.get("redirect", _redirect, None),
         user_level=read_user_level(section),
@@ -149,7 +149,7 @@ def _read_freedom(section: Section) -> FreedomOutbound:
     )
 
 
-def _redirect(node: Node) -> Redirect | None:
+def _redirect(node: Node) -> RedirectSettings | None:
     value = values.text(node)
     if not value:
         return None
@@ -159,23 +159,25 @@ def _redirect(node: Node) -> Redirect | None:
             f"{quote(value)} is no redirection; expected host:port, where the host may be empty "
             "and the port 0 to keep what was asked for"
         )
-    return Redirect(
+    return RedirectSettings(
         host=values.host(attrs.evolve(node, value=name)) if name else None,
         port=int(port) or None,
     )
 
 
-def _read_blackhole(section: Section) -> BlackholeOutbound:
+def _read_blackhole(section: Section) -> BlackholeOutboundSettings:
     read = values.word(BlackholeResponse)
     if section.native:
-        return BlackholeOutbound(response=section.get("response", read, BlackholeResponse.NONE))
+        return BlackholeOutboundSettings(
+            response=section.get("response", read, BlackholeResponse.NONE)
+        )
     response = section.section("response")
     if response is None:
-        return BlackholeOutbound()
-    return BlackholeOutbound(response=response.get("type", read, BlackholeResponse.NONE))
+        return BlackholeOutboundSettings()
+    return BlackholeOutboundSettings(response=response.get("type", read, BlackholeResponse.NONE))
 
 
-def _read_upstreams(section: Section) -> tuple[UpstreamServer, ...]:
+def _read_upstreams(section: Section) -> tuple[ParentProxySettings, ...]:
     servers = tuple(_read_upstream(each) for each in section.sections("servers"))
     if not servers and "servers" not in section.places():
         section.report.problem(
@@ -186,10 +188,10 @@ def _read_upstreams(section: Section) -> tuple[UpstreamServer, ...]:
     return servers
 
 
-def _read_upstream(section: Section) -> UpstreamServer:
+def _read_upstream(section: Section) -> ParentProxySettings:
     address, port = _read_address(section)
     users = tuple(
-        UpstreamUser(
+        ParentProxyUserSettings(
             user=each.get("user", values.filled_text, "", required="the name at the proxy"),
             password=each.get(
                 "password", values.secret, "", json=("pass",), required="the password at the proxy"
@@ -199,22 +201,22 @@ def _read_upstream(section: Section) -> UpstreamServer:
         )
         for each in section.sections("users")
     )
-    return UpstreamServer(address=address, port=port, users=users)
+    return ParentProxySettings(address=address, port=port, users=users)
 
 
-def _read_socks(section: Section) -> SocksOutbound:
+def _read_socks(section: Section) -> SocksOutboundSettings:
     if not section.native:
         version = section.get("version", values.text, "5")
         if version != "5":
             section.refuse("version", "only SOCKS 5 is spoken to other proxies")
-    return SocksOutbound(servers=_read_upstreams(section))
+    return SocksOutboundSettings(servers=_read_upstreams(section))
 
 
-def _read_http(section: Section) -> HttpOutbound:
-    return HttpOutbound(servers=_read_upstreams(section))
+def _read_http(section: Section) -> HttpOutboundSettings:
+    return HttpOutboundSettings(servers=_read_upstreams(section))
 
 
-_PROTOCOLS: Final[dict[str, Callable[[Section], OutboundProtocol]]] = {
+_PROTOCOLS: Final[dict[str, Callable[[Section], OutboundProtocolSettings]]] = {
     "vmess": _read_vmess,
     "freedom": _read_freedom,
     "blackhole": _read_blackhole,

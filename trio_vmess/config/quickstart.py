@@ -5,16 +5,16 @@ from typing import Final
 
 from trio_vmess.config.model import (
     Config,
-    FreedomOutbound,
-    HttpInbound,
+    FreedomOutboundSettings,
+    HttpInboundSettings,
     InboundSettings,
-    InboundUser,
+    InboundUserSettings,
     LogSettings,
     OutboundSettings,
     PortRange,
-    Security,
-    SocksInbound,
-    VMessInbound,
+    SecurityName,
+    SocksInboundSettings,
+    VMessInboundSettings,
 )
 from trio_vmess.config.share_link import ShareLink, format_share_link
 from trio_vmess.core import Host, IPAddress, parse_host
@@ -44,19 +44,21 @@ def server_config(
         allow_private: let the user reach this machine and its private networks, too.
         log: where the logs go.
     """
-    users = (InboundUser(id=user_id, alter_id=alter_id),)
+    users = (InboundUserSettings(id=user_id, alter_id=alter_id),)
     return Config(
         log=log,
         inbounds=(
             InboundSettings(
                 tag=VMESS_TAG,
-                protocol=VMessInbound(users=users),
+                protocol=VMessInboundSettings(users=users),
                 listen=listen,
                 port=PortRange(port, port),
             ),
         ),
         outbounds=(
-            OutboundSettings(tag="direct", protocol=FreedomOutbound(allow_private=allow_private)),
+            OutboundSettings(
+                tag="direct", protocol=FreedomOutboundSettings(allow_private=allow_private)
+            ),
         ),
     )
 
@@ -81,7 +83,7 @@ def client_config(
         inbounds.append(
             InboundSettings(
                 tag=SOCKS_TAG,
-                protocol=SocksInbound(udp=True),
+                protocol=SocksInboundSettings(udp=True),
                 listen=socks[0],
                 port=PortRange(socks[1], socks[1]),
             )
@@ -90,7 +92,7 @@ def client_config(
         inbounds.append(
             InboundSettings(
                 tag=HTTP_TAG,
-                protocol=HttpInbound(),
+                protocol=HttpInboundSettings(),
                 listen=http[0],
                 port=PortRange(http[1], http[1]),
             )
@@ -99,7 +101,7 @@ def client_config(
 
 
 def server_share_link(
-    *, host: Host, port: int, user_id: bytes, alter_id: int, security: Security, name: str
+    *, host: Host, port: int, user_id: bytes, alter_id: int, security: SecurityName, name: str
 ) -> str:
     """Return the `vmess://` link of a server."""
     return format_share_link(

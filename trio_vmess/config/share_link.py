@@ -19,9 +19,14 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 import attrs
 
 from trio_vmess.config import values
-from trio_vmess.config.endpoints import OutboundSettings, OutboundUser, VMessOutbound, VMessServer
+from trio_vmess.config.endpoints import (
+    OutboundSettings,
+    OutboundUserSettings,
+    VMessOutboundSettings,
+    VMessServerSettings,
+)
 from trio_vmess.config.tree import Node, quote
-from trio_vmess.config.words import Security
+from trio_vmess.config.words import SecurityName
 from trio_vmess.core.vmess import format_user_id, parse_user_id
 from trio_vmess.errors import ConfigError, ConfigProblem
 
@@ -71,7 +76,7 @@ class ShareLink:
     port: int
     uuid: str = attrs.field(repr=False)
     alter_id: int = 0
-    security: Security = Security.AUTO
+    security: SecurityName = SecurityName.AUTO
     network: str = "tcp"
     header_type: str = "none"
     host: str = ""
@@ -180,13 +185,13 @@ class _Fields:
             self.problem(key, str(exc))
             return ""
 
-    def security(self, key: str) -> Security:
+    def security(self, key: str) -> SecurityName:
         value = self.text(key)
         try:
-            return values.word(Security)(Node(value or "auto"))
+            return values.word(SecurityName)(Node(value or "auto"))
         except ValueError as exc:
             self.problem(key, str(exc))
-            return Security.AUTO
+            return SecurityName.AUTO
 
     def network(self, key: str) -> str:
         value = self.text(key).lower()
@@ -311,6 +316,10 @@ def share_link_outbound(link: ShareLink, *, tag: str = "") -> OutboundSettings:
         raise ConfigError(
             *(ConfigProblem(where=where, message=message) for where, message in problems)
         )
-    user = OutboundUser(id=parse_user_id(link.uuid), alter_id=link.alter_id, security=link.security)
-    server = VMessServer(address=values.host(Node(link.address)), port=link.port, users=(user,))
-    return OutboundSettings(protocol=VMessOutbound(servers=(server,)), tag=tag)
+    user = OutboundUserSettings(
+        id=parse_user_id(link.uuid), alter_id=link.alter_id, security=link.security
+    )
+    server = VMessServerSettings(
+        address=values.host(Node(link.address)), port=link.port, users=(user,)
+    )
+    return OutboundSettings(protocol=VMessOutboundSettings(servers=(server,)), tag=tag)

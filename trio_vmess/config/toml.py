@@ -15,10 +15,10 @@ import tomli
 
 from trio_vmess.config import values
 from trio_vmess.config.endpoints import (
-    FreedomOutbound,
+    FreedomOutboundSettings,
     InboundSettings,
     OutboundSettings,
-    VMessInbound,
+    VMessInboundSettings,
 )
 from trio_vmess.config.inbounds import read_inbound
 from trio_vmess.config.model import Config
@@ -238,9 +238,9 @@ def read_native(root: Section) -> Config:
     inbounds = tuple(_read_inbound(each) for each in root.sections("inbounds"))
     outbounds = tuple(_read_outbound(each) for each in root.sections("outbounds"))
     if root.find("outbounds") is None and any(
-        isinstance(each.protocol, VMessInbound) for each in inbounds
+        isinstance(each.protocol, VMessInboundSettings) for each in inbounds
     ):
-        outbounds = (OutboundSettings(protocol=FreedomOutbound(), tag=IMPLIED_TAG),)
+        outbounds = (OutboundSettings(protocol=FreedomOutboundSettings(), tag=IMPLIED_TAG),)
         root.report.warn(
             root.missing_place("outbounds"),
             "no outbound is given: one of protocol 'freedom' is implied, "

@@ -10,14 +10,14 @@ from typing import Final, Literal, TypeVar
 import attrs
 
 from trio_vmess.config.endpoints import (
-    DokodemoInbound,
-    HttpInbound,
+    DokodemoInboundSettings,
+    HttpInboundSettings,
     InboundSettings,
-    MixedInbound,
+    MixedInboundSettings,
     OutboundSettings,
-    SocksInbound,
-    VMessInbound,
-    VMessOutbound,
+    SocksInboundSettings,
+    VMessInboundSettings,
+    VMessOutboundSettings,
 )
 from trio_vmess.config.model import Config, RuleSettings
 from trio_vmess.config.tree import quote
@@ -33,7 +33,12 @@ _T = TypeVar("_T")
 Finding = tuple[Place, str]
 Role = Literal["server", "client"]
 
-_LOCAL_INBOUNDS: Final = (SocksInbound, HttpInbound, MixedInbound, DokodemoInbound)
+_LOCAL_INBOUNDS: Final = (
+    SocksInboundSettings,
+    HttpInboundSettings,
+    MixedInboundSettings,
+    DokodemoInboundSettings,
+)
 
 
 def validate(config: Config) -> tuple[ConfigProblem, ...]:
@@ -60,12 +65,14 @@ def check_role(config: Config, role: Role) -> None:
     protocols = [inbound.protocol for inbound in config.inbounds]
     findings: list[Finding] = []
     if role == "server":
-        if not any(isinstance(protocol, VMessInbound) for protocol in protocols):
+        if not any(isinstance(protocol, VMessInboundSettings) for protocol in protocols):
             findings.append(
                 (Place("inbounds"), "a server needs an inbound of protocol 'vmess'; add one")
             )
     else:
-        if not any(isinstance(outbound.protocol, VMessOutbound) for outbound in config.outbounds):
+        if not any(
+            isinstance(outbound.protocol, VMessOutboundSettings) for outbound in config.outbounds
+        ):
             findings.append(
                 (Place("outbounds"), "a client needs an outbound of protocol 'vmess'; add one")
             )
@@ -97,7 +104,7 @@ def find_problems(config: Config) -> Iterator[Finding]:
     for index, inbound in enumerate(config.inbounds):
         where = f"inbounds[{index}]"
         yield from _allocation(inbound, where)
-        if isinstance(inbound.protocol, VMessInbound):
+        if isinstance(inbound.protocol, VMessInboundSettings):
             yield from _duplicate_users(inbound.protocol, where)
             yield from _detour(config, inbound, inbound.protocol, where)
     yield from _port_clashes(config.inbounds)
@@ -109,13 +116,13 @@ def find_warnings(config: Config) -> Iterator[Finding]:
     detours = {
         inbound.protocol.detour
         for inbound in config.inbounds
-        if isinstance(inbound.protocol, VMessInbound)
+        if isinstance(inbound.protocol, VMessInboundSettings)
     }
     for index, inbound in enumerate(config.inbounds):
         protocol = inbound.protocol
         place = _place(inbound.places, "", f"inbounds[{index}]")
         detoured_to = inbound.tag and inbound.tag in detours
-        if isinstance(protocol, VMessInbound) and not protocol.users and not detoured_to:
+        if isinstance(protocol, VMessInboundSettings) and not protocol.users and not detoured_to:
             yield place, "it has no users, and no detour leads to it: nobody can connect"
         allocate, count = inbound.allocate, len(inbound.port)
         is_random = allocate.strategy is AllocateStrategy.RANDOM
@@ -167,7 +174,7 @@ def _duplicate_tags(
     )
 
 
-def _duplicate_users(protocol: VMessInbound, where: str) -> Iterator[Finding]:
+def _duplicate_users(protocol: VMessInboundSettings, where: str) -> Iterator[Finding]:
     users = [(user, f"{where}.users[{index}]") for index, user in enumerate(protocol.users)]
     yield from _duplicates(
         ((user.email.lower(), _place(user.places, "email", path)) for user, path in users),
@@ -191,7 +198,7 @@ def _dangling(tag: str, known: Iterable[str], what: str) -> str:
 
 
 def _detour(
-    config: Config, inbound: InboundSettings, protocol: VMessInbound, where: str
+    config: Config, inbound: InboundSettings, protocol: VMessInboundSettings, where: str
 ) -> Iterator[Finding]:
     tag = protocol.detour
     if not tag:
@@ -202,7 +209,7 @@ def _detour(
         yield place, _dangling(tag, (each.tag for each in config.inbounds), "inbound")
     elif target is inbound:
         yield place, "the detour leads to the inbound itself; name another one"
-    elif not isinstance(target.protocol, VMessInbound):
+    elif not isinstance(target.protocol, VMessInboundSettings):
         yield place, f"the inbound {quote(tag)} is not of protocol 'vmess'; clients cannot use it"
     elif isinstance(target.listen, UnixSocket):
         yield place, f"the inbound {quote(tag)} listens on a Unix socket; clients cannot reach it"

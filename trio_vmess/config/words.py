@@ -42,7 +42,7 @@ class LogLevel(enum.Enum):
     NONE = "none"
 
 
-class Dialect(enum.Enum):
+class DialectName(enum.Enum):
     """Which VMess is spoken: V2Ray's bytes, or those of the protocol's first document."""
 
     V2RAY = "v2ray"
@@ -56,7 +56,7 @@ class AllocateStrategy(enum.Enum):
     RANDOM = "random"
 
 
-class Security(enum.Enum):
+class SecurityName(enum.Enum):
     """The words a client may choose its body cipher by."""
 
     AUTO = "auto"
@@ -88,7 +88,7 @@ class BlackholeResponse(enum.Enum):
     HTTP = "http"
 
 
-class FreedomStrategy(enum.Enum):
+class FreedomDomainStrategy(enum.Enum):
     """Whether freedom dials names as they are, or resolves them to one family first."""
 
     AS_IS = "AsIs"

@@ -10,15 +10,15 @@ from typing import Final
 import attrs
 
 from trio_vmess.config import (
-    BlackholeOutbound,
+    BlackholeOutboundSettings,
     Config,
-    FreedomOutbound,
-    FreedomStrategy,
-    HttpOutbound,
+    FreedomDomainStrategy,
+    FreedomOutboundSettings,
+    HttpOutboundSettings,
     OutboundSettings,
-    SocksOutbound,
-    VMessInbound,
-    VMessOutbound,
+    SocksOutboundSettings,
+    VMessInboundSettings,
+    VMessOutboundSettings,
 )
 from trio_vmess.core import Destination, format_endpoint, is_public
 from trio_vmess.dns import Answer
@@ -28,15 +28,15 @@ from trio_vmess.routing import NEED_ADDRESSES, Decision, Facts, Verdict
 from trio_vmess.transport import resolve
 
 _WORDS: Final = {
-    VMessOutbound: "vmess",
-    FreedomOutbound: "freedom",
-    BlackholeOutbound: "blackhole",
-    SocksOutbound: "socks",
-    HttpOutbound: "http",
+    VMessOutboundSettings: "vmess",
+    FreedomOutboundSettings: "freedom",
+    BlackholeOutboundSettings: "blackhole",
+    SocksOutboundSettings: "socks",
+    HttpOutboundSettings: "http",
 }
 _FAMILIES: Final = {
-    FreedomStrategy.USE_IPV4: (4,),
-    FreedomStrategy.USE_IPV6: (6,),
+    FreedomDomainStrategy.USE_IPV4: (4,),
+    FreedomDomainStrategy.USE_IPV6: (6,),
 }
 
 
@@ -190,11 +190,11 @@ async def _explain_outbound(
     protocol = outbound.protocol
     lines = [f"outbound: {outbound.tag or 'without a tag'} ({_WORDS[type(protocol)]})"]
     match protocol:
-        case FreedomOutbound():
+        case FreedomOutboundSettings():
             lines += await _explain_freedom(config, protocol, question, names)
-        case BlackholeOutbound():
+        case BlackholeOutboundSettings():
             lines.append("  nothing is reached: it is thrown away here")
-        case VMessOutbound() | SocksOutbound() | HttpOutbound():
+        case VMessOutboundSettings() | SocksOutboundSettings() | HttpOutboundSettings():
             servers = ", ".join(
                 format_endpoint(each.address, each.port) for each in protocol.servers
             )
@@ -213,7 +213,7 @@ def _of_families(answers: Sequence[Answer], versions: Sequence[int]) -> Sequence
 
 
 async def _explain_freedom(
-    config: Config, freedom: FreedomOutbound, question: Question, names: _Names
+    config: Config, freedom: FreedomOutboundSettings, question: Question, names: _Names
 ) -> Sequence[str]:
     redirect = freedom.redirect
     host, port = question.destination.host, question.destination.port
@@ -225,7 +225,7 @@ async def _explain_freedom(
     if isinstance(host, str):
         look_up = (
             names.look_up_by_system
-            if freedom.domain_strategy is FreedomStrategy.AS_IS
+            if freedom.domain_strategy is FreedomDomainStrategy.AS_IS
             else names.look_up
         )
         answers, why = await look_up(host)
@@ -237,7 +237,7 @@ async def _explain_freedom(
         addresses = [host]
         lines.append(f"  address: {host}")
     is_remote = any(
-        each.tag == question.inbound_tag and isinstance(each.protocol, VMessInbound)
+        each.tag == question.inbound_tag and isinstance(each.protocol, VMessInboundSettings)
         for each in config.inbounds
     )
     closed = [address for address in addresses if not is_public(address)]

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
-from trio_vmess.config import Config, DnsServer, DnsSettings
+from trio_vmess.config import Config, DnsServerSettings, DnsSettings
 from trio_vmess.contracts import Outbound, PacketLink, StreamSide
 from trio_vmess.core import Destination, Flow, IPAddress, parse_host
 from trio_vmess.dns import (
@@ -134,7 +134,7 @@ class _Builder:
         # Hosts alone do not mean that nothing else has an address.
         return sources or [Source(server=SystemServer(self.system))]
 
-    def _server(self, settings: DnsServer, where: str) -> NameServer | None:
+    def _server(self, settings: DnsServerSettings, where: str) -> NameServer | None:
         address, client_ip = settings.address, self.settings.client_ip
         if address == _SYSTEM:
             return SystemServer(self.system)

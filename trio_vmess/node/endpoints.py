@@ -52,10 +52,10 @@ def utc_seconds() -> int:
 
 
 _FAMILIES: Final = {
-    config.FreedomStrategy.AS_IS: socket.AF_UNSPEC,
-    config.FreedomStrategy.USE_IP: socket.AF_UNSPEC,
-    config.FreedomStrategy.USE_IPV4: socket.AF_INET,
-    config.FreedomStrategy.USE_IPV6: socket.AF_INET6,
+    config.FreedomDomainStrategy.AS_IS: socket.AF_UNSPEC,
+    config.FreedomDomainStrategy.USE_IP: socket.AF_UNSPEC,
+    config.FreedomDomainStrategy.USE_IPV4: socket.AF_INET,
+    config.FreedomDomainStrategy.USE_IPV6: socket.AF_INET6,
 }
 
 
@@ -91,7 +91,7 @@ def sniffing_of(
     return wanted.get
 
 
-def accounts_of(settings: config.VMessInbound) -> Sequence[Account]:
+def accounts_of(settings: config.VMessInboundSettings) -> Sequence[Account]:
     """Return the users of a VMess inbound."""
     return [
         Account(
@@ -121,7 +121,7 @@ class Assembler:
     def vmess_inbound(
         self,
         settings: config.InboundSettings,
-        protocol: config.VMessInbound,
+        protocol: config.VMessInboundSettings,
         dispatch: Dispatch,
         *,
         switch_account: SwitchSource | None = None,
@@ -158,7 +158,7 @@ class Assembler:
         """
         tag = settings.tag
         match settings.protocol:
-            case config.SocksInbound() as socks:
+            case config.SocksInboundSettings() as socks:
                 asks = socks.auth is config.SocksAuth.PASSWORD
                 return SocksInbound(
                     dispatch,
@@ -168,7 +168,7 @@ class Assembler:
                     udp=socks.udp,
                     udp_address=socks.ip,
                 )
-            case config.HttpInbound() as http:
+            case config.HttpInboundSettings() as http:
                 return HttpInbound(
                     dispatch,
                     tag=tag,
@@ -177,7 +177,7 @@ class Assembler:
                     accounts=_passwords(http.accounts) if http.accounts else None,
                     allow_transparent=http.allow_transparent,
                 )
-            case config.MixedInbound() as mixed:
+            case config.MixedInboundSettings() as mixed:
                 policy, level = self.policy_of(mixed.user_level), mixed.user_level
                 accounts = _passwords(mixed.accounts) if mixed.accounts else None
                 return MixedInbound(
@@ -191,7 +191,7 @@ class Assembler:
                     ),
                     HttpInbound(dispatch, tag=tag, policy=policy, level=level, accounts=accounts),
                 )
-            case config.DokodemoInbound() as dokodemo:
+            case config.DokodemoInboundSettings() as dokodemo:
                 return DokodemoInbound(
                     dispatch,
                     tag=tag,
@@ -199,7 +199,7 @@ class Assembler:
                     host=dokodemo.target_address,
                     port=dokodemo.target_port,
                 )
-            case config.VMessInbound():
+            case config.VMessInboundSettings():
                 raise TypeError("a VMess inbound is not local")
 
     def outbound(self, settings: config.OutboundSettings) -> Outbound:
@@ -207,7 +207,7 @@ class Assembler:
         tag, local = settings.tag, settings.send_through
         connect = functools.partial(dial, local=local)
         match settings.protocol:
-            case config.VMessOutbound() as vmess:
+            case config.VMessOutboundSettings() as vmess:
                 return VMessOutbound(
                     tag=tag,
                     servers=[_server(server, vmess) for server in vmess.servers],
@@ -220,9 +220,9 @@ class Assembler:
                     room=self.scratch.received,
                     connect=connect,
                 )
-            case config.FreedomOutbound() as freedom:
-                redirect = freedom.redirect or config.Redirect()
-                is_told = freedom.domain_strategy is not config.FreedomStrategy.AS_IS
+            case config.FreedomOutboundSettings() as freedom:
+                redirect = freedom.redirect or config.RedirectSettings()
+                is_told = freedom.domain_strategy is not config.FreedomDomainStrategy.AS_IS
                 return FreedomOutbound(
                     tag=tag,
                     allow_private=freedom.allow_private,
@@ -232,26 +232,26 @@ class Assembler:
                     local=local,
                     resolve=self.resolve if is_told else resolve,
                 )
-            case config.BlackholeOutbound() as blackhole:
+            case config.BlackholeOutboundSettings() as blackhole:
                 return BlackholeOutbound(
                     tag=tag,
                     response="http"
                     if blackhole.response is config.BlackholeResponse.HTTP
                     else "none",
                 )
-            case config.SocksOutbound() as socks:
+            case config.SocksOutboundSettings() as socks:
                 return SocksOutbound(
                     tag=tag, servers=_upstreams(socks.servers), connect=connect, local=local
                 )
-            case config.HttpOutbound() as http:
+            case config.HttpOutboundSettings() as http:
                 return HttpOutbound(tag=tag, servers=_upstreams(http.servers), connect=connect)
 
 
-def _passwords(accounts: Sequence[config.ProxyAccount]) -> Mapping[str, str]:
+def _passwords(accounts: Sequence[config.ProxyAccountSettings]) -> Mapping[str, str]:
     return {account.user: account.password for account in accounts}
 
 
-def _server(server: config.VMessServer, vmess: config.VMessOutbound) -> Server:
+def _server(server: config.VMessServerSettings, vmess: config.VMessOutboundSettings) -> Server:
     return Server(
         host=server.address,
         port=server.port,
@@ -273,7 +273,7 @@ def _server(server: config.VMessServer, vmess: config.VMessOutbound) -> Server:
     )
 
 
-def _upstreams(servers: Sequence[config.UpstreamServer]) -> Sequence[UpstreamServer]:
+def _upstreams(servers: Sequence[config.ParentProxySettings]) -> Sequence[UpstreamServer]:
     return [
         UpstreamServer(
             host=server.address,

@@ -16,19 +16,19 @@ import trio
 from trio_vmess.config import (
     AllocateStrategy,
     Config,
-    DokodemoInbound,
-    HttpInbound,
+    DokodemoInboundSettings,
+    HttpInboundSettings,
     InboundSettings,
-    MixedInbound,
-    SocksInbound,
+    MixedInboundSettings,
+    SocksInboundSettings,
     UnixSocket,
-    VMessInbound,
+    VMessInboundSettings,
 )
 from trio_vmess.contracts import Inbound, Outbound
 from trio_vmess.core import Flow, Network, PortPlan
 from trio_vmess.core.vmess import ReplayCache, SwitchAccount, UserRegistry
 from trio_vmess.dispatch import Connection, Dispatcher, Selection
-from trio_vmess.inbound import DokodemoInbound as DokodemoServer
+from trio_vmess.inbound import DokodemoInbound
 from trio_vmess.listen import (
     DynamicListener,
     MakeInbound,
@@ -164,7 +164,7 @@ class Node:
         await self._start_control(listeners)
         for way in self._ways:
             await listeners.start(functools.partial(way.listener.serve, connections=connections))
-            if isinstance(way.local, DokodemoServer) and Network.UDP in way.settings.networks:
+            if isinstance(way.local, DokodemoInbound) and Network.UDP in way.settings.networks:
                 _start_datagrams(way, way.local, listeners)
         if isinstance(self._choose, Selection):
             for probe in probes_of(self._config):
@@ -196,7 +196,7 @@ class Node:
         return await self._choose(flow)
 
     def _build_way(self, settings: InboundSettings) -> "_Way":
-        if isinstance(settings.protocol, VMessInbound):
+        if isinstance(settings.protocol, VMessInboundSettings):
             make = functools.partial(self._make_vmess, settings, settings.protocol)
             return _Way(settings, _listener_of(settings, make))
         local = self._assembler.local_inbound(settings, self._dispatcher)
@@ -206,7 +206,7 @@ class Node:
         return _Way(settings, _listener_of(settings, lambda _: behind), local)
 
     def _make_vmess(
-        self, settings: InboundSettings, protocol: VMessInbound, _port: int
+        self, settings: InboundSettings, protocol: VMessInboundSettings, _port: int
     ) -> PortInbound:
         inbound = self._assembler.vmess_inbound(
             settings,
@@ -241,11 +241,11 @@ class Node:
 
 
 _WORDS: Final = {
-    VMessInbound: "vmess",
-    SocksInbound: "socks",
-    HttpInbound: "http",
-    MixedInbound: "mixed",
-    DokodemoInbound: "dokodemo-door",
+    VMessInboundSettings: "vmess",
+    SocksInboundSettings: "socks",
+    HttpInboundSettings: "http",
+    MixedInboundSettings: "mixed",
+    DokodemoInboundSettings: "dokodemo-door",
 }
 
 
@@ -273,7 +273,7 @@ def _listener_of(
     settings: InboundSettings, make: MakeInbound
 ) -> PermanentListener | DynamicListener:
     address = settings.listen.path if isinstance(settings.listen, UnixSocket) else settings.listen
-    clients_begin = not isinstance(settings.protocol, DokodemoInbound)
+    clients_begin = not isinstance(settings.protocol, DokodemoInboundSettings)
     bind = functools.partial(open_listener, address, clients_begin=clients_begin)
     ports, allocate = _ports_of(settings), settings.allocate
     if allocate.strategy is AllocateStrategy.RANDOM:
@@ -297,7 +297,7 @@ def _ports_of(settings: InboundSettings) -> range:
     return range(settings.port.first, settings.port.last + 1)
 
 
-def _start_datagrams(way: _Way, dokodemo: DokodemoServer, listeners: trio.Nursery) -> None:
+def _start_datagrams(way: _Way, dokodemo: DokodemoInbound, listeners: trio.Nursery) -> None:
     listen = way.settings.listen
     if isinstance(listen, UnixSocket):
         return

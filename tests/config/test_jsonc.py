@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_vmess.config.jsonc import parse_jsonc
-from trio_vmess.config.tree import Members, Node
+from trio_vmess.config.tree import Members, Value
 from trio_vmess.errors import ConfigError
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]))
@@ -16,13 +16,13 @@ VALUES = st.recursive(
 )
 
 
-def plain(node):
-    match node.value:
+def plain(raw):
+    match raw.content:
         case Members(items=items):
-            return {member.key: plain(member.node) for member in items}
+            return {member.key: plain(member.value) for member in items}
         case tuple():
-            return [plain(item) for item in node.value]
-    return node.value
+            return [plain(item) for item in raw.content]
+    return raw.content
 
 
 @given(VALUES, st.sampled_from([None, 1]), st.booleans())
@@ -66,17 +66,17 @@ def test_comment_signs_in_texts_are_text():
 def test_every_value_knows_its_place():
     root = parse_jsonc('{ // one\n  "a": [1,\n\t2],\n  "b": {"c": true}}')
     assert (root.line, root.column) == (1, 1)
-    first, second = root.value.items
+    first, second = root.content.items
     assert (first.line, first.column) == (2, 3)
-    assert first.node.value == (Node(1, 2, 9), Node(2, 3, 2))
-    inner = second.node.value.items[0]
-    assert (inner.line, inner.column, inner.node) == (4, 9, Node(True, 4, 14))
+    assert first.value.content == (Value(1, 2, 9), Value(2, 3, 2))
+    inner = second.value.content.items[0]
+    assert (inner.line, inner.column, inner.value) == (4, 9, Value(True, 4, 14))
 
 
 def test_a_key_may_be_there_twice():
-    assert [member.key for member in parse_jsonc('{"a": 1, "a": 2}').value.items] == ["a", "a"]
+    assert [member.key for member in parse_jsonc('{"a": 1, "a": 2}').content.items] == ["a", "a"]
 
 
 def test_whole_and_broken_numbers_stay_apart():
-    values = [node.value for node in parse_jsonc("[1, 1.0, -0, 1e2]").value]
+    values = [item.content for item in parse_jsonc("[1, 1.0, -0, 1e2]").content]
     assert [type(value) for value in values] == [int, float, int, float]

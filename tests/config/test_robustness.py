@@ -14,7 +14,7 @@ from tests.config.test_toml import JSON
 from trio_vmess.config import Config, parse_config
 from trio_vmess.config.reader import Report, Style
 from trio_vmess.config.toml import read_native
-from trio_vmess.config.tree import Foreign, Member, Members, Node
+from trio_vmess.config.tree import Foreign, Member, Members, Value
 from trio_vmess.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[2] / "config.toml.example"
@@ -48,12 +48,12 @@ def replace(value, path, new):
     return [replace(item, rest, new) if i == key else item for i, item in enumerate(value)]
 
 
-def to_node(value):
+def to_value(value):
     if isinstance(value, dict):
-        return Node(Members(tuple(Member(key, to_node(item)) for key, item in value.items())))
+        return Value(Members(tuple(Member(key, to_value(item)) for key, item in value.items())))
     if isinstance(value, list):
-        return Node(tuple(map(to_node, value)))
-    return Node(Foreign("nothing") if value is None else value)
+        return Value(tuple(map(to_value, value)))
+    return Value(Foreign("nothing") if value is None else value)
 
 
 SPOTS = list(spots_of(json.loads(JSON)))
@@ -71,7 +71,7 @@ def test_any_value_anywhere_in_json(path, odd):
 @given(st.sampled_from(NATIVE_SPOTS), ODD)
 def test_any_value_anywhere_in_toml(path, odd):
     report = Report("", Style.NATIVE, environ={})
-    config = read_native(report.open(to_node(replace(NATIVE, path, odd)), ""))
+    config = read_native(report.open(to_value(replace(NATIVE, path, odd)), ""))
     assert isinstance(config, Config)
     with contextlib.suppress(ConfigError):
         assert isinstance(report.finish(), tuple)

@@ -128,7 +128,7 @@ def test_any_text_parses_or_is_a_config_error(text):
         with pytest.raises(ConfigError, match="not valid TOML"):
             parse_toml(text)
     else:
-        members = parse_toml(text).value.items
+        members = parse_toml(text).content.items
         assert [member.key for member in members] == list(document)
         assert all(member.line is not None for member in members)
 
@@ -292,4 +292,4 @@ def test_both_formats_make_the_same_settings():
 def test_every_key_of_the_example_has_a_place():
     text = EXAMPLE.read_text("utf-8")
     assert set(locate_keys(text)) == set(paths_of(tomli.loads(text)))
-    assert load_config(EXAMPLE).inbounds[0].places["port"].line is not None
+    assert load_config(EXAMPLE).inbounds[0].locations["port"].line is not None

@@ -1,4 +1,4 @@
-"""Checks on the model itself: settings built in Python have no places in a file."""
+"""Checks on the model itself: settings built in Python have no locations in a file."""
 
 from ipaddress import ip_address
 

@@ -3,7 +3,7 @@ from ipaddress import ip_address
 import pytest
 
 from trio_vmess.config import PortRange, values
-from trio_vmess.config.tree import Foreign, Members, Node, describe, quote
+from trio_vmess.config.tree import Foreign, Members, Value, describe, quote
 
 
 @pytest.mark.parametrize(
@@ -36,13 +36,13 @@ def test_nearest(word, words, meant):
     ],
 )
 def test_describe(value, said):
-    assert describe(Node(value)) == said
+    assert describe(Value(value)) == said
 
 
 def test_secrets_are_shortened():
     assert quote("12345678", secret=True) == "'12345678'"
     assert quote("123456789", secret=True) == "'12345678…'"
-    assert describe(Node(123456789), secret=True) == "a number"
+    assert describe(Value(123456789), secret=True) == "a number"
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_secrets_are_shortened():
     ],
 )
 def test_hosts(spelled, read):
-    assert values.host(Node(spelled)) == read
+    assert values.host(Value(spelled)) == read
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_hosts(spelled, read):
 )
 def test_what_is_no_host(spelled, message):
     with pytest.raises(ValueError, match=message):
-        values.host(Node(spelled))
+        values.host(Value(spelled))
 
 
 @pytest.mark.parametrize(
@@ -84,33 +84,33 @@ def test_what_is_no_host(spelled, message):
 )
 def test_what_is_no_port(value):
     with pytest.raises(ValueError, match="expected a port from 1 to 65535"):
-        values.port_range(Node(value), {})
+        values.port_range(Value(value), {})
 
 
 def test_a_port_of_the_environment_is_read_like_any_other():
-    assert values.port_range(Node("env:A"), {"A": " 5-6\n"}) == PortRange(5, 6)
+    assert values.port_range(Value("env:A"), {"A": " 5-6\n"}) == PortRange(5, 6)
     with pytest.raises(ValueError, match=r"found 'x' \(from 'env:A'\)"):
-        values.port_range(Node("env:A"), {"A": "x"})
+        values.port_range(Value("env:A"), {"A": "x"})
 
 
 @pytest.mark.parametrize(("value", "read"), [(0, 0.0), (1.5, 1.5), (300, 300.0)])
 def test_seconds(value, read):
-    assert values.seconds(Node(value)) == read
+    assert values.seconds(Value(value)) == read
 
 
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), True, "5"])
 def test_what_is_no_duration(value):
     with pytest.raises(ValueError, match="number of seconds"):
-        values.seconds(Node(value))
+        values.seconds(Value(value))
 
 
 def test_a_name_stands_for_its_uuid():
-    assert values.user_id(Node("example")).hex() == "feb54431301b52bba6dde1e93e81bb9e"
-    assert values.user_id(Node("deadbeef"))
+    assert values.user_id(Value("example")).hex() == "feb54431301b52bba6dde1e93e81bb9e"
+    assert values.user_id(Value("deadbeef"))
 
 
 @pytest.mark.parametrize("spelled", ["b831381d-6324-4d53-ad4f", "0" * 30])
 def test_a_uuid_with_digits_missing_is_no_name(spelled):
     with pytest.raises(ValueError, match="looks like a UUID") as caught:
-        values.user_id(Node(spelled))
+        values.user_id(Value(spelled))
     assert spelled not in str(caught.value)

@@ -5,13 +5,13 @@ from typing import Final
 
 import attrs
 
-from trio_vmess.config.words import (
+from trio_vmess.config.enums import (
     AllocateStrategy,
     BlackholeResponse,
     DialectName,
     Experiment,
     FreedomDomainStrategy,
-    Places,
+    Locations,
     PortRange,
     SecurityName,
     SocksAuth,
@@ -68,7 +68,7 @@ class InboundUserSettings:
     email: str = ""
     level: int = 0
     alter_id: int = 0
-    places: Places = attrs.field(factory=dict, eq=False, repr=False)
+    locations: Locations = attrs.field(factory=dict, eq=False, repr=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -97,7 +97,7 @@ class VMessInboundSettings:
     disable_insecure_encryption: bool = False
     dialect: DialectName = DialectName.V2RAY
     max_clock_skew: float = 90.0
-    places: Places = attrs.field(factory=dict, eq=False, repr=False)
+    locations: Locations = attrs.field(factory=dict, eq=False, repr=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -182,7 +182,7 @@ class InboundSettings:
     port: PortRange = ANY_PORT
     sniffing: SniffingSettings = SniffingSettings()
     allocate: AllocateSettings = AllocateSettings()
-    places: Places = attrs.field(factory=dict, eq=False, repr=False)
+    locations: Locations = attrs.field(factory=dict, eq=False, repr=False)
 
     @property
     def networks(self) -> tuple[Network, ...]:
@@ -324,4 +324,4 @@ class OutboundSettings:
     protocol: OutboundProtocolSettings
     tag: str = ""
     send_through: IPAddress | None = None
-    places: Places = attrs.field(factory=dict, eq=False, repr=False)
+    locations: Locations = attrs.field(factory=dict, eq=False, repr=False)

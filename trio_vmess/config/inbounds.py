@@ -26,15 +26,15 @@ from trio_vmess.config.endpoints import (
     SocksInboundSettings,
     VMessInboundSettings,
 )
-from trio_vmess.config.reader import Section
-from trio_vmess.config.tree import Node, quote
-from trio_vmess.config.words import (
+from trio_vmess.config.enums import (
     AllocateStrategy,
     DialectName,
-    Place,
+    Location,
     SocksAuth,
     UnixSocket,
 )
+from trio_vmess.config.reader import Section
+from trio_vmess.config.tree import Value, quote
 from trio_vmess.core import Network
 
 __all__ = [
@@ -93,7 +93,7 @@ def read_inbound(outer: Section, inner: Section) -> InboundSettings:
     on_unix = isinstance(address, UnixSocket)
     port = outer.get(
         "port",
-        lambda node: values.port_range(node, outer.report.environ),
+        lambda raw: values.port_range(raw, outer.report.environ),
         ANY_PORT,
         required="" if on_unix else "the port to listen on, such as 10086 or '20000-20100'",
     )
@@ -105,7 +105,7 @@ def read_inbound(outer: Section, inner: Section) -> InboundSettings:
         sniffing=_read_sniffing(outer),
         allocate=_read_allocate(outer),
     )
-    return attrs.evolve(inbound, places=outer.places())
+    return attrs.evolve(inbound, locations=outer.locations())
 
 
 def read_protocol(
@@ -122,7 +122,7 @@ def read_protocol(
         return read(inner)
     inner.leave_unread()
     if name:
-        outer.report.problem(outer.places()["protocol"], _unknown_protocol(name, known))
+        outer.report.problem(outer.locations()["protocol"], _unknown_protocol(name, known))
     return None
 
 
@@ -151,12 +151,12 @@ def _read_sniffing(outer: Section) -> SniffingSettings:
     )
 
 
-def _sniffed(section: Section) -> Callable[[Node], str]:
-    def read(node: Node) -> str:
-        name = values.text(node).lower()
+def _sniffed(section: Section) -> Callable[[Value], str]:
+    def read(raw: Value) -> str:
+        name = values.text(raw).lower()
         if name in _SNIFFED_ELSEWHERE:
             section.report.warn(
-                section.missing_place("dest_override"),
+                section.missing_location("dest_override"),
                 f"ignored: {quote(name)} is not sniffed; http, tls and quic are",
             )
             return ""
@@ -176,10 +176,10 @@ def _read_allocate(outer: Section) -> AllocateSettings:
     if section is None:
         return AllocateSettings()
 
-    def strategy(node: Node) -> AllocateStrategy:
-        if values.text(node).lower() == "external":
+    def strategy(raw: Value) -> AllocateStrategy:
+        if values.text(raw).lower() == "external":
             raise ValueError("the strategy 'external' is not supported; use always or random")
-        return values.word(AllocateStrategy)(node)
+        return values.word(AllocateStrategy)(raw)
 
     return AllocateSettings(
         strategy=section.get(
@@ -192,7 +192,7 @@ def _read_allocate(outer: Section) -> AllocateSettings:
 
 def _read_vmess(section: Section) -> VMessInboundSettings:
     default = section.section("default")
-    detour, detour_places = _read_detour(section)
+    detour, detour_locations = _read_detour(section)
     inbound = VMessInboundSettings(
         users=tuple(map(_read_user, section.sections("users", json=("clients", "users")))),
         default=DefaultUserSettings() if default is None else _read_default(default),
@@ -201,7 +201,7 @@ def _read_vmess(section: Section) -> VMessInboundSettings:
         dialect=section.get("dialect", values.word(DialectName), DialectName.V2RAY),
         max_clock_skew=section.get("max_clock_skew", values.seconds, 90.0),
     )
-    return attrs.evolve(inbound, places=section.places() | detour_places)
+    return attrs.evolve(inbound, locations=section.locations() | detour_locations)
 
 
 def _read_user(section: Section) -> InboundUserSettings:
@@ -213,7 +213,7 @@ def _read_user(section: Section) -> InboundUserSettings:
         level=read_level(section),
         alter_id=read_alter_id(section),
     )
-    return attrs.evolve(user, places=section.places())
+    return attrs.evolve(user, locations=section.locations())
 
 
 def _read_default(section: Section) -> DefaultUserSettings:
@@ -223,8 +223,8 @@ def _read_default(section: Section) -> DefaultUserSettings:
     )
 
 
-def _read_detour(section: Section) -> tuple[str, dict[str, Place]]:
-    """Return the tag, and its place where that is not simply the key's."""
+def _read_detour(section: Section) -> tuple[str, dict[str, Location]]:
+    """Return the tag, and its location where that is not simply the key's."""
     if section.native:
         return section.get("detour", values.filled_text, ""), {}
     features = section.section("features")
@@ -233,7 +233,7 @@ def _read_detour(section: Section) -> tuple[str, dict[str, Place]]:
     if detour is None:
         return "", {}
     tag = detour.get("to", values.filled_text, "", required="the tag of the inbound to use instead")
-    return tag, {"detour": detour.places().get("to", detour.place)}
+    return tag, {"detour": detour.locations().get("to", detour.location)}
 
 
 def _read_accounts(section: Section) -> tuple[ProxyAccountSettings, ...]:
@@ -255,15 +255,15 @@ def _read_socks(section: Section) -> SocksInboundSettings:
     accounts = _read_accounts(section)
     default = SocksAuth.PASSWORD if section.native and accounts else SocksAuth.NOAUTH
     auth = section.get("auth", values.word(SocksAuth), default)
-    place = section.places().get("auth", section.place)
+    location = section.locations().get("auth", section.location)
     if auth is SocksAuth.PASSWORD and not accounts:
-        section.report.problem(place, "auth is 'password', but there are no accounts; add some")
+        section.report.problem(location, "auth is 'password', but there are no accounts; add some")
     if auth is SocksAuth.NOAUTH and accounts:
         message = "the accounts have no effect unless auth is 'password': anyone may connect"
         if section.native:
-            section.report.problem(place, message)
+            section.report.problem(location, message)
         else:
-            section.report.warn(place, message)
+            section.report.warn(location, message)
     return SocksInboundSettings(
         auth=auth,
         accounts=accounts,
@@ -288,7 +288,7 @@ def _read_mixed(section: Section) -> MixedInboundSettings:
     entry = section.find("auth")
     if entry is not None and section.get("auth", values.word(SocksAuth), implied) is not implied:
         message = "accounts are asked for if there are any; leave out 'auth', or the accounts"
-        section.report.problem(entry.place, message)
+        section.report.problem(entry.location, message)
     return MixedInboundSettings(
         accounts=accounts,
         udp=section.get("udp", values.flag, False),

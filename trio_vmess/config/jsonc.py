@@ -16,7 +16,7 @@ import json
 import re
 from typing import Final, NoReturn
 
-from trio_vmess.config.tree import Member, Members, Node
+from trio_vmess.config.tree import Member, Members, Value
 from trio_vmess.errors import ConfigError, ConfigProblem
 
 __all__ = ["parse_jsonc"]
@@ -36,7 +36,7 @@ _NUMBER_SIZE_MAX: Final = 30
 _TYPOGRAPHIC_QUOTES: Final = "\u201c\u201d\u201e\u2018\u2019\uff02"
 
 
-def parse_jsonc(text: str, *, file: str = "") -> Node:
+def parse_jsonc(text: str, *, file: str = "") -> Value:
     """Parse a whole text.
 
     Args:
@@ -56,24 +56,24 @@ class _Parser:
         self._at = 0
         self._line_starts = [0, *(m.end() for m in re.finditer("\n", text))]
 
-    def document(self) -> Node:
+    def document(self) -> Value:
         self._skip()
         if self._at == len(self._text):
             self._fail("the file is empty; expected an object, { … }")
-        node = self._value(0)
+        value = self._value(0)
         if self._at < len(self._text):
             self._fail(
                 f"{self._found()} after the end of the configuration; "
                 "is a bracket closed too early?"
             )
-        return node
+        return value
 
-    def _place(self, offset: int) -> tuple[int, int]:
+    def _location(self, offset: int) -> tuple[int, int]:
         line = bisect.bisect_right(self._line_starts, offset)
         return line, offset - self._line_starts[line - 1] + 1
 
     def _fail(self, message: str, offset: int | None = None) -> NoReturn:
-        line, column = self._place(self._at if offset is None else offset)
+        line, column = self._location(self._at if offset is None else offset)
         raise ConfigError(
             ConfigProblem(
                 where="",
@@ -108,25 +108,25 @@ class _Parser:
         self._skip()
         return True
 
-    def _value(self, depth: int) -> Node:
+    def _value(self, depth: int) -> Value:
         if depth > DEPTH_MAX:
             self._fail(f"more than {DEPTH_MAX} objects and lists inside each other")
-        line, column = self._place(self._at)
+        line, column = self._location(self._at)
         match self._text[self._at : self._at + 1]:
             case "{":
-                return Node(self._object(depth), line, column)
+                return Value(self._object(depth), line, column)
             case "[":
-                return Node(self._list(depth), line, column)
+                return Value(self._list(depth), line, column)
             case '"':
-                return Node(self._string(), line, column)
+                return Value(self._string(), line, column)
         if (match := _NUMBER.match(self._text, self._at)) is not None:
-            return Node(self._number(match), line, column)
+            return Value(self._number(match), line, column)
         if (match := _WORD.match(self._text, self._at)) is not None:
             word = match.group()
             if word in _WORDS:
                 self._at = match.end()
                 self._skip()
-                return Node(_WORDS[word], line, column)
+                return Value(_WORDS[word], line, column)
             self._fail(
                 "a bare word; texts need quotes, and the only words are true, false and null"
             )
@@ -137,40 +137,42 @@ class _Parser:
         self._take("{")
         members: list[Member] = []
         while not self._take("}"):
-            place = self._place(self._at)
+            location = self._location(self._at)
             if not self._text.startswith('"', self._at):
                 self._key_missing(opening)
             key = self._string()
             if not self._take(":"):
                 self._fail(f"{self._found()} after a key; expected a colon")
-            members.append(Member(key, self._value(depth + 1), *place))
+            members.append(Member(key, self._value(depth + 1), *location))
             self._separator("}", opening)
         return Members(tuple(members))
 
     def _key_missing(self, opening: int) -> NoReturn:
         if self._at >= len(self._text):
-            self._fail(f"the file ends, but the {{ of line {self._place(opening)[0]} is still open")
+            self._fail(
+                f"the file ends, but the {{ of line {self._location(opening)[0]} is still open"
+            )
         if _WORD.match(self._text, self._at):
             self._fail('a key without quotes; write it as "key"')
         self._fail(f"{self._found()} where a key in double quotes (or a closing }}) was expected")
 
-    def _list(self, depth: int) -> tuple[Node, ...]:
+    def _list(self, depth: int) -> tuple[Value, ...]:
         opening = self._at
         self._take("[")
-        nodes: list[Node] = []
+        items: list[Value] = []
         while not self._take("]"):
             if self._at >= len(self._text):
                 self._fail(
-                    f"the file ends, but the [ of line {self._place(opening)[0]} is still open"
+                    f"the file ends, but the [ of line {self._location(opening)[0]} is still open"
                 )
-            nodes.append(self._value(depth + 1))
+            items.append(self._value(depth + 1))
             self._separator("]", opening)
-        return tuple(nodes)
+        return tuple(items)
 
     def _separator(self, closing: str, opening: int) -> None:
         if self._take(",") or self._text.startswith(closing, self._at):
             return
-        line = self._place(opening)[0]
+        line = self._location(opening)[0]
         bracket = "{" if closing == "}" else "["
         if self._at >= len(self._text):
             self._fail(f"the file ends, but the {bracket} of line {line} is still open")

@@ -100,10 +100,10 @@ def parse_config(
     else:
         report = Report(file, Style.V2RAY, environ=environ)
         config = read_v2ray(report.open(parse_jsonc(text, file=file), ""))
-    for place, message in find_problems(config):
-        report.problem(place, message)
-    for place, message in find_warnings(config):
-        report.warn(place, message)
+    for location, message in find_problems(config):
+        report.problem(location, message)
+    for location, message in find_warnings(config):
+        report.warn(location, message)
     return attrs.evolve(config, file=file, warnings=report.finish())
 
 

@@ -4,7 +4,7 @@ A field's name is its key in TOML; the V2Ray JSON name is the same in camelCase 
 say otherwise. Durations are float seconds and sizes are bytes, whatever unit the file's key has.
 Ids and passwords are kept out of every `repr`.
 
-Objects that other objects refer to carry `places`: where in the file each of their keys was. It
+Objects that other objects refer to carry `locations`: where in the file each of their keys was. It
 takes no part in comparison, and is empty for settings that were built in Python.
 """
 
@@ -40,16 +40,16 @@ from trio_vmess.config.endpoints import (
     VMessOutboundSettings,
     VMessServerSettings,
 )
-from trio_vmess.config.words import (
+from trio_vmess.config.enums import (
     AllocateStrategy,
     BalancerStrategy,
     BlackholeResponse,
     DialectName,
     Experiment,
     FreedomDomainStrategy,
+    Location,
+    Locations,
     LogLevel,
-    Place,
-    Places,
     PortRange,
     RoutingStrategy,
     SecurityName,
@@ -82,6 +82,8 @@ __all__ = [
     "InboundProtocolSettings",
     "InboundSettings",
     "InboundUserSettings",
+    "Location",
+    "Locations",
     "LogLevel",
     "LogSettings",
     "MixedInboundSettings",
@@ -90,8 +92,6 @@ __all__ = [
     "OutboundUserSettings",
     "ParentProxySettings",
     "ParentProxyUserSettings",
-    "Place",
-    "Places",
     "PolicyLevelSettings",
     "PolicySettings",
     "PortRange",
@@ -192,7 +192,7 @@ class RuleSettings:
     inbound_tags: tuple[str, ...] = ()
     protocols: tuple[str, ...] = ()
     attributes: str = ""
-    places: Places = attrs.field(factory=dict, eq=False, repr=False)
+    locations: Locations = attrs.field(factory=dict, eq=False, repr=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -213,7 +213,7 @@ class BalancerSettings:
     fallback: str = ""
     probe_interval: float = 0.0
     probe_destination: tuple[Host, int] | None = None
-    places: Places = attrs.field(factory=dict, eq=False, repr=False)
+    locations: Locations = attrs.field(factory=dict, eq=False, repr=False)
 
 
 @attrs.frozen(kw_only=True)

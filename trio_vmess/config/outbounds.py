@@ -20,6 +20,13 @@ from trio_vmess.config.endpoints import (
     VMessOutboundSettings,
     VMessServerSettings,
 )
+from trio_vmess.config.enums import (
+    BlackholeResponse,
+    DialectName,
+    Experiment,
+    FreedomDomainStrategy,
+    SecurityName,
+)
 from trio_vmess.config.inbounds import (
     read_alter_id,
     read_level,
@@ -27,14 +34,7 @@ from trio_vmess.config.inbounds import (
     read_user_level,
 )
 from trio_vmess.config.reader import Section
-from trio_vmess.config.tree import Node, quote
-from trio_vmess.config.words import (
-    BlackholeResponse,
-    DialectName,
-    Experiment,
-    FreedomDomainStrategy,
-    SecurityName,
-)
+from trio_vmess.config.tree import Value, quote
 from trio_vmess.core import Host
 from trio_vmess.core.vmess import TIMESTAMP_JITTER
 
@@ -53,7 +53,7 @@ def read_outbound(outer: Section, inner: Section) -> OutboundSettings:
         tag=outer.get("tag", values.text, ""),
         send_through=outer.get("send_through", values.ip_address, None),
     )
-    return attrs.evolve(outbound, places=outer.places())
+    return attrs.evolve(outbound, locations=outer.locations())
 
 
 def _read_vmess(section: Section) -> VMessOutboundSettings:
@@ -63,7 +63,7 @@ def _read_vmess(section: Section) -> VMessOutboundSettings:
         servers = [_read_flat_server(section)]
     else:
         if not servers:
-            section.report.problem(section.places()["servers"], "no server is in it; add one")
+            section.report.problem(section.locations()["servers"], "no server is in it; add one")
         for name in ("address", "port", "id"):
             section.refuse(
                 name, "the servers have a list of their own; this belongs into one of them"
@@ -81,9 +81,9 @@ def _read_vmess(section: Section) -> VMessOutboundSettings:
 
 def _read_flat_server(section: Section) -> VMessServerSettings:
     if section.find("address") is None:
-        key = section.missing_place("servers", ("vnext",)).where.rpartition(".")[2]
+        key = section.missing_location("servers", ("vnext",)).where.rpartition(".")[2]
         section.report.problem(
-            section.place, f"no server is given: add '{key}', or 'address', 'port' and 'id'"
+            section.location, f"no server is given: add '{key}', or 'address', 'port' and 'id'"
         )
         for name in ("port", "id", "alter_id", "security", "level", "email", "experiments"):
             section.find(name)
@@ -102,12 +102,12 @@ def _read_address(section: Section) -> tuple[Host, int]:
 def _read_vmess_server(section: Section) -> VMessServerSettings:
     address, port = _read_address(section)
     users = tuple(map(_read_vmess_user, section.sections("users")))
-    if not users and not section.places().get("users"):
+    if not users and not section.locations().get("users"):
         section.report.problem(
-            section.missing_place("users"), "'users' is missing: who we are to the server"
+            section.missing_location("users"), "'users' is missing: who we are to the server"
         )
     elif not users:
-        section.report.problem(section.places()["users"], "no user is in it; add one")
+        section.report.problem(section.locations()["users"], "no user is in it; add one")
     return VMessServerSettings(address=address, port=port, users=users)
 
 
@@ -124,16 +124,16 @@ def _read_vmess_user(section: Section) -> OutboundUserSettings:
 
 def _read_experiments(section: Section) -> tuple[Experiment, ...]:
     entry = section.find("experiments")
-    if entry is not None and isinstance(entry.node.value, str):
+    if entry is not None and isinstance(entry.value.content, str):
         return section.get("experiments", _experiments_text, ())
     return section.many("experiments", values.word(Experiment))
 
 
-def _experiments_text(node: Node) -> tuple[Experiment, ...]:
+def _experiments_text(raw: Value) -> tuple[Experiment, ...]:
     """Take names with anything between them: V2Ray only looks whether a name occurs."""
-    names = values.text(node).replace("|", " ").replace(",", " ").split()
+    names = values.text(raw).replace("|", " ").replace(",", " ").split()
     read = values.word(Experiment)
-    return tuple(dict.fromkeys(read(attrs.evolve(node, value=name)) for name in names))
+    return tuple(dict.fromkeys(read(attrs.evolve(raw, content=name)) for name in names))
 
 
 def _read_freedom(section: Section) -> FreedomOutboundSettings:
@@ -149,8 +149,8 @@ def _read_freedom(section: Section) -> FreedomOutboundSettings:
     )
 
 
-def _redirect(node: Node) -> RedirectSettings | None:
-    value = values.text(node)
+def _redirect(raw: Value) -> RedirectSettings | None:
+    value = values.text(raw)
     if not value:
         return None
     name, _, port = value.rpartition(":")
@@ -160,7 +160,7 @@ def _redirect(node: Node) -> RedirectSettings | None:
             "and the port 0 to keep what was asked for"
         )
     return RedirectSettings(
-        host=values.host(attrs.evolve(node, value=name)) if name else None,
+        host=values.host(attrs.evolve(raw, content=name)) if name else None,
         port=int(port) or None,
     )
 
@@ -179,12 +179,12 @@ def _read_blackhole(section: Section) -> BlackholeOutboundSettings:
 
 def _read_upstreams(section: Section) -> tuple[ParentProxySettings, ...]:
     servers = tuple(_read_upstream(each) for each in section.sections("servers"))
-    if not servers and "servers" not in section.places():
+    if not servers and "servers" not in section.locations():
         section.report.problem(
-            section.missing_place("servers"), "'servers' is missing: the proxies to go through"
+            section.missing_location("servers"), "'servers' is missing: the proxies to go through"
         )
     elif not servers:
-        section.report.problem(section.places()["servers"], "no server is in it; add one")
+        section.report.problem(section.locations()["servers"], "no server is in it; add one")
     return servers
 
 

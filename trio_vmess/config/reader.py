@@ -13,9 +13,9 @@ from typing import TypeVar
 
 import attrs
 
-from trio_vmess.config.tree import Member, Members, Node, describe, quote
+from trio_vmess.config.enums import Location
+from trio_vmess.config.tree import Member, Members, Value, describe, quote
 from trio_vmess.config.values import fold, nearest
-from trio_vmess.config.words import Place
 from trio_vmess.errors import ConfigError, ConfigProblem
 
 __all__ = ["Entry", "Report", "Section", "Style"]
@@ -35,13 +35,13 @@ class Style(enum.Enum):
 class Entry:
     """A value and its key path."""
 
-    node: Node
+    value: Value
     where: str
 
     @property
-    def place(self) -> Place:
+    def location(self) -> Location:
         """Where the value stands."""
-        return Place(self.where, self.node.line, self.node.column)
+        return Location(self.where, self.value.line, self.value.column)
 
 
 class Report:
@@ -62,22 +62,22 @@ class Report:
         self._warnings: list[ConfigProblem] = []
         self._sections: list[Section] = []
 
-    def problem(self, place: Place, message: str) -> None:
+    def problem(self, location: Location, message: str) -> None:
         """Note what makes the file unusable."""
-        self._problems.append(place.problem(message, file=self._file))
+        self._problems.append(location.problem(message, file=self._file))
 
-    def warn(self, place: Place, message: str) -> None:
+    def warn(self, location: Location, message: str) -> None:
         """Note what the user should know, though the file can be used."""
-        self._warnings.append(place.problem(message, file=self._file))
+        self._warnings.append(location.problem(message, file=self._file))
 
-    def open(self, node: Node, where: str) -> "Section":
+    def open(self, raw: Value, where: str) -> "Section":
         """Begin to read an object; anything else is reported, and read as an empty one."""
-        place = Place(where, node.line, node.column)
-        members = node.value
+        location = Location(where, raw.line, raw.column)
+        members = raw.content
         if not isinstance(members, Members):
-            self.problem(place, f"expected {self.object_word}, found {describe(node)}")
+            self.problem(location, f"expected {self.object_word}, found {describe(raw)}")
             members = Members(())
-        section = Section(self, members, place)
+        section = Section(self, members, location)
         self._sections.append(section)
         return section
 
@@ -110,55 +110,55 @@ def _camel(name: str) -> str:
 
 
 class Section:
-    """One object of the file. Made by `Report.open`; `place` is where it stands.
+    """One object of the file. Made by `Report.open`; `location` is where it stands.
 
     Every method that looks for a key takes its name in the model, and in `json` its names in V2Ray
     files where they are not the camelCase of it; the first of them is the one that messages use.
     """
 
-    def __init__(self, report: Report, members: Members, place: Place) -> None:
+    def __init__(self, report: Report, members: Members, location: Location) -> None:
         self.report = report
-        self.place = place
+        self.location = location
         self._members: dict[str, Member] = {}
         self._read: set[str] = set()
         self._known: dict[str, str] = {}
         self._not_offered: set[str] = set()
         self._unread_is_fine = False
-        self._places: dict[str, Place] = {"": place}
+        self._locations: dict[str, Location] = {"": location}
         for member in members.items:
             self._add(member)
 
     def _add(self, member: Member) -> None:
         first = self._members.setdefault(self._folded(member.key), member)
         if first is not member:
-            place = Place(self._path(member.key), member.line, member.column)
+            location = Location(self._path(member.key), member.line, member.column)
             line = "" if first.line is None else f" on line {first.line}"
-            self.report.problem(place, f"given twice: {quote(first.key)}{line} is the same key")
+            self.report.problem(location, f"given twice: {quote(first.key)}{line} is the same key")
 
     def _folded(self, key: str) -> str:
         return key.lower() if self.report.style is Style.V2RAY else key
 
     def _path(self, key: str) -> str:
-        return f"{self.place.where}.{key}" if self.place.where else key
+        return f"{self.location.where}.{key}" if self.location.where else key
 
     @property
     def native(self) -> bool:
         """Whether the file is of our own format."""
         return self.report.style is Style.NATIVE
 
-    def places(self) -> dict[str, Place]:
+    def locations(self) -> dict[str, Location]:
         """Return where each key was that was found so far; under the empty key, the object."""
-        return dict(self._places)
+        return dict(self._locations)
 
     def _names(self, name: str, json: tuple[str, ...]) -> tuple[str, ...]:
         if self.native:
             return (name,)
         return json or (_camel(name),)
 
-    def missing_place(self, name: str, json: tuple[str, ...] = ()) -> Place:
-        """Return the place that a key would have: its path, and the object's line."""
+    def missing_location(self, name: str, json: tuple[str, ...] = ()) -> Location:
+        """Return the location that a key would have: its path, and the object's line."""
         key = self._names(name, json)[0]
-        return attrs.evolve(self.place, where=self._path(key))
+        return attrs.evolve(self.location, where=self._path(key))
 
     def find(self, name: str, json: tuple[str, ...] = ()) -> Entry | None:
         """Return the value of a key; None if it is not there, or null in a V2Ray file."""
@@ -171,27 +171,27 @@ class Section:
             member = self._members.get(self._folded(spelling))
             if member is None:
                 continue
-            entry = Entry(member.node, self._path(member.key))
+            entry = Entry(member.value, self._path(member.key))
             self._read.add(self._folded(spelling))
-            if not self.native and member.node.value is None:
+            if not self.native and member.value.content is None:
                 continue
             if found is not None:
-                self.report.problem(entry.place, f"says the same as {quote(found.where)}")
+                self.report.problem(entry.location, f"says the same as {quote(found.where)}")
                 continue
             found = entry
-            self._places[name] = entry.place
+            self._locations[name] = entry.location
         return found
 
     def inherit(self, name: str, entry: Entry) -> None:
         """Use a value from elsewhere in the file, unless the key is here."""
         key = self._names(name, ())[0]
-        member = Member(key, entry.node, entry.node.line, entry.node.column)
+        member = Member(key, entry.value, entry.value.line, entry.value.column)
         self._members.setdefault(self._folded(key), member)
 
     def get(
         self,
         name: str,
-        read: Callable[[Node], _T],
+        read: Callable[[Value], _T],
         default: _D,
         *,
         json: tuple[str, ...] = (),
@@ -209,21 +209,21 @@ class Section:
         entry = self.find(name, json)
         if entry is None:
             if required:
-                place = self.missing_place(name, json)
-                key = place.where.rpartition(".")[2]
-                self.report.problem(place, f"{quote(key)} is missing: {required}")
+                location = self.missing_location(name, json)
+                key = location.where.rpartition(".")[2]
+                self.report.problem(location, f"{quote(key)} is missing: {required}")
             return default
         return self._convert(entry, read, default)
 
-    def _convert(self, entry: Entry, read: Callable[[Node], _T], default: _D) -> _T | _D:
+    def _convert(self, entry: Entry, read: Callable[[Value], _T], default: _D) -> _T | _D:
         try:
-            return read(entry.node)
+            return read(entry.value)
         except ValueError as exc:
-            self.report.problem(entry.place, str(exc))
+            self.report.problem(entry.location, str(exc))
             return default
 
     def many(
-        self, name: str, read: Callable[[Node], _T], *, json: tuple[str, ...] = ()
+        self, name: str, read: Callable[[Value], _T], *, json: tuple[str, ...] = ()
     ) -> tuple[_T, ...]:
         """Return a list's values without the wrong ones; a single value is a list of one.
 
@@ -235,74 +235,74 @@ class Section:
         values: list[_T] = []
         for item in self._items(entry):
             try:
-                values.append(read(item.node))
+                values.append(read(item.value))
             except ValueError as exc:
-                self.report.problem(item.place, str(exc))
+                self.report.problem(item.location, str(exc))
         return tuple(values)
 
     def _items(self, entry: Entry) -> Iterator[Entry]:
-        value = entry.node.value
+        value = entry.value.content
         if isinstance(value, tuple):
-            for index, node in enumerate(value):
-                yield Entry(node, f"{entry.where}[{index}]")
+            for index, item in enumerate(value):
+                yield Entry(item, f"{entry.where}[{index}]")
         elif isinstance(value, str) and not self.native:
             for part in value.split(","):
                 if part.strip():
-                    yield Entry(attrs.evolve(entry.node, value=part.strip()), entry.where)
+                    yield Entry(attrs.evolve(entry.value, content=part.strip()), entry.where)
         else:
             yield entry
 
     def section(self, name: str, json: tuple[str, ...] = ()) -> "Section | None":
         """Return the object under a key."""
         entry = self.find(name, json)
-        return None if entry is None else self.report.open(entry.node, entry.where)
+        return None if entry is None else self.report.open(entry.value, entry.where)
 
     def section_or_empty(self, name: str, json: tuple[str, ...] = ()) -> "Section":
         """Return the object under a key, or one without keys."""
         found = self.section(name, json)
         if found is not None:
             return found
-        place = self.missing_place(name, json)
-        return self.report.open(Node(Members(()), place.line, place.column), place.where)
+        location = self.missing_location(name, json)
+        return self.report.open(Value(Members(()), location.line, location.column), location.where)
 
     def entries(self, name: str, json: tuple[str, ...] = ()) -> list[Entry]:
         """Return the members of a list of objects; anything but a list is reported."""
         entry = self.find(name, json)
         if entry is None:
             return []
-        if not isinstance(entry.node.value, tuple):
+        if not isinstance(entry.value.content, tuple):
             hint = ""
-            if self.native and isinstance(entry.node.value, Members):
+            if self.native and isinstance(entry.value.content, Members):
                 key = entry.where.rpartition(".")[2]
                 hint = f"; write [[{key}]] with two brackets, once for each"
-            found = describe(entry.node)
-            self.report.problem(entry.place, f"expected a list, found {found}{hint}")
+            found = describe(entry.value)
+            self.report.problem(entry.location, f"expected a list, found {found}{hint}")
             return []
         return list(self._items(entry))
 
     def sections(self, name: str, json: tuple[str, ...] = ()) -> list["Section"]:
         """Return the objects of the list under a key."""
-        return [self.report.open(item.node, item.where) for item in self.entries(name, json)]
+        return [self.report.open(item.value, item.where) for item in self.entries(name, json)]
 
     def members(self) -> list[tuple[str, Entry]]:
         """Return all keys with their values, for objects whose keys are the user's own words."""
         self._unread_is_fine = True
         members = self._members.values()
-        return [(each.key, Entry(each.node, self._path(each.key))) for each in members]
+        return [(each.key, Entry(each.value, self._path(each.key))) for each in members]
 
     def ignore(self, name: str, why: str, json: tuple[str, ...] = ()) -> None:
         """Warn about a key that has no effect here."""
         entry = self.find(name, json)
         self._not_offered.add(self._names(name, json)[0])
         if entry is not None:
-            self.report.warn(entry.place, f"ignored: {why}")
+            self.report.warn(entry.location, f"ignored: {why}")
 
     def refuse(self, name: str, why: str, json: tuple[str, ...] = ()) -> None:
         """Report a key that would change what happens, and that we do not support."""
         entry = self.find(name, json)
         self._not_offered.add(self._names(name, json)[0])
         if entry is not None:
-            self.report.problem(entry.place, why)
+            self.report.problem(entry.location, why)
 
     def leave_unread(self) -> None:
         """Do not report the keys that nobody asked for: their meaning depends on a mistake."""
@@ -313,13 +313,13 @@ class Section:
         if self._unread_is_fine:
             return
         for folded, member in self._members.items():
-            if folded in self._read or (not self.native and member.node.value is None):
+            if folded in self._read or (not self.native and member.value.content is None):
                 continue
-            place = Place(self._path(member.key), member.line, member.column)
+            location = Location(self._path(member.key), member.line, member.column)
             if not self.native and member.key.startswith("_"):
-                self.report.warn(place, "ignored: keys that begin with _ are comments")
+                self.report.warn(location, "ignored: keys that begin with _ are comments")
             else:
-                self.report.problem(place, self._unknown(member.key))
+                self.report.problem(location, self._unknown(member.key))
 
     def _unknown(self, key: str) -> str:
         exact = self._known.get(fold(key))

@@ -25,8 +25,8 @@ from trio_vmess.config.endpoints import (
     VMessOutboundSettings,
     VMessServerSettings,
 )
-from trio_vmess.config.tree import Node, quote
-from trio_vmess.config.words import SecurityName
+from trio_vmess.config.enums import SecurityName
+from trio_vmess.config.tree import Value, quote
 from trio_vmess.core.vmess import format_user_id, parse_user_id
 from trio_vmess.errors import ConfigError, ConfigProblem
 
@@ -169,7 +169,7 @@ class _Fields:
     def address(self, key: str) -> str:
         value = self.text(key)
         try:
-            return str(values.host(Node(value)))
+            return str(values.host(Value(value)))
         except ValueError as exc:
             self.problem(key, str(exc) if value else "the server's address is missing")
             return ""
@@ -180,7 +180,7 @@ class _Fields:
             self.problem(key, "the user's id is missing")
             return ""
         try:
-            return format_user_id(values.user_id(Node(value)))
+            return format_user_id(values.user_id(Value(value)))
         except ValueError as exc:
             self.problem(key, str(exc))
             return ""
@@ -188,7 +188,7 @@ class _Fields:
     def security(self, key: str) -> SecurityName:
         value = self.text(key)
         try:
-            return values.word(SecurityName)(Node(value or "auto"))
+            return values.word(SecurityName)(Value(value or "auto"))
         except ValueError as exc:
             self.problem(key, str(exc))
             return SecurityName.AUTO
@@ -320,6 +320,6 @@ def share_link_outbound(link: ShareLink, *, tag: str = "") -> OutboundSettings:
         id=parse_user_id(link.uuid), alter_id=link.alter_id, security=link.security
     )
     server = VMessServerSettings(
-        address=values.host(Node(link.address)), port=link.port, users=(user,)
+        address=values.host(Value(link.address)), port=link.port, users=(user,)
     )
     return OutboundSettings(protocol=VMessOutboundSettings(servers=(server,)), tag=tag)

@@ -22,10 +22,10 @@ from trio_vmess.config.endpoints import (
 )
 from trio_vmess.config.inbounds import read_inbound
 from trio_vmess.config.model import Config
-from trio_vmess.config.node import read_common
 from trio_vmess.config.outbounds import read_outbound
 from trio_vmess.config.reader import Section
-from trio_vmess.config.tree import Foreign, Member, Members, Node
+from trio_vmess.config.sections import read_common
+from trio_vmess.config.tree import Foreign, Member, Members, Value
 from trio_vmess.errors import ConfigError, ConfigProblem
 
 __all__ = ["locate_keys", "parse_toml", "read_native"]
@@ -35,7 +35,7 @@ IMPLIED_TAG: Final = "direct"
 KeyPath = tuple[str | int, ...]
 _Spot = tuple[int, int]
 
-_PLACE_IN_MESSAGE: Final = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)$")
+_LOCATION_IN_MESSAGE: Final = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)$")
 _BLANK: Final = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*")
 _KEY_PART: Final = re.compile(r"""[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'""")
 _TEXT: Final = re.compile(
@@ -45,14 +45,14 @@ _TEXT: Final = re.compile(
 _PLAIN: Final = re.compile(r"[^,\]}#\n]+")
 
 
-def parse_toml(text: str, *, file: str = "") -> Node:
+def parse_toml(text: str, *, file: str = "") -> Value:
     """Parse a whole text.
 
     Raises:
         ConfigError: a syntax error, with line and column.
     """
     try:
-        return _to_node(tomli.loads(text), (), locate_keys(text))
+        return _to_value(tomli.loads(text), (), locate_keys(text))
     except tomli.TOMLDecodeError as exc:
         raise ConfigError(_syntax_problem(str(exc), text, file)) from None
     except RecursionError:
@@ -61,7 +61,7 @@ def parse_toml(text: str, *, file: str = "") -> Node:
 
 
 def _syntax_problem(message: str, text: str, file: str) -> ConfigProblem:
-    match = _PLACE_IN_MESSAGE.search(message)
+    match = _LOCATION_IN_MESSAGE.search(message)
     line = column = None
     if match is not None:
         message = message[: match.start()]
@@ -73,22 +73,22 @@ def _syntax_problem(message: str, text: str, file: str) -> ConfigProblem:
     )
 
 
-def _to_node(value: object, path: KeyPath, spots: Mapping[KeyPath, _Spot]) -> Node:
+def _to_value(value: object, path: KeyPath, spots: Mapping[KeyPath, _Spot]) -> Value:
     line, column = spots.get(path, (None, None))
     match value:
         case dict():
             members = []
             for key, item in value.items():
-                node = _to_node(item, (*path, key), spots)
-                members.append(Member(key, node, node.line, node.column))
-            return Node(Members(tuple(members)), line, column)
+                member = _to_value(item, (*path, key), spots)
+                members.append(Member(key, member, member.line, member.column))
+            return Value(Members(tuple(members)), line, column)
         case list():
-            items = (_to_node(item, (*path, i), spots) for i, item in enumerate(value))
-            return Node(tuple(items), line, column)
+            items = (_to_value(item, (*path, i), spots) for i, item in enumerate(value))
+            return Value(tuple(items), line, column)
         case bool() | int() | float() | str():
-            return Node(value, line, column)
+            return Value(value, line, column)
         case datetime.datetime() | datetime.date() | datetime.time():
-            return Node(Foreign("a date or a time"), line, column)
+            return Value(Foreign("a date or a time"), line, column)
         case _:
             raise TypeError(f"tomli made a {type(value).__name__}")
 
@@ -97,7 +97,7 @@ def locate_keys(text: str) -> dict[KeyPath, _Spot]:
     """Find line and column of every key and list item in a valid TOML text.
 
     Returns:
-        Key paths, with indexes for the items of lists, to places counted from 1. An item of an
+        Key paths, with indexes for the items of lists, to locations counted from 1. An item of an
         array of tables has the place of its header.
     """
     return _Locator(text).run()
@@ -242,7 +242,7 @@ def read_native(root: Section) -> Config:
     ):
         outbounds = (OutboundSettings(protocol=FreedomOutboundSettings(), tag=IMPLIED_TAG),)
         root.report.warn(
-            root.missing_place("outbounds"),
+            root.missing_location("outbounds"),
             "no outbound is given: one of protocol 'freedom' is implied, "
             f"tagged '{IMPLIED_TAG}', which does not connect to private addresses",
         )
@@ -253,8 +253,8 @@ def read_native(root: Section) -> Config:
     )
 
 
-def _control_path(node: Node) -> str:
-    path = values.text(node)
+def _control_path(raw: Value) -> str:
+    path = values.text(raw)
     if path.startswith("@"):
         raise ValueError("a control socket needs a file, whose permissions keep others out")
     return path

@@ -2,7 +2,7 @@
 
 import attrs
 
-__all__ = ["Foreign", "Member", "Members", "Node", "describe", "quote"]
+__all__ = ["Foreign", "Member", "Members", "Value", "describe", "quote"]
 
 
 @attrs.frozen
@@ -20,40 +20,40 @@ class Members:
 
 
 @attrs.frozen
-class Node:
-    """A value and the place of its first character, counted from 1; None where not known."""
+class Value:
+    """A value and the line and column where it begins, counted from 1; None where not known."""
 
-    value: "bool | int | float | str | Foreign | Members | tuple[Node, ...] | None"
+    content: "bool | int | float | str | Foreign | Members | tuple[Value, ...] | None"
     line: int | None = None
     column: int | None = None
 
 
 @attrs.frozen
 class Member:
-    """A key, its place, and its value."""
+    """A key, its location, and its value."""
 
     key: str
-    node: Node
+    value: Value
     line: int | None = None
     column: int | None = None
 
 
-def describe(node: Node, *, secret: bool = False) -> str:
+def describe(raw: Value, *, secret: bool = False) -> str:
     """Say what a value is, as in `the number 5`: for messages.
 
     Args:
-        node: what was found.
+        raw: what was found.
         secret: show no more of a text than its first 8 characters.
     """
-    match node.value:
+    match raw.content:
         case None:
             return "null"
         case bool():
-            return "true" if node.value else "false"
+            return "true" if raw.content else "false"
         case int() | float():
-            return "a number" if secret else f"the number {node.value}"
+            return "a number" if secret else f"the number {raw.content}"
         case str():
-            return quote(node.value, secret=secret)
+            return quote(raw.content, secret=secret)
         case Foreign(kind=kind):
             return kind
         case Members():

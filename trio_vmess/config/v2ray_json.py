@@ -16,9 +16,9 @@ from trio_vmess.config import values
 from trio_vmess.config.endpoints import InboundSettings, OutboundSettings
 from trio_vmess.config.inbounds import read_inbound
 from trio_vmess.config.model import Config
-from trio_vmess.config.node import read_api, read_common
 from trio_vmess.config.outbounds import read_outbound
 from trio_vmess.config.reader import Section
+from trio_vmess.config.sections import read_api, read_common
 from trio_vmess.config.tree import quote
 
 __all__ = ["read_v2ray"]

@@ -1,7 +1,7 @@
 """What no single key can show: references, duplicates, clashes, and what a role needs.
 
 These checks work on the model, so they hold for settings that were built in Python, too; the
-messages then name the place by the model's own names.
+messages then use the model's own names for the key path.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,10 +19,10 @@ from trio_vmess.config.endpoints import (
     VMessInboundSettings,
     VMessOutboundSettings,
 )
+from trio_vmess.config.enums import AllocateStrategy, Location, Locations, UnixSocket
 from trio_vmess.config.model import Config, RuleSettings
 from trio_vmess.config.tree import quote
 from trio_vmess.config.values import nearest
-from trio_vmess.config.words import AllocateStrategy, Place, Places, UnixSocket
 from trio_vmess.core import IPAddress, Network
 from trio_vmess.errors import ConfigError, ConfigProblem
 
@@ -30,7 +30,7 @@ __all__ = ["Finding", "Role", "check_role", "find_problems", "find_warnings", "v
 
 _T = TypeVar("_T")
 
-Finding = tuple[Place, str]
+Finding = tuple[Location, str]
 Role = Literal["server", "client"]
 
 _LOCAL_INBOUNDS: Final = (
@@ -67,19 +67,19 @@ def check_role(config: Config, role: Role) -> None:
     if role == "server":
         if not any(isinstance(protocol, VMessInboundSettings) for protocol in protocols):
             findings.append(
-                (Place("inbounds"), "a server needs an inbound of protocol 'vmess'; add one")
+                (Location("inbounds"), "a server needs an inbound of protocol 'vmess'; add one")
             )
     else:
         if not any(
             isinstance(outbound.protocol, VMessOutboundSettings) for outbound in config.outbounds
         ):
             findings.append(
-                (Place("outbounds"), "a client needs an outbound of protocol 'vmess'; add one")
+                (Location("outbounds"), "a client needs an outbound of protocol 'vmess'; add one")
             )
         if not any(isinstance(protocol, _LOCAL_INBOUNDS) for protocol in protocols):
             findings.append(
                 (
-                    Place("inbounds"),
+                    Location("inbounds"),
                     (
                         "a client needs an inbound for local programs; add one of protocol "
                         "'socks', 'http', 'mixed' or 'dokodemo-door'"
@@ -91,14 +91,14 @@ def check_role(config: Config, role: Role) -> None:
 
 
 def _to_problem(config: Config, finding: Finding) -> ConfigProblem:
-    place, message = finding
-    return place.problem(message, file=config.file)
+    location, message = finding
+    return location.problem(message, file=config.file)
 
 
 def find_problems(config: Config) -> Iterator[Finding]:
     """Find what makes a configuration unusable."""
     if not config.outbounds:
-        yield Place("outbounds"), "no outbound is given; add one, such as protocol 'freedom'"
+        yield Location("outbounds"), "no outbound is given; add one, such as protocol 'freedom'"
     yield from _duplicate_tags("inbounds", config.inbounds)
     yield from _duplicate_tags("outbounds", config.outbounds)
     for index, inbound in enumerate(config.inbounds):
@@ -120,10 +120,10 @@ def find_warnings(config: Config) -> Iterator[Finding]:
     }
     for index, inbound in enumerate(config.inbounds):
         protocol = inbound.protocol
-        place = _place(inbound.places, "", f"inbounds[{index}]")
+        location = _location(inbound.locations, "", f"inbounds[{index}]")
         detoured_to = inbound.tag and inbound.tag in detours
         if isinstance(protocol, VMessInboundSettings) and not protocol.users and not detoured_to:
-            yield place, "it has no users, and no detour leads to it: nobody can connect"
+            yield location, "it has no users, and no detour leads to it: nobody can connect"
         allocate, count = inbound.allocate, len(inbound.port)
         is_random = allocate.strategy is AllocateStrategy.RANDOM
         if is_random and allocate.concurrency < count < 2 * allocate.concurrency:
@@ -131,35 +131,35 @@ def find_warnings(config: Config) -> Iterator[Finding]:
                 f"the range {inbound.port} has {count} ports; two generations of "
                 f"{allocate.concurrency} are open at a time, which needs twice that many"
             )
-            yield _place(inbound.places, "port", f"inbounds[{index}]"), message
+            yield _location(inbound.locations, "port", f"inbounds[{index}]"), message
 
 
-def _place(places: Places, key: str, fallback: str) -> Place:
+def _location(locations: Locations, key: str, fallback: str) -> Location:
     """Return where a key is in the file; for a value built in Python, a path of our own."""
-    if key in places:
-        return places[key]
-    if "" in places:
-        around = places[""]
+    if key in locations:
+        return locations[key]
+    if "" in locations:
+        around = locations[""]
         return attrs.evolve(around, where=f"{around.where}.{key}")
-    return Place(f"{fallback}.{key}" if key else fallback)
+    return Location(f"{fallback}.{key}" if key else fallback)
 
 
-def _on_line(place: Place) -> str:
-    return quote(place.where) + ("" if place.line is None else f" (line {place.line})")
+def _on_line(location: Location) -> str:
+    return quote(location.where) + ("" if location.line is None else f" (line {location.line})")
 
 
 def _duplicates(
-    items: Iterable[tuple[_T, Place]], say: Callable[[Place], str]
+    items: Iterable[tuple[_T, Location]], say: Callable[[Location], str]
 ) -> Iterator[Finding]:
-    """Find values that were there before; `say` makes a sentence about the first one's place."""
-    first: dict[_T, Place] = {}
-    for value, place in items:
+    """Find repeated values; `say` makes a sentence about the location of the first."""
+    first: dict[_T, Location] = {}
+    for value, location in items:
         if not value:
             continue
         if value in first:
-            yield place, say(first[value])
+            yield location, say(first[value])
         else:
-            first[value] = place
+            first[value] = location
 
 
 def _duplicate_tags(
@@ -167,7 +167,7 @@ def _duplicate_tags(
 ) -> Iterator[Finding]:
     return _duplicates(
         (
-            (each.tag, _place(each.places, "tag", f"{name}[{index}]"))
+            (each.tag, _location(each.locations, "tag", f"{name}[{index}]"))
             for index, each in enumerate(endpoints)
         ),
         lambda first: f"the tag is taken by {_on_line(first)}; give each its own",
@@ -177,13 +177,13 @@ def _duplicate_tags(
 def _duplicate_users(protocol: VMessInboundSettings, where: str) -> Iterator[Finding]:
     users = [(user, f"{where}.users[{index}]") for index, user in enumerate(protocol.users)]
     yield from _duplicates(
-        ((user.email.lower(), _place(user.places, "email", path)) for user, path in users),
+        ((user.email.lower(), _location(user.locations, "email", path)) for user, path in users),
         lambda first: (
             f"the email is taken by {_on_line(first)}; emails tell users apart, in either case"
         ),
     )
     yield from _duplicates(
-        ((user.id, _place(user.places, "id", path)) for user, path in users),
+        ((user.id, _location(user.locations, "id", path)) for user, path in users),
         lambda first: f"the id is taken by {_on_line(first)}; give each user an id of its own",
     )
 
@@ -203,16 +203,22 @@ def _detour(
     tag = protocol.detour
     if not tag:
         return
-    place = _place(protocol.places, "detour", where)
+    location = _location(protocol.locations, "detour", where)
     target = next((each for each in config.inbounds if each.tag == tag), None)
     if target is None:
-        yield place, _dangling(tag, (each.tag for each in config.inbounds), "inbound")
+        yield location, _dangling(tag, (each.tag for each in config.inbounds), "inbound")
     elif target is inbound:
-        yield place, "the detour leads to the inbound itself; name another one"
+        yield location, "the detour leads to the inbound itself; name another one"
     elif not isinstance(target.protocol, VMessInboundSettings):
-        yield place, f"the inbound {quote(tag)} is not of protocol 'vmess'; clients cannot use it"
+        yield (
+            location,
+            f"the inbound {quote(tag)} is not of protocol 'vmess'; clients cannot use it",
+        )
     elif isinstance(target.listen, UnixSocket):
-        yield place, f"the inbound {quote(tag)} listens on a Unix socket; clients cannot reach it"
+        yield (
+            location,
+            f"the inbound {quote(tag)} listens on a Unix socket; clients cannot reach it",
+        )
 
 
 def _allocation(inbound: InboundSettings, where: str) -> Iterator[Finding]:
@@ -220,11 +226,11 @@ def _allocation(inbound: InboundSettings, where: str) -> Iterator[Finding]:
     if allocate.strategy is not AllocateStrategy.RANDOM:
         return
     if isinstance(inbound.listen, UnixSocket):
-        place = _place(inbound.places, "allocate", where)
-        yield place, "a Unix socket has no ports to choose from; leave out 'allocate'"
+        location = _location(inbound.locations, "allocate", where)
+        yield location, "a Unix socket has no ports to choose from; leave out 'allocate'"
     elif len(inbound.port) <= allocate.concurrency:
         yield (
-            _place(inbound.places, "port", where),
+            _location(inbound.locations, "port", where),
             (
                 f"{inbound.port} has {len(inbound.port)} ports; with 'allocate' random, a range "
                 f"needs more than 'concurrency', which is {allocate.concurrency}"
@@ -241,11 +247,11 @@ def _port_clashes(inbounds: Sequence[InboundSettings]) -> Iterator[Finding]:
                 continue
             if key == "port" and not inbound.port.overlaps(other.port):
                 continue
-            taken = _place(other.places, key, f"inbounds[{other_index}]")
+            taken = _location(other.locations, key, f"inbounds[{other_index}]")
             what = f"{inbound.listen}" if key == "listen" else f"{shared} {inbound.listen}"
             port = "" if key == "listen" else f" port {inbound.port}"
             yield (
-                _place(inbound.places, key, f"inbounds[{index}]"),
+                _location(inbound.locations, key, f"inbounds[{index}]"),
                 f"{what}{port} clashes with {_on_line(taken)}; choose another {key}",
             )
             break
@@ -267,7 +273,7 @@ def _routing(config: Config) -> Iterator[Finding]:
     balancers = config.routing.balancers
     yield from _duplicates(
         (
-            (each.tag, _place(each.places, "tag", f"routing.balancers[{index}]"))
+            (each.tag, _location(each.locations, "tag", f"routing.balancers[{index}]"))
             for index, each in enumerate(balancers)
         ),
         lambda first: f"the tag is taken by {_on_line(first)}; give each balancer its own",
@@ -276,37 +282,37 @@ def _routing(config: Config) -> Iterator[Finding]:
     for index, balancer in enumerate(balancers):
         tags = filter(None, outbound_tags)
         if balancer.selector and not any(tag.startswith(balancer.selector) for tag in tags):
-            place = _place(balancer.places, "selector", f"routing.balancers[{index}]")
-            yield place, "no outbound's tag begins with any of these"
+            location = _location(balancer.locations, "selector", f"routing.balancers[{index}]")
+            yield location, "no outbound's tag begins with any of these"
     for index, rule in enumerate(config.routing.rules):
         yield from _rule(config, rule, f"routing.rules[{index}]")
 
 
 def _rule(config: Config, rule: RuleSettings, where: str) -> Iterator[Finding]:
-    itself = _place(rule.places, "", where)
+    itself = _location(rule.locations, "", where)
     if not _has_condition(rule):
         yield itself, "the rule has no condition; add one, or reorder the outbounds instead"
     api_tag = config.api.tag if config.api else ""
     if rule.outbound_tag and rule.balancer_tag:
-        place = _place(rule.places, "balancer_tag", where)
-        yield place, "the rule names an outbound, too; it can have one of them"
+        location = _location(rule.locations, "balancer_tag", where)
+        yield location, "the rule names an outbound, too; it can have one of them"
     elif rule.outbound_tag:
         known = {*(outbound.tag for outbound in config.outbounds), api_tag}
         if rule.outbound_tag not in known:
-            place = _place(rule.places, "outbound_tag", where)
-            yield place, _dangling(rule.outbound_tag, known, "outbound")
+            location = _location(rule.locations, "outbound_tag", where)
+            yield location, _dangling(rule.outbound_tag, known, "outbound")
     elif rule.balancer_tag:
         known = {balancer.tag for balancer in config.routing.balancers}
         if rule.balancer_tag not in known:
-            place = _place(rule.places, "balancer_tag", where)
-            yield place, _dangling(rule.balancer_tag, known, "balancer")
-    elif not {"outbound_tag", "balancer_tag"} & rule.places.keys():
+            location = _location(rule.locations, "balancer_tag", where)
+            yield location, _dangling(rule.balancer_tag, known, "balancer")
+    elif not {"outbound_tag", "balancer_tag"} & rule.locations.keys():
         yield itself, "the rule leads nowhere; name an outbound's tag, or a balancer's"
     known = {*(inbound.tag for inbound in config.inbounds), api_tag, config.dns.tag}
     for tag in rule.inbound_tags:
         if tag not in known:
-            place = _place(rule.places, "inbound_tags", where)
-            yield place, _dangling(tag, known, "inbound")
+            location = _location(rule.locations, "inbound_tags", where)
+            yield location, _dangling(tag, known, "inbound")
 
 
 def _has_condition(rule: RuleSettings) -> bool:

@@ -1,6 +1,6 @@
 """From one raw value to one setting: small functions that say what they expected instead.
 
-Each takes a `Node` and raises `ValueError` with a whole sentence; the reader adds the place.
+Each takes a `Value` and raises `ValueError` with a whole sentence; the reader adds the location.
 """
 
 import difflib
@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeVar
 
-from trio_vmess.config.tree import Node, describe, quote
-from trio_vmess.config.words import PortRange, UnixSocket
+from trio_vmess.config.enums import PortRange, UnixSocket
+from trio_vmess.config.tree import Value, describe, quote
 from trio_vmess.core import Host, IPAddress, Network, parse_host
 from trio_vmess.core.vmess import parse_user_id
 
@@ -36,65 +36,65 @@ def fold(word: str) -> str:
     return word.lower().replace("_", "").replace("-", "")
 
 
-def text(node: Node) -> str:
+def text(raw: Value) -> str:
     """Take a text."""
-    if isinstance(node.value, str):
-        return node.value
-    raise ValueError(f"expected a text in quotes, found {describe(node)}")
+    if isinstance(raw.content, str):
+        return raw.content
+    raise ValueError(f"expected a text in quotes, found {describe(raw)}")
 
 
-def filled_text(node: Node) -> str:
+def filled_text(raw: Value) -> str:
     """Take a text that is not empty."""
-    if value := text(node):
+    if value := text(raw):
         return value
     raise ValueError("expected a text, found an empty one")
 
 
-def secret(node: Node) -> str:
+def secret(raw: Value) -> str:
     """Take a text that messages must not show."""
-    if isinstance(node.value, str):
-        return node.value
-    raise ValueError(f"expected a text in quotes, found {describe(node, secret=True)}")
+    if isinstance(raw.content, str):
+        return raw.content
+    raise ValueError(f"expected a text in quotes, found {describe(raw, secret=True)}")
 
 
-def flag(node: Node) -> bool:
+def flag(raw: Value) -> bool:
     """Take true or false."""
-    if isinstance(node.value, bool):
-        return node.value
+    if isinstance(raw.content, bool):
+        return raw.content
     hint = ""
-    if isinstance(node.value, str) and node.value.lower() in ("true", "false"):
+    if isinstance(raw.content, str) and raw.content.lower() in ("true", "false"):
         hint = "; write it without quotes"
-    raise ValueError(f"expected true or false, found {describe(node)}{hint}")
+    raise ValueError(f"expected true or false, found {describe(raw)}{hint}")
 
 
-def whole(low: int, high: int) -> Callable[[Node], int]:
+def whole(low: int, high: int) -> Callable[[Value], int]:
     """Take a whole number from `low` to `high`."""
 
-    def read(node: Node) -> int:
-        value = node.value
+    def read(raw: Value) -> int:
+        value = raw.content
         if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
             return value
         hint = ""
         if isinstance(value, str) and value.strip().isdecimal():
             hint = "; write it without quotes"
         raise ValueError(
-            f"expected a whole number from {low} to {high}, found {describe(node)}{hint}"
+            f"expected a whole number from {low} to {high}, found {describe(raw)}{hint}"
         )
 
     return read
 
 
-def seconds(node: Node) -> float:
+def seconds(raw: Value) -> float:
     """Take a duration of 0 seconds or more."""
-    value = node.value
+    value = raw.content
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         duration = float(value)
         if math.isfinite(duration) and duration >= 0:
             return duration
-    raise ValueError(f"expected a number of seconds, 0 or more, found {describe(node)}")
+    raise ValueError(f"expected a number of seconds, 0 or more, found {describe(raw)}")
 
 
-def word(kind: type[_E], aliases: Mapping[str, _E] | None = None) -> Callable[[Node], _E]:
+def word(kind: type[_E], aliases: Mapping[str, _E] | None = None) -> Callable[[Value], _E]:
     """Take one of an enumeration's words, in either case.
 
     Args:
@@ -104,8 +104,8 @@ def word(kind: type[_E], aliases: Mapping[str, _E] | None = None) -> Callable[[N
     words = {str(member.value).lower(): member for member in kind}
     words |= aliases or {}
 
-    def read(node: Node) -> _E:
-        value = text(node)
+    def read(raw: Value) -> _E:
+        value = text(raw)
         if (member := words.get(value.lower())) is not None:
             return member
         offered = [str(member.value) for member in kind]
@@ -122,9 +122,9 @@ def not_among(value: str, offered: Iterable[str]) -> str:
     return f"{quote(value)} is none of {', '.join(offered)}{hint}"
 
 
-def host(node: Node) -> Host:
+def host(raw: Value) -> Host:
     """Take an IP address or a domain name."""
-    value = filled_text(node)
+    value = filled_text(raw)
     neither = f"{quote(value)} is neither an IP address nor a domain name"
     try:
         read = parse_host(value)
@@ -140,28 +140,28 @@ def host(node: Node) -> Host:
     return read
 
 
-def ip_address(node: Node) -> IPAddress:
+def ip_address(raw: Value) -> IPAddress:
     """Take an IP address."""
-    value = text(node)
+    value = text(raw)
     try:
         return ipaddress.ip_address(value.removeprefix("[").removesuffix("]"))
     except ValueError:
         raise ValueError(f"expected an IP address, found {quote(value)}") from None
 
 
-def listen(node: Node) -> IPAddress | UnixSocket:
+def listen(raw: Value) -> IPAddress | UnixSocket:
     """Take an address to listen on.
 
     Source:
         v2ray-core, transport/internet/tcp/hub.go: `localhost` is 127.0.0.1.
     """
-    value = text(node)
+    value = text(raw)
     if value.startswith(("/", "@")) and len(value) > 1:
         return UnixSocket(value)
     if value.lower() == "localhost":
         return ipaddress.IPv4Address("127.0.0.1")
     try:
-        return ip_address(node)
+        return ip_address(raw)
     except ValueError:
         raise ValueError(
             f"{quote(value)} is nothing to listen on; expected an IP address, localhost, "
@@ -169,22 +169,22 @@ def listen(node: Node) -> IPAddress | UnixSocket:
         ) from None
 
 
-def port(node: Node) -> int:
-    """Take the port of a remote place."""
-    return whole(1, 0xFFFF)(node)
+def port(raw: Value) -> int:
+    """Take a remote port."""
+    return whole(1, 0xFFFF)(raw)
 
 
 def port_range(
-    node: Node, environ: Mapping[str, str] | None = None, *, lowest: int = 1
+    raw: Value, environ: Mapping[str, str] | None = None, *, lowest: int = 1
 ) -> PortRange:
     """Take a port or a range of ports.
 
     Args:
-        node: a number, or a text: `80`, `1000-2000`, or `env:NAME` for what a variable holds.
+        raw: a number, or a text: `80`, `1000-2000`, or `env:NAME` for what a variable holds.
         environ: the variables; None for those of the process.
         lowest: where ranges may begin.
     """
-    value = node.value
+    value = raw.content
     if isinstance(value, int) and not isinstance(value, bool):
         if 0 <= value <= 0xFFFF:
             return PortRange(value, value)
@@ -210,21 +210,21 @@ def port_range(
         )
     raise ValueError(
         f"expected a port from 1 to 65535, a range such as '1000-2000', or 'env:NAME', "
-        f"found {describe(node)}"
+        f"found {describe(raw)}"
     )
 
 
-def remote_ports(node: Node) -> PortRange:
+def remote_ports(raw: Value) -> PortRange:
     """Take a port or a range of ports in a rule; there, a range may begin at 0."""
-    return port_range(node, {}, lowest=0)
+    return port_range(raw, {}, lowest=0)
 
 
 network: Final = word(Network)
 
 
-def user_id(node: Node) -> bytes:
+def user_id(raw: Value) -> bytes:
     """Take a VMess user id, never shown beyond its first 8 characters."""
-    value = secret(node)
+    value = secret(raw)
     hidden = quote(value, secret=True)
     try:
         read = parse_user_id(value)

@@ -155,8 +155,8 @@ def _explain_rules(
 
 def _explain_rule(config: Config, verdict: Verdict, *, is_decisive: bool) -> Iterator[str]:
     settings = config.routing.rules[verdict.rule]
-    place = settings.places.get("")
-    line = "" if place is None or place.line is None else f" (line {place.line})"
+    location = settings.locations.get("")
+    line = "" if location is None or location.line is None else f" (line {location.line})"
     target = settings.outbound_tag or f"balancer {settings.balancer_tag}"
     mark = "yes" if is_decisive else "no"
     yield f"  {rule_name(verdict.rule)}{line} -> {target}: {mark}"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from trio_vmess.config import Config, Place, RuleSettings
+from trio_vmess.config import Config, Location, RuleSettings
 from trio_vmess.contracts import Outbound, Resolve
 from trio_vmess.core import Destination, Entropy, Host, parse_host
 from trio_vmess.dispatch import Choose, FirstOutbound, Probe, Selection
@@ -35,8 +35,9 @@ def make_router(config: Config, load: Load) -> Router:
     settings = config.routing
 
     def locate(index: int, field: str, message: str) -> ConfigProblem:
-        nowhere = Place(f"{rule_name(index)}.{field}")
-        return settings.rules[index].places.get(field, nowhere).problem(message, file=config.file)
+        path = Location(f"{rule_name(index)}.{field}")
+        location = settings.rules[index].locations.get(field, path)
+        return location.problem(message, file=config.file)
 
     return Router(
         [_rule(each) for each in settings.rules],

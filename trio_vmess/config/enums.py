@@ -9,7 +9,7 @@ from trio_vmess.errors import ConfigProblem
 
 
 @attrs.frozen
-class Place:
+class Location:
     """Where something stands in a configuration file.
 
     Attributes:
@@ -29,7 +29,7 @@ class Place:
         )
 
 
-Places = Mapping[str, Place]
+Locations = Mapping[str, Location]
 
 
 class LogLevel(enum.Enum):

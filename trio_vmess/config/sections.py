@@ -8,6 +8,7 @@ from typing import Final
 import attrs
 
 from trio_vmess.config import values
+from trio_vmess.config.enums import BalancerStrategy, LogLevel, RoutingStrategy
 from trio_vmess.config.inbounds import LEVEL_MAX
 from trio_vmess.config.model import (
     ApiSettings,
@@ -23,8 +24,7 @@ from trio_vmess.config.model import (
     SystemPolicySettings,
 )
 from trio_vmess.config.reader import Entry, Report, Section
-from trio_vmess.config.tree import Members, Node, describe, quote
-from trio_vmess.config.words import BalancerStrategy, LogLevel, RoutingStrategy
+from trio_vmess.config.tree import Members, Value, describe, quote
 from trio_vmess.core import Host, parse_endpoint
 
 __all__ = ["read_api", "read_common"]
@@ -73,12 +73,12 @@ def _read_policy(section: Section) -> PolicySettings:
     levels: dict[int, PolicyLevelSettings] = {}
     listed = section.section("levels")
     for key, entry in [] if listed is None else listed.members():
-        level = _read_level(section.report.open(entry.node, entry.where))
+        level = _read_level(section.report.open(entry.value, entry.where))
         if key.isascii() and key.isdigit() and int(key) <= LEVEL_MAX:
             levels[int(key)] = level
         else:
             section.report.problem(
-                entry.place,
+                entry.location,
                 f"{quote(key)} is no user level; expected a number from 0 to {LEVEL_MAX}",
             )
     system = section.section("system")
@@ -102,8 +102,8 @@ def _read_level(section: Section) -> PolicyLevelSettings:
     )
 
 
-def _buffer_size(node: Node) -> int | None:
-    kib = values.whole(-_BUFFER_KIB_MAX, _BUFFER_KIB_MAX)(node)
+def _buffer_size(raw: Value) -> int | None:
+    kib = values.whole(-_BUFFER_KIB_MAX, _BUFFER_KIB_MAX)(raw)
     return None if kib < 0 else kib * 1024
 
 
@@ -152,19 +152,19 @@ def _read_rule(section: Section) -> RuleSettings:
         protocols=section.many("protocols", values.filled_text, json=("protocol",)),
         attributes=section.get("attributes", values.text, "", json=("attrs",)),
     )
-    return attrs.evolve(rule, places=section.places())
+    return attrs.evolve(rule, locations=section.locations())
 
 
-def _rule_type(node: Node) -> str:
-    name = values.text(node)
+def _rule_type(raw: Value) -> str:
+    name = values.text(raw)
     if name.lower() != "field":
         raise ValueError(f"expected 'field', found {quote(name)}: other rules are not supported")
     return name
 
 
-def domain_entry(node: Node) -> str:
+def domain_entry(raw: Value) -> str:
     """Take a condition on a name; its form is checked, it stays as it is."""
-    value = values.filled_text(node)
+    value = values.filled_text(raw)
     kind, colon, rest = value.partition(":")
     if not colon:
         return value
@@ -183,9 +183,9 @@ def domain_entry(node: Node) -> str:
     return value
 
 
-def ip_entry(node: Node) -> str:
+def ip_entry(raw: Value) -> str:
     """Take a condition on an address; its form is checked, it stays as it is."""
-    value = values.filled_text(node)
+    value = values.filled_text(raw)
     kind, _, rest = value.partition(":")
     if value == _PRIVATE:
         return value
@@ -214,15 +214,15 @@ def _read_balancer(section: Section) -> BalancerSettings:
     )
     if not balancer.selector:
         section.report.problem(
-            section.missing_place("selector"),
+            section.missing_location("selector"),
             "'selector' is empty or missing: beginnings of outbound tags to choose among",
         )
-    return attrs.evolve(balancer, places=section.places())
+    return attrs.evolve(balancer, locations=section.locations())
 
 
-def _endpoint(node: Node) -> tuple[Host, int]:
+def _endpoint(raw: Value) -> tuple[Host, int]:
     """Take `host:port`."""
-    return parse_endpoint(values.filled_text(node))
+    return parse_endpoint(values.filled_text(raw))
 
 
 def _read_strategy(section: Section) -> BalancerStrategy:
@@ -252,13 +252,13 @@ def _read_dns(section: Section) -> DnsSettings:
 
 
 def _read_dns_server(report: Report, entry: Entry) -> DnsServerSettings:
-    if not isinstance(entry.node.value, Members):
+    if not isinstance(entry.value.content, Members):
         try:
-            return DnsServerSettings(address=_dns_address(entry.node))
+            return DnsServerSettings(address=_dns_address(entry.value))
         except ValueError as exc:
-            report.problem(entry.place, str(exc))
+            report.problem(entry.location, str(exc))
             return DnsServerSettings(address="")
-    section = report.open(entry.node, entry.where)
+    section = report.open(entry.value, entry.where)
     if not section.native:
         section.ignore("skip_fallback", "servers are asked in their order")
     return DnsServerSettings(
@@ -269,12 +269,12 @@ def _read_dns_server(report: Report, entry: Entry) -> DnsServerSettings:
     )
 
 
-def _dns_address(node: Node) -> str:
-    if not isinstance(node.value, str):
+def _dns_address(raw: Value) -> str:
+    if not isinstance(raw.content, str):
         raise ValueError(
-            f"expected a resolver's address, or an object with one, found {describe(node)}"
+            f"expected a resolver's address, or an object with one, found {describe(raw)}"
         )
-    value = node.value
+    value = raw.content
     if value.lower() == "fakedns":
         raise ValueError("'fakedns' is not supported; give a resolver's address")
     scheme, separator, rest = value.partition("://")
@@ -283,7 +283,7 @@ def _dns_address(node: Node) -> str:
     if value.lower() == "localhost":
         return "localhost"
     try:
-        return str(values.ip_address(node))
+        return str(values.ip_address(raw))
     except ValueError:
         raise ValueError(
             f"{quote(value)} is no resolver; expected an IP address, localhost, "
@@ -294,12 +294,12 @@ def _dns_address(node: Node) -> str:
 def _read_hosts(section: Section) -> Mapping[str, tuple[Host, ...]]:
     hosts: dict[str, tuple[Host, ...]] = {}
     for name, entry in section.members():
-        nodes = entry.node.value if isinstance(entry.node.value, tuple) else (entry.node,)
+        listed = entry.value.content if isinstance(entry.value.content, tuple) else (entry.value,)
         try:
-            domain_entry(attrs.evolve(entry.node, value=name))
-            hosts[name] = tuple(map(values.host, nodes))
+            domain_entry(attrs.evolve(entry.value, content=name))
+            hosts[name] = tuple(map(values.host, listed))
         except ValueError as exc:
-            section.report.problem(entry.place, str(exc))
+            section.report.problem(entry.location, str(exc))
     return hosts
 
 

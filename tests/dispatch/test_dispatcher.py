@@ -10,8 +10,8 @@ import trio.testing
 from trio.testing import MockClock
 
 from tests.kit.cancel_sweep import Scenario, sweep_cancellations
-from tests.kit.far_ends import FarEnd, memory_pair
-from tests.kit.far_side import EchoLink, TrackedTransport
+from tests.kit.remote_ends import RemoteEnd, memory_pair
+from tests.kit.scripted_remote import EchoLink, TrackedTransport
 from trio_vmess.contracts import PacketLink, StreamSide
 from trio_vmess.core import Destination, Network, parse_host
 from trio_vmess.core.flow import Flow
@@ -75,7 +75,7 @@ class Outbound:
         self.flows: list[Flow] = []
         near, far = memory_pair()
         self.transport = TrackedTransport(near, local=BOUND)
-        self.end = FarEnd(far)
+        self.end = RemoteEnd(far)
         self.link = EchoLink("far")
         self.opened = False
 
@@ -97,7 +97,7 @@ class Outbound:
         self.opened = True
 
 
-class House:
+class DispatcherFixture:
     """A dispatcher with one outbound, and a client in front of it."""
 
     def __init__(self, outbound: Outbound | None = None, policy: Policy | None = None) -> None:
@@ -109,7 +109,7 @@ class House:
         )
         near, far = memory_pair()
         self.near = TrackedTransport(near)
-        self.client = FarEnd(far)
+        self.client = RemoteEnd(far)
         self.answer = RecordedAnswer()
 
     def policy_of(self, level: int) -> Policy:
@@ -130,91 +130,95 @@ class House:
 
 @pytest.fixture
 def messages(caplog: pytest.LogCaptureFixture) -> Callable[[str], list[str]]:
-    """Return what a logger has said."""
+    """Return what a logger has written."""
     caplog.set_level(logging.INFO, logger="trio_vmess")
 
-    def said(logger: str) -> list[str]:
+    def lines(logger: str) -> list[str]:
         return [
             record.getMessage()
             for record in caplog.records
             if record.name == f"trio_vmess.{logger}"
         ]
 
-    return said
+    return lines
 
 
-Messages = Callable[[str], list[str]]
+LogLines = Callable[[str], list[str]]
 
 
 # Streams ----------------------------------------------------------------------------------------
 
 
-async def test_a_flow_from_beginning_to_end(autojump_clock: MockClock, messages: Messages) -> None:
-    house = House()
+async def test_a_flow_from_beginning_to_end(autojump_clock: MockClock, messages: LogLines) -> None:
+    fixture = DispatcherFixture()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(house.stream)
-        await house.client.send(b"request")
-        assert await house.outbound.end.receive_exactly(7) == b"request"
-        assert house.answer.bound == BOUND
-        (connection,) = house.dispatcher.connections
+        nursery.start_soon(fixture.stream)
+        await fixture.client.send(b"request")
+        assert await fixture.outbound.end.receive_exactly(7) == b"request"
+        assert fixture.answer.bound == BOUND
+        (connection,) = fixture.dispatcher.connections
         assert (connection.flow, connection.outbound_tag) == (FLOW, "out")
         assert messages("access") == [f"accepted {FACTS} outbound=out"]
         await trio.sleep(2.5)
-        await house.outbound.end.send(b"answer!!")
-        await house.client.send_eof()
-        await house.outbound.end.send_eof()
-        assert await house.client.receive_all() == b"answer!!"
+        await fixture.outbound.end.send(b"answer!!")
+        await fixture.client.send_eof()
+        await fixture.outbound.end.send_eof()
+        assert await fixture.client.receive_all() == b"answer!!"
     assert messages("access")[1:] == [
         f"closed {FACTS} outbound=out up=7 down=8 seconds=2.500 reason=finished"
     ]
     assert messages("dispatch") == []
-    assert house.levels == [3]
-    assert house.answer.count == 1
-    house.check_closed()
+    assert fixture.levels == [3]
+    assert fixture.answer.count == 1
+    fixture.check_closed()
 
 
 @pytest.mark.parametrize("reason", DialFailure)
 async def test_an_unreachable_destination(
-    reason: DialFailure, autojump_clock: MockClock, messages: Messages
+    reason: DialFailure, autojump_clock: MockClock, messages: LogLines
 ) -> None:
-    house = House(Outbound(DialError("example.com:443: it is not there", reason=reason)))
-    await house.stream()
-    assert house.answer.reason is reason
+    fixture = DispatcherFixture(
+        Outbound(DialError("example.com:443: it is not there", reason=reason))
+    )
+    await fixture.stream()
+    assert fixture.answer.reason is reason
     why = "reason='example.com:443: it is not there'"
     assert messages("access") == [f"rejected {FACTS} outbound=out {why}"]
     assert messages("dispatch") == [f"dispatch.unreachable {FACTS} outbound=out {why}"]
-    house.check_closed()
+    fixture.check_closed()
 
 
-async def test_no_route(autojump_clock: MockClock, messages: Messages) -> None:
-    house = House()
-    house.dispatcher = Dispatcher(FirstOutbound([]), policy_of=house.policy_of, scratch=Scratch())
-    await house.stream()
-    assert house.answer.reason is DialFailure.FORBIDDEN
+async def test_no_route(autojump_clock: MockClock, messages: LogLines) -> None:
+    fixture = DispatcherFixture()
+    fixture.dispatcher = Dispatcher(
+        FirstOutbound([]), policy_of=fixture.policy_of, scratch=Scratch()
+    )
+    await fixture.stream()
+    assert fixture.answer.reason is DialFailure.FORBIDDEN
     (line,) = messages("access")
     assert line.startswith(f"rejected {FACTS} outbound=- reason=")
     assert "there is no outbound" in line
-    house.check_closed()
+    fixture.check_closed()
 
 
 @pytest.mark.parametrize("failure", [None, DialError("no", reason=DialFailure.REFUSED)])
 async def test_a_client_that_is_gone_before_the_answer(
-    failure: Exception | None, autojump_clock: MockClock, messages: Messages
+    failure: Exception | None, autojump_clock: MockClock, messages: LogLines
 ) -> None:
-    house = House(Outbound(failure))
-    house.answer.failure = trio.BrokenResourceError("gone")
-    await house.stream()
+    fixture = DispatcherFixture(Outbound(failure))
+    fixture.answer.failure = trio.BrokenResourceError("gone")
+    await fixture.stream()
     last = messages("access")[-1]
     if failure is None:
         assert last.startswith("closed")
         assert last.endswith("reason='reset by client'")
     else:
         assert last.startswith("rejected")
-    house.check_closed()
+    fixture.check_closed()
 
 
 async def test_a_fault_of_a_peer_is_told_once(
-    autojump_clock: MockClock, messages: Messages
+    autojump_clock: MockClock, messages: LogLines
 ) -> None:
     class Confused:
         ended = False
@@ -228,53 +232,53 @@ async def test_a_fault_of_a_peer_is_told_once(
         def finalize_into(self, out: memoryview, /) -> int:
             return 0
 
-    house = House()
-    side = StreamSide(transport=house.near, opener=Confused())
+    fixture = DispatcherFixture()
+    side = StreamSide(transport=fixture.near, opener=Confused())
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(house.dispatcher.stream, FLOW, side, house.answer)
-        await house.client.send(b"x")
+        nursery.start_soon(fixture.dispatcher.stream, FLOW, side, fixture.answer)
+        await fixture.client.send(b"x")
     assert messages("dispatch") == [
         f"dispatch.fault {FACTS} outbound=out reason='chunk: it makes\\nno sense'"
     ]
     assert messages("access")[-1].endswith("reason='client broke the protocol'")
-    house.check_closed()
+    fixture.check_closed()
 
 
 @pytest.mark.parametrize("where", ["connect", "answer", "codec", "choose"])
 async def test_a_bug_stays_in_its_connection(
-    where: str, autojump_clock: MockClock, messages: Messages, caplog: pytest.LogCaptureFixture
+    where: str, autojump_clock: MockClock, messages: LogLines, caplog: pytest.LogCaptureFixture
 ) -> None:
     bug = RuntimeError("a bug")
-    house = House(Outbound(bug if where == "connect" else None))
-    side = StreamSide(transport=house.near)
+    fixture = DispatcherFixture(Outbound(bug if where == "connect" else None))
+    side = StreamSide(transport=fixture.near)
     if where == "answer":
-        house.answer.failure = bug
+        fixture.answer.failure = bug
     if where == "codec":
 
         class Buggy(TrackedTransport):
             async def receive_into(self, buffer: memoryview, /) -> int:
                 raise bug
 
-        house.near = Buggy(house.near)
-        side.transport = house.near
+        fixture.near = Buggy(fixture.near)
+        side.transport = fixture.near
     if where == "choose":
 
         async def choose(flow: Flow) -> Outbound:
             raise bug
 
-        house.dispatcher = Dispatcher(choose, policy_of=house.policy_of, scratch=Scratch())
-    await house.dispatcher.stream(FLOW, side, house.answer)
+        fixture.dispatcher = Dispatcher(choose, policy_of=fixture.policy_of, scratch=Scratch())
+    await fixture.dispatcher.stream(FLOW, side, fixture.answer)
     (line,) = messages("dispatch")
     assert line.startswith(f"dispatch.bug {FACTS} outbound=")
     (record,) = [each for each in caplog.records if each.exc_info]
     assert record.levelno == logging.ERROR
     assert messages("access")[-1].endswith("reason='internal error'")
-    house.check_closed()
+    fixture.check_closed()
 
 
 @pytest.mark.parametrize("kind", ["stream", "packets"])
 async def test_a_bug_that_comes_with_a_cancellation(
-    kind: str, autojump_clock: MockClock, messages: Messages
+    kind: str, autojump_clock: MockClock, messages: LogLines
 ) -> None:
     """Then there is a group of both: the bug stays here, the cancellation goes on."""
 
@@ -284,9 +288,9 @@ async def test_a_bug_that_comes_with_a_cancellation(
         finally:
             raise RuntimeError("a bug")
 
-    house = House()
-    house.outbound.transport.receive_into = break_when_cancelled  # type: ignore[method-assign]
-    house.outbound.link.receive = break_when_cancelled  # type: ignore[assignment, method-assign]
+    fixture = DispatcherFixture()
+    fixture.outbound.transport.receive_into = break_when_cancelled  # type: ignore[method-assign]
+    fixture.outbound.link.receive = break_when_cancelled  # type: ignore[assignment, method-assign]
     near = ListLink([], pause=1000)
     with trio.CancelScope() as parent:
         async with trio.open_nursery() as nursery:
@@ -294,48 +298,48 @@ async def test_a_bug_that_comes_with_a_cancellation(
             @nursery.start_soon
             async def run() -> None:
                 if kind == "stream":
-                    await house.stream()
+                    await fixture.stream()
                 else:
-                    await house.dispatcher.packets(DATAGRAMS, near)
+                    await fixture.dispatcher.packets(DATAGRAMS, near)
 
             await trio.testing.wait_all_tasks_blocked()
             parent.cancel()
     assert parent.cancelled_caught
     assert len(messages("dispatch")) == 1
     assert messages("access")[-1].endswith("reason='internal error'")
-    assert house.outbound.transport.closed is (kind == "stream")
-    assert house.outbound.link.closed is (kind == "packets")
-    assert not house.dispatcher.connections
+    assert fixture.outbound.transport.closed is (kind == "stream")
+    assert fixture.outbound.link.closed is (kind == "packets")
+    assert not fixture.dispatcher.connections
 
 
 async def test_a_cancelled_connection_is_closed_and_logged(
-    autojump_clock: MockClock, messages: Messages
+    autojump_clock: MockClock, messages: LogLines
 ) -> None:
-    house = House()
+    fixture = DispatcherFixture()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(house.stream)
-        await house.client.send(b"x")
-        await house.outbound.end.receive_exactly(1)
-        (connection,) = house.dispatcher.connections
+        nursery.start_soon(fixture.stream)
+        await fixture.client.send(b"x")
+        await fixture.outbound.end.receive_exactly(1)
+        (connection,) = fixture.dispatcher.connections
         assert connection.meter.uplink == 1
         nursery.cancel_scope.cancel()
     assert messages("access")[-1].endswith("up=1 down=0 seconds=0.000 reason=cancelled")
-    assert await house.client.receive_all() == b""
-    assert await house.outbound.end.receive_all() == b""
-    house.check_closed()
+    assert await fixture.client.receive_all() == b""
+    assert await fixture.outbound.end.receive_all() == b""
+    fixture.check_closed()
 
 
-async def test_limits_end_a_flow_quietly(autojump_clock: MockClock, messages: Messages) -> None:
-    house = House(policy=Policy(connection_idle=20))
-    await house.stream()
+async def test_limits_end_a_flow_quietly(autojump_clock: MockClock, messages: LogLines) -> None:
+    fixture = DispatcherFixture(policy=Policy(connection_idle=20))
+    await fixture.stream()
     assert messages("access")[-1].endswith("reason=idle")
-    house.check_closed()
+    fixture.check_closed()
 
 
 async def test_flows_of_one_dispatcher_do_not_touch(autojump_clock: MockClock) -> None:
-    first = House()
+    first = DispatcherFixture()
     near, far = memory_pair()
-    other, client = TrackedTransport(near), FarEnd(far)
+    other, client = TrackedTransport(near), RemoteEnd(far)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(first.stream)
         await trio.testing.wait_all_tasks_blocked()
@@ -352,22 +356,22 @@ async def test_flows_of_one_dispatcher_do_not_touch(autojump_clock: MockClock) -
 
 def test_cancellation_closes_everything_wherever_it_comes() -> None:
     def build() -> Scenario:
-        house = House()
+        fixture = DispatcherFixture()
 
         async def run() -> None:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(house.stream)
-                await house.client.send(b"request")
-                await house.outbound.end.receive_exactly(7)
-                await house.client.send_eof()
-                await house.outbound.end.send(b"answer")
-                await house.outbound.end.send_eof()
-                await house.client.receive_all()
+                nursery.start_soon(fixture.stream)
+                await fixture.client.send(b"request")
+                await fixture.outbound.end.receive_exactly(7)
+                await fixture.client.send_eof()
+                await fixture.outbound.end.send(b"answer")
+                await fixture.outbound.end.send_eof()
+                await fixture.client.receive_all()
 
         def check() -> None:
             # Where not a single step was made, dispatch has never heard of the connection.
-            if house.outbound.flows:
-                house.check_closed()
+            if fixture.outbound.flows:
+                fixture.check_closed()
 
         return Scenario(run=run, check=check)
 
@@ -398,11 +402,11 @@ class ListLink(EchoLink):
 
 
 async def test_datagrams_from_beginning_to_end(
-    autojump_clock: MockClock, messages: Messages
+    autojump_clock: MockClock, messages: LogLines
 ) -> None:
-    house = House()
+    fixture = DispatcherFixture()
     near = ListLink([[b"one", b"two"], [b"three"]])
-    await house.dispatcher.packets(DATAGRAMS, near)
+    await fixture.dispatcher.packets(DATAGRAMS, near)
     assert near.batches == [[b"far: one", b"far: two"], [b"far: three"]]
     facts = FACTS.replace("network=tcp destination=tcp:example.com:443", "network=udp ") + (
         "destination=udp:192.0.2.1:53 outbound=out"
@@ -412,19 +416,19 @@ async def test_datagrams_from_beginning_to_end(
         f"closed {facts} up=11 down=26 seconds=3.000 reason=finished",
     ]
     assert near.closed
-    assert house.outbound.link.closed
-    assert not house.dispatcher.connections
+    assert fixture.outbound.link.closed
+    assert not fixture.dispatcher.connections
 
 
 @pytest.mark.parametrize(
     "failure", [DialError("no", reason=DialFailure.REFUSED), NoRouteError("no"), RuntimeError("no")]
 )
 async def test_datagrams_that_go_nowhere(
-    failure: Exception, autojump_clock: MockClock, messages: Messages
+    failure: Exception, autojump_clock: MockClock, messages: LogLines
 ) -> None:
-    house = House(Outbound(failure))
+    fixture = DispatcherFixture(Outbound(failure))
     near = ListLink([])
-    await house.dispatcher.packets(DATAGRAMS, near)
+    await fixture.dispatcher.packets(DATAGRAMS, near)
     assert near.closed
     (line,) = messages("access")
     assert line.startswith("closed" if isinstance(failure, RuntimeError) else "rejected")
@@ -447,9 +451,9 @@ async def test_whose_fault_it_is_with_datagrams(
     failure: Exception,
     ending: str,
     autojump_clock: MockClock,
-    messages: Messages,
+    messages: LogLines,
 ) -> None:
-    house = House()
+    fixture = DispatcherFixture()
     near = ListLink([[b"x"]])
     side, operation = breaks.split(".")
 
@@ -457,47 +461,47 @@ async def test_whose_fault_it_is_with_datagrams(
         await trio.sleep(0.5)
         raise failure
 
-    setattr(near if side == "near" else house.outbound.link, operation, fail)
-    await house.dispatcher.packets(DATAGRAMS, near)
+    setattr(near if side == "near" else fixture.outbound.link, operation, fail)
+    await fixture.dispatcher.packets(DATAGRAMS, near)
     assert messages("access")[-1].endswith(f"reason={ending}")
     assert near.closed
-    assert house.outbound.link.closed
+    assert fixture.outbound.link.closed
 
 
-async def test_datagrams_have_an_idle_limit(autojump_clock: MockClock, messages: Messages) -> None:
-    house = House(policy=Policy(connection_idle=30))
+async def test_datagrams_have_an_idle_limit(autojump_clock: MockClock, messages: LogLines) -> None:
+    fixture = DispatcherFixture(policy=Policy(connection_idle=30))
     near = ListLink([[b"x"], [b"y"], [b"z"]], pause=29)
 
     async def silence() -> Sequence[bytes]:
         await trio.sleep_forever()
         return ()
 
-    house.outbound.link.receive = silence  # type: ignore[method-assign]
+    fixture.outbound.link.receive = silence  # type: ignore[method-assign]
     near._left.append([b"never sent"])
     near._pause = 29
     start = trio.current_time()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(house.dispatcher.packets, DATAGRAMS, near)
+        nursery.start_soon(fixture.dispatcher.packets, DATAGRAMS, near)
         await trio.sleep(29 * 3 + 1)
         near._pause = 1000
-    assert house.outbound.link.batches == [[b"x"], [b"y"], [b"z"], [b"never sent"]]
+    assert fixture.outbound.link.batches == [[b"x"], [b"y"], [b"z"], [b"never sent"]]
     assert messages("access")[-1].endswith("reason=idle")
     assert 29 * 4 + 30 <= trio.current_time() - start <= 29 * 4 + 31
 
 
 def test_cancellation_closes_both_links_wherever_it_comes() -> None:
     def build() -> Scenario:
-        house = House()
+        fixture = DispatcherFixture()
         near = ListLink([[b"one"], [b"two"]])
 
         async def run() -> None:
-            await house.dispatcher.packets(DATAGRAMS, near)
+            await fixture.dispatcher.packets(DATAGRAMS, near)
 
         def check() -> None:
-            if house.outbound.flows:
+            if fixture.outbound.flows:
                 assert near.closed
-                assert house.outbound.link.closed == house.outbound.opened
-                assert not house.dispatcher.connections
+                assert fixture.outbound.link.closed == fixture.outbound.opened
+                assert not fixture.dispatcher.connections
 
         return Scenario(run=run, check=check)
 
@@ -522,11 +526,11 @@ def test_values_stay_on_their_line(text: str, written: str) -> None:
 
 
 async def test_a_name_cannot_write_a_log_line(
-    autojump_clock: MockClock, messages: Messages
+    autojump_clock: MockClock, messages: LogLines
 ) -> None:
-    house = House(Outbound(DialError("no", reason=DialFailure.REFUSED)))
+    fixture = DispatcherFixture(Outbound(DialError("no", reason=DialFailure.REFUSED)))
     hostile = Destination(host="a\naccepted source=x", port=1)
-    await house.stream(attrs.evolve(FLOW, destination=hostile))
+    await fixture.stream(attrs.evolve(FLOW, destination=hostile))
     for line in messages("access") + messages("dispatch"):
         assert "\n" not in line
         assert "destination='tcp:a\\naccepted source=x:1'" in line

@@ -12,9 +12,15 @@ from trio.testing import MockClock
 
 from tests.kit.cancel_sweep import Scenario, sweep_cancellations
 from tests.kit.client_hello import KINDS, build_handshake, handshake_of, make_hello, name_extension
-from tests.kit.far_ends import FarEnd, memory_pair, plain_side, vmess_client_side, vmess_server_side
-from tests.kit.far_side import EchoLink, TrackedTransport
 from tests.kit.quic_client import crypto_frame, seal_initial
+from tests.kit.remote_ends import (
+    RemoteEnd,
+    memory_pair,
+    plain_side,
+    vmess_client_side,
+    vmess_server_side,
+)
+from tests.kit.scripted_remote import EchoLink, TrackedTransport
 from trio_vmess import config
 from trio_vmess.contracts import PacketLink, StreamSide
 from trio_vmess.core import NEED_DATA, Destination, Flow, Network, Policy, parse_host
@@ -267,7 +273,7 @@ class Outbound:
             raise self.failure
 
 
-class House:
+class DispatcherFixture:
     """A dispatcher that sniffs for the inbound `in`, one outbound, and a client."""
 
     def __init__(
@@ -283,7 +289,7 @@ class House:
         near, far = memory_pair()
         self.transport = TrackedTransport(near)
         self.near = StreamSide(transport=self.transport)
-        self.client = FarEnd(far)
+        self.client = RemoteEnd(far)
         self.told = Told()
 
     async def stream(self) -> None:
@@ -311,22 +317,22 @@ async def test_the_outbound_sees_what_was_found(
     domain: str,
     autojump_clock: MockClock,
 ) -> None:
-    house = House(settings)
+    fixture = DispatcherFixture(settings)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(house.stream)
-        await house.client.send(first_bytes)
-        assert await house.outbound.end.receive_exactly(len(first_bytes)) == first_bytes
-        await house.client.send(b"and more")
-        assert await house.outbound.end.receive() == b"and more"
-        (connection,) = house.dispatcher.connections
+        nursery.start_soon(fixture.stream)
+        await fixture.client.send(first_bytes)
+        assert await fixture.outbound.end.receive_exactly(len(first_bytes)) == first_bytes
+        await fixture.client.send(b"and more")
+        assert await fixture.outbound.end.receive() == b"and more"
+        (connection,) = fixture.dispatcher.connections
         assert connection.meter.uplink == len(first_bytes) + 8
-        await house.client.send_eof()
-        await house.outbound.end.send_eof()
-    (flow,) = house.outbound.flows
+        await fixture.client.send_eof()
+        await fixture.outbound.end.send_eof()
+    (flow,) = fixture.outbound.flows
     assert (flow.destination.host, flow.destination.port) == (host, 8443)
     assert (flow.sniffed_protocol, flow.sniffed_domain) == (protocol, domain)
-    assert house.told.words == [("established", 0 if settings else 1)]
-    assert house.transport.closed
+    assert fixture.told.words == [("established", 0 if settings else 1)]
+    assert fixture.transport.closed
 
 
 @pytest.mark.parametrize("failure", [DialError("no", reason=DialFailure.REFUSED), NoRouteError("")])
@@ -335,49 +341,49 @@ async def test_who_was_answered_is_not_refused_any_more(
     failure: Exception, early: bytes, autojump_clock: MockClock
 ) -> None:
     """Nobody is answered before his time whose first bytes came with the request."""
-    house = House(outbound=Outbound(failure))
-    house.near.early = early
-    await house.client.send(b"" if early else HEAD)
-    await house.stream()
-    assert house.told.words == [("refused", 1) if early else ("established", 0)]
-    assert house.transport.closed
-    assert house.outbound.flows[0].destination.host == NAME
+    fixture = DispatcherFixture(outbound=Outbound(failure))
+    fixture.near.early = early
+    await fixture.client.send(b"" if early else HEAD)
+    await fixture.stream()
+    assert fixture.told.words == [("refused", 1) if early else ("established", 0)]
+    assert fixture.transport.closed
+    assert fixture.outbound.flows[0].destination.host == NAME
 
 
 async def test_header_and_first_payload_share_a_write(autojump_clock: MockClock) -> None:
-    house = House(outbound=Outbound(sealed=True))
+    fixture = DispatcherFixture(outbound=Outbound(sealed=True))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(house.stream)
-        await house.client.send(HELLO)
-        assert await house.outbound.end.receive() == HELLO
-        assert len(house.outbound.end.wire_sizes) == 1
+        nursery.start_soon(fixture.stream)
+        await fixture.client.send(HELLO)
+        assert await fixture.outbound.end.receive() == HELLO
+        assert len(fixture.outbound.end.wire_sizes) == 1
         nursery.cancel_scope.cancel()
 
 
 async def test_a_server_may_speak_first(autojump_clock: MockClock) -> None:
-    house = House()
+    fixture = DispatcherFixture()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(house.stream)
-        await house.outbound.end.send(b"220 welcome")
-        assert await house.client.receive() == b"220 welcome"
+        nursery.start_soon(fixture.stream)
+        await fixture.outbound.end.send(b"220 welcome")
+        assert await fixture.client.receive() == b"220 welcome"
         assert trio.current_time() == pytest.approx(1 + PEEK_TIME)
-        await house.client.send(b"EHLO\r\n")
-        assert await house.outbound.end.receive() == b"EHLO\r\n"
+        await fixture.client.send(b"EHLO\r\n")
+        assert await fixture.outbound.end.receive() == b"EHLO\r\n"
         nursery.cancel_scope.cancel()
-    assert house.told.words == [("established", 0)]
+    assert fixture.told.words == [("established", 0)]
 
 
 @pytest.mark.parametrize("payload", [b"", HELLO[:50], HELLO], ids=["nothing", "a part", "all"])
 async def test_a_client_that_has_said_all(payload: bytes, autojump_clock: MockClock) -> None:
-    house = House(outbound=Outbound(sealed=True))
+    fixture = DispatcherFixture(outbound=Outbound(sealed=True))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(house.stream)
-        await house.client.send(payload)
-        await house.client.send_eof()
-        assert await house.outbound.end.receive_all() == payload
-        await house.outbound.end.send(b"answer")
-        await house.outbound.end.send_eof()
-        assert await house.client.receive_all() == b"answer"
+        nursery.start_soon(fixture.stream)
+        await fixture.client.send(payload)
+        await fixture.client.send_eof()
+        assert await fixture.outbound.end.receive_all() == payload
+        await fixture.outbound.end.send(b"answer")
+        await fixture.outbound.end.send_eof()
+        assert await fixture.client.receive_all() == b"answer"
 
 
 @pytest.mark.parametrize("payload", [b"", HELLO[:50], HELLO], ids=["nothing", "a part", "all"])
@@ -385,13 +391,13 @@ async def test_a_body_that_ends_while_it_is_looked_at(
     payload: bytes, autojump_clock: MockClock
 ) -> None:
     near, client = vmess_server_side()
-    house = House()
+    fixture = DispatcherFixture()
     await client.transport.send_all((client.seal(payload) if payload else b"") + client.seal_end())
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(house.dispatcher.stream, FLOW, near, house.told)
-        assert await house.outbound.end.receive_all() == payload
-        await house.outbound.end.send(b"answer")
-        await house.outbound.end.send_eof()
+        nursery.start_soon(fixture.dispatcher.stream, FLOW, near, fixture.told)
+        assert await fixture.outbound.end.receive_all() == payload
+        await fixture.outbound.end.send(b"answer")
+        await fixture.outbound.end.send_eof()
         assert await client.receive_all() == b"answer"
     assert trio.current_time() < 2
 
@@ -400,15 +406,15 @@ async def test_a_client_that_breaks_off(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="trio_vmess")
-    house = House()
+    fixture = DispatcherFixture()
 
     async def reset(buffer: memoryview, /) -> int:
         raise trio.BrokenResourceError("reset")
 
-    house.transport.receive_into = reset  # type: ignore[method-assign]
-    await house.stream()
-    assert not house.outbound.flows
-    assert house.transport.closed
+    fixture.transport.receive_into = reset  # type: ignore[method-assign]
+    await fixture.stream()
+    assert not fixture.outbound.flows
+    assert fixture.transport.closed
     assert caplog.messages[-1].endswith("reason='reset by client'")
 
 
@@ -420,9 +426,9 @@ async def test_a_client_that_breaks_the_protocol(
     wire = bytearray(client.seal(HELLO))
     wire[100] ^= 1
     await client.transport.send_all(bytes(wire))
-    house = House()
-    await house.dispatcher.stream(FLOW, near, house.told)
-    assert not house.outbound.flows
+    fixture = DispatcherFixture()
+    await fixture.dispatcher.stream(FLOW, near, fixture.told)
+    assert not fixture.outbound.flows
     assert caplog.messages[-1].endswith("reason='client broke the protocol'")
 
 
@@ -430,11 +436,11 @@ async def test_the_log_says_what_was_found(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="trio_vmess.access")
-    house = House(SniffSettings(dest_override=("tls",), route_only=True))
-    await house.client.send(HELLO)
-    await house.client.send_eof()
-    await house.outbound.end.send_eof()
-    await house.stream()
+    fixture = DispatcherFixture(SniffSettings(dest_override=("tls",), route_only=True))
+    await fixture.client.send(HELLO)
+    await fixture.client.send_eof()
+    await fixture.outbound.end.send_eof()
+    await fixture.stream()
     assert (
         "destination=tcp:192.0.2.1:8443 sniffed=tls:site.example outbound=out" in caplog.messages[0]
     )
@@ -454,16 +460,16 @@ async def test_the_log_says_what_was_found(
 async def test_datagrams_go_on_in_their_order(
     batches: list[list[bytes]], host: object, protocol: str, autojump_clock: MockClock
 ) -> None:
-    house = House()
+    fixture = DispatcherFixture()
     near = ClientLink(*batches)
-    await house.dispatcher.packets(DATAGRAMS, near)
-    (flow,) = house.outbound.flows
+    await fixture.dispatcher.packets(DATAGRAMS, near)
+    (flow,) = fixture.outbound.flows
     assert (flow.destination.host, flow.destination.network) == (host, Network.UDP)
     assert flow.sniffed_protocol == protocol
-    sent = [each for batch in house.outbound.link.batches for each in batch]
+    sent = [each for batch in fixture.outbound.link.batches for each in batch]
     assert sent == [each for batch in batches for each in batch]
     assert near.closed
-    assert house.outbound.link.closed
+    assert fixture.outbound.link.closed
 
 
 @pytest.mark.parametrize(
@@ -480,10 +486,10 @@ async def test_a_link_that_breaks_before_anything_is_known(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, logger="trio_vmess")
-    house = House()
+    fixture = DispatcherFixture()
     near = ClientLink([INITIALS[0]], failure)
-    await house.dispatcher.packets(DATAGRAMS, near)
-    assert not house.outbound.flows
+    await fixture.dispatcher.packets(DATAGRAMS, near)
+    assert not fixture.outbound.flows
     assert near.closed
     assert caplog.messages[-1].endswith(f"reason={reason}")
 
@@ -493,23 +499,23 @@ async def test_a_link_that_breaks_before_anything_is_known(
 
 def test_cancellation_closes_everything_wherever_it_comes() -> None:
     def build() -> Scenario:
-        house = House()
+        fixture = DispatcherFixture()
 
         async def run() -> None:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(house.stream)
-                await house.client.send(HELLO[:100])
+                nursery.start_soon(fixture.stream)
+                await fixture.client.send(HELLO[:100])
                 await trio.sleep(0.01)
-                await house.client.send(HELLO[100:])
-                await house.outbound.end.receive_exactly(len(HELLO))
-                await house.client.send_eof()
-                await house.outbound.end.send_eof()
+                await fixture.client.send(HELLO[100:])
+                await fixture.outbound.end.receive_exactly(len(HELLO))
+                await fixture.client.send_eof()
+                await fixture.outbound.end.send_eof()
 
         def check() -> None:
             # Where nothing was said yet, dispatch may never have heard of the connection.
-            if house.told.words:
-                assert house.transport.closed
-                assert not house.dispatcher.connections
+            if fixture.told.words:
+                assert fixture.transport.closed
+                assert not fixture.dispatcher.connections
 
         return Scenario(run=run, check=check)
 

@@ -5,8 +5,8 @@ import socket
 import trio
 import trio.testing
 
-from tests.kit.far_side import open_far_side
-from tests.kit.visitor import SOURCE, visit
+from tests.kit.inbound_client import SOURCE, open_client
+from tests.kit.scripted_remote import open_remote
 from trio_vmess.contracts import Dispatch
 from trio_vmess.core import Destination, Flow, Network
 from trio_vmess.errors import DialFailure
@@ -23,18 +23,18 @@ def flow(network: Network, source: str) -> Flow:
 
 
 async def test_stream(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_far_side() as far, visit(inbound(far.dispatch)) as client:
+    async with open_remote() as remote, open_client(inbound(remote.dispatch)) as client:
         await client.send(b"ping")
         assert await client.receive(4) == b"ping"
         await client.stream.send_eof()
         assert await client.receive_rest() == b""
-        assert far.outbound.flows == [flow(Network.TCP, SOURCE)]
+        assert remote.outbound.flows == [flow(Network.TCP, SOURCE)]
 
 
 async def test_what_is_not_reached_is_a_close(autojump_clock: trio.testing.MockClock) -> None:
     async with (
-        open_far_side(failure=DialFailure.REFUSED) as far,
-        visit(inbound(far.dispatch)) as client,
+        open_remote(failure=DialFailure.REFUSED) as remote,
+        open_client(inbound(remote.dispatch)) as client,
     ):
         assert await client.receive_rest() == b""
 
@@ -47,14 +47,14 @@ async def test_datagrams() -> None:
         trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one,
         trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as two,
     ):
-        async with open_far_side() as far, trio.open_nursery() as nursery:
-            nursery.start_soon(inbound(far.dispatch).serve_datagrams, sock)
+        async with open_remote() as remote, trio.open_nursery() as nursery:
+            nursery.start_soon(inbound(remote.dispatch).serve_datagrams, sock)
             for client in (one, two, one):
                 await client.sendto(b"ping", port)
                 assert await client.recvfrom(100) == (b"udp:example.com:53: ping", port)
-            assert far.outbound.flows == [
+            assert remote.outbound.flows == [
                 flow(Network.UDP, f"127.0.0.1:{client.getsockname()[1]}") for client in (one, two)
             ]
             nursery.cancel_scope.cancel()
     assert sock.fileno() == -1
-    assert far.outbound.all_closed
+    assert remote.outbound.all_closed

@@ -5,8 +5,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.kit.far_side import open_far_side
-from tests.kit.visitor import HANDSHAKE, visit
+from tests.kit.inbound_client import HANDSHAKE, open_client
+from tests.kit.scripted_remote import open_remote
 from trio_vmess.contracts import Inbound, Transport
 from trio_vmess.core import Policy
 from trio_vmess.inbound.http import HttpInbound
@@ -38,15 +38,15 @@ async def test_three_layers_share_the_deadline(
     steps: list[bytes], autojump_clock: MockClock
 ) -> None:
     """Each layer gets only what the ones before have left."""
-    async with open_far_side() as far:
+    async with open_remote() as remote:
         socks = SocksInbound(
-            far.dispatch, tag="", level=0, accounts=None, udp=False, udp_address=None
+            remote.dispatch, tag="", level=0, accounts=None, udp=False, udp_address=None
         )
-        http = HttpInbound(far.dispatch, tag="", policy=Policy(), level=0, accounts=None)
-        async with visit(PrefaceLayer(MixedInbound(socks, http))) as client:
+        http = HttpInbound(remote.dispatch, tag="", policy=Policy(), level=0, accounts=None)
+        async with open_client(PrefaceLayer(MixedInbound(socks, http))) as client:
             for step in steps:
                 await client.send(step)
                 await trio.sleep(HANDSHAKE / 4)
             await client.receive_rest()
             assert trio.current_time() == pytest.approx(HANDSHAKE)
-        assert far.outbound.flows == []
+        assert remote.outbound.flows == []

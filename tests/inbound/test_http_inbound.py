@@ -8,9 +8,9 @@ import trio
 import trio.testing
 
 from tests.kit.cancel_sweep import Scenario, sweep_cancellations
-from tests.kit.far_side import FarSide, open_far_side
-from tests.kit.visitor import LOCAL, SOURCE, Visitor, visit
-from tests.kit.web_server import Seen, WebServers
+from tests.kit.inbound_client import LOCAL, SOURCE, InboundClient, open_client
+from tests.kit.scripted_remote import ScriptedRemote, open_remote
+from tests.kit.web_server import ReceivedRequest, WebServers
 from trio_vmess.contracts import Dispatch
 from trio_vmess.core import Destination, Flow, Policy
 from trio_vmess.errors import DialFailure
@@ -49,11 +49,11 @@ def response(body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
 
 
-def name_the_path(seen: Seen) -> bytes:
-    return response(seen.method + b" " + seen.target)
+def name_the_path(received: ReceivedRequest) -> bytes:
+    return response(received.method + b" " + received.target)
 
 
-async def receive_response(client: Visitor) -> tuple[bytes, bytes]:
+async def receive_response(client: InboundClient) -> tuple[bytes, bytes]:
     """Return head and body of a response with a length."""
     head = await client.receive_until(b"\r\n\r\n")
     lines = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n") if b": " in line)
@@ -64,16 +64,16 @@ async def receive_response(client: Visitor) -> tuple[bytes, bytes]:
 
 
 async def test_tunnel(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_far_side() as far, visit(inbound(far.dispatch)) as client:
+    async with open_remote() as remote, open_client(inbound(remote.dispatch)) as client:
         await client.send(TUNNEL + b"early")
         assert await client.receive(len(ESTABLISHED) + 5) == ESTABLISHED + b"early"
         await client.stream.send_eof()
         assert await client.receive_rest() == b""
         destination = Destination(host="example.com", port=443)
         flow = Flow(destination=destination, source=SOURCE, inbound_tag="web", level=2)
-        assert far.outbound.flows == [flow]
-        await client.left.wait()
-        assert far.outbound.all_closed
+        assert remote.outbound.flows == [flow]
+        await client.returned.wait()
+        assert remote.outbound.all_closed
 
 
 @pytest.mark.parametrize("failure", list(DialFailure))
@@ -82,8 +82,8 @@ async def test_what_is_not_reached(
     sent: bytes, failure: DialFailure, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with (
-        open_far_side(failure=failure) as far,
-        visit(inbound(far.dispatch)) as client,
+        open_remote(failure=failure) as remote,
+        open_client(inbound(remote.dispatch)) as client,
     ):
         await client.send(sent)
         head, body = await receive_response(client)
@@ -100,41 +100,44 @@ async def test_three_requests_on_one_connection(
     closes: bool, autojump_clock: trio.testing.MockClock
 ) -> None:
     servers = WebServers(name_the_path, closes=closes)
-    async with open_far_side(servers.script) as far:
+    async with open_remote(servers.script) as remote:
         begin = trio.current_time()
-        async with visit(inbound(far.dispatch)) as client:
+        async with open_client(inbound(remote.dispatch)) as client:
             for number in range(3):
                 await client.send(request(str(number)))
                 _, body = await receive_response(client)
                 assert body == b"GET /%d" % number
             # A server that does not close keeps nobody waiting.
             assert trio.current_time() == begin
-            assert [flow.destination for flow in far.outbound.flows] == [WEB] * 3
+            assert [flow.destination for flow in remote.outbound.flows] == [WEB] * 3
             await client.stream.aclose()
-            await client.left.wait()
+            await client.returned.wait()
             assert trio.current_time() <= begin + FLOW_LINGER
-            assert far.outbound.all_closed
-            assert far.dispatch.connections == set()
+            assert remote.outbound.all_closed
+            assert remote.dispatch.connections == set()
 
 
 async def test_a_server_that_never_closes_is_left(autojump_clock: trio.testing.MockClock) -> None:
     patient = Policy(downlink_only=1000.0)
     servers = WebServers(name_the_path, closes=False)
     async with (
-        open_far_side(servers.script, policy=patient) as far,
-        visit(inbound(far.dispatch)) as client,
+        open_remote(servers.script, policy=patient) as remote,
+        open_client(inbound(remote.dispatch)) as client,
     ):
         await client.send(request(""))
         await receive_response(client)
         await trio.sleep(FLOW_LINGER + 0.1)
-        assert far.dispatch.connections == set()
-        assert far.outbound.all_closed
-        assert not client.served.closed
+        assert remote.dispatch.connections == set()
+        assert remote.outbound.all_closed
+        assert not client.transport.closed
 
 
 async def test_requests_in_one_write(autojump_clock: trio.testing.MockClock) -> None:
     servers = WebServers(name_the_path)
-    async with open_far_side(servers.script) as far, visit(inbound(far.dispatch)) as client:
+    async with (
+        open_remote(servers.script) as remote,
+        open_client(inbound(remote.dispatch)) as client,
+    ):
         await client.send(b"".join(request(str(number)) for number in range(3)))
         bodies = [(await receive_response(client))[1] for _ in range(3)]
         assert bodies == [b"GET /0", b"GET /1", b"GET /2"]
@@ -144,8 +147,11 @@ async def test_the_next_request_waits_for_its_turn(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     body = bytes(3 << 20)
-    servers = WebServers(lambda seen: response(b"%d" % len(seen.body)), delay=10.0)
-    async with open_far_side(servers.script) as far, visit(inbound(far.dispatch)) as client:
+    servers = WebServers(lambda received: response(b"%d" % len(received.body)), delay=10.0)
+    async with (
+        open_remote(servers.script) as remote,
+        open_client(inbound(remote.dispatch)) as client,
+    ):
         await client.send(request(""))
         await trio.sleep(1)
         length = b"Content-Length: %d\r\n" % len(body)
@@ -159,8 +165,8 @@ async def test_the_next_request_waits_for_its_turn(
 
 
 async def test_a_tunnel_behind_a_request(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_far_side() as far, visit(inbound(far.dispatch)) as client:
-        far.outbound.script = WebServers(name_the_path).script
+    async with open_remote() as remote, open_client(inbound(remote.dispatch)) as client:
+        remote.outbound.script = WebServers(name_the_path).script
         await client.send(request(""))
         await receive_response(client)
         await client.send(TUNNEL)
@@ -172,8 +178,8 @@ async def test_a_slow_server_has_its_time(autojump_clock: trio.testing.MockClock
     policy = Policy(downlink_only=1.0, uplink_only=1.0)
     servers = WebServers(name_the_path, delay=60.0)
     async with (
-        open_far_side(servers.script, policy=policy) as far,
-        visit(inbound(far.dispatch)) as client,
+        open_remote(servers.script, policy=policy) as remote,
+        open_client(inbound(remote.dispatch)) as client,
     ):
         await client.send(request(""))
         await client.stream.send_eof()
@@ -182,7 +188,10 @@ async def test_a_slow_server_has_its_time(autojump_clock: trio.testing.MockClock
 
 async def test_upload_in_chunks(autojump_clock: trio.testing.MockClock) -> None:
     servers = WebServers(name_the_path)
-    async with open_far_side(servers.script) as far, visit(inbound(far.dispatch)) as client:
+    async with (
+        open_remote(servers.script) as remote,
+        open_client(inbound(remote.dispatch)) as client,
+    ):
         for _ in range(2):
             await client.send(request("up", method="POST", headers=CHUNKED[:-2]))
             for _ in range(3):
@@ -190,15 +199,18 @@ async def test_upload_in_chunks(autojump_clock: trio.testing.MockClock) -> None:
                 await trio.sleep(1)
             await client.send(b"0\r\n\r\n")
             assert (await receive_response(client))[1] == b"POST /up"
-        for seen in servers.seen:
-            assert seen.body == b"hello" * 3
-            assert seen.headers[b"connection"] == b"close"
+        for received in servers.requests:
+            assert received.body == b"hello" * 3
+            assert received.headers[b"connection"] == b"close"
 
 
 async def test_a_large_upload_and_download(autojump_clock: trio.testing.MockClock) -> None:
     body = bytes(range(256)) * 4096
-    servers = WebServers(lambda seen: response(seen.body))
-    async with open_far_side(servers.script) as far, visit(inbound(far.dispatch)) as client:
+    servers = WebServers(lambda received: response(received.body))
+    async with (
+        open_remote(servers.script) as remote,
+        open_client(inbound(remote.dispatch)) as client,
+    ):
         length = b"Content-Length: %d\r\n" % len(body)
         await client.send(request("", method="PUT", headers=length) + body + request("next"))
         assert (await receive_response(client))[1] == body
@@ -214,7 +226,7 @@ async def test_expect_continue(autojump_clock: trio.testing.MockClock) -> None:
         assert await stream.receive_some(65536) == b"abc"
         await stream.send_all(response(b"thanks"))
 
-    async with open_far_side(script) as far, visit(inbound(far.dispatch)) as client:
+    async with open_remote(script) as remote, open_client(inbound(remote.dispatch)) as client:
         headers = b"Expect: 100-continue\r\nContent-Length: 3\r\n"
         await client.send(request("", method="POST", headers=headers))
         assert b" 100 " in await client.receive_until(b"\r\n\r\n")
@@ -224,7 +236,10 @@ async def test_expect_continue(autojump_clock: trio.testing.MockClock) -> None:
 
 async def test_head(autojump_clock: trio.testing.MockClock) -> None:
     servers = WebServers(lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-    async with open_far_side(servers.script) as far, visit(inbound(far.dispatch)) as client:
+    async with (
+        open_remote(servers.script) as remote,
+        open_client(inbound(remote.dispatch)) as client,
+    ):
         for _ in range(2):
             await client.send(request("", method="HEAD"))
             assert b"1000" in await client.receive_until(b"\r\n\r\n")
@@ -234,12 +249,18 @@ async def test_a_response_that_ends_with_its_connection(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     servers = WebServers(lambda _: b"HTTP/1.0 200 OK\r\n\r\nall of it")
-    async with open_far_side(servers.script) as far, visit(inbound(far.dispatch)) as client:
+    async with (
+        open_remote(servers.script) as remote,
+        open_client(inbound(remote.dispatch)) as client,
+    ):
         for _ in range(2):
             await client.send(request(""))
             await client.receive_until(b"\r\n\r\n")
             assert await client.receive_until(b"0\r\n\r\n") == b"9\r\nall of it\r\n0\r\n\r\n"
-    async with open_far_side(servers.script) as far, visit(inbound(far.dispatch)) as client:
+    async with (
+        open_remote(servers.script) as remote,
+        open_client(inbound(remote.dispatch)) as client,
+    ):
         await client.send(b"GET http://example.com/ HTTP/1.0\r\n\r\n")
         assert (await client.receive_rest()).endswith(b"\r\n\r\nall of it")
 
@@ -251,14 +272,14 @@ async def test_an_answer_before_the_request_is_whole(
         await stream.receive_some(65536)
         await stream.send_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
 
-    async with open_far_side(script) as far, visit(inbound(far.dispatch)) as client:
+    async with open_remote(script) as remote, open_client(inbound(remote.dispatch)) as client:
         await client.send(request("", method="POST", headers=b"Content-Length: 9\r\n") + b"abc")
         head = await client.receive_until(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 413 ")
         # Nobody can tell the rest of the body from the next request.
         await client.send(b"def" + request(""))
         assert await client.receive_rest() == b""
-        assert len(far.outbound.flows) == 1
+        assert len(remote.outbound.flows) == 1
 
 
 @pytest.mark.parametrize(
@@ -273,7 +294,10 @@ async def test_no_response(
     answer: bytes, told: bytes, autojump_clock: trio.testing.MockClock
 ) -> None:
     servers = WebServers(lambda _: answer)
-    async with open_far_side(servers.script) as far, visit(inbound(far.dispatch)) as client:
+    async with (
+        open_remote(servers.script) as remote,
+        open_client(inbound(remote.dispatch)) as client,
+    ):
         await client.send(request(""))
         head, body = await receive_response(client)
         assert head.startswith(b"HTTP/1.1 503 ")
@@ -285,8 +309,8 @@ async def test_a_response_that_never_comes(autojump_clock: trio.testing.MockCloc
     policy = Policy(connection_idle=30.0)
     servers = WebServers(name_the_path, delay=1000.0)
     async with (
-        open_far_side(servers.script, policy=policy) as far,
-        visit(inbound(far.dispatch)) as client,
+        open_remote(servers.script, policy=policy) as remote,
+        open_client(inbound(remote.dispatch)) as client,
     ):
         await client.send(request(""))
         head, body = await receive_response(client)
@@ -297,7 +321,10 @@ async def test_a_response_that_never_comes(autojump_clock: trio.testing.MockCloc
 
 async def test_a_response_that_breaks_off(autojump_clock: trio.testing.MockClock) -> None:
     servers = WebServers(lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
-    async with open_far_side(servers.script) as far, visit(inbound(far.dispatch)) as client:
+    async with (
+        open_remote(servers.script) as remote,
+        open_client(inbound(remote.dispatch)) as client,
+    ):
         await client.send(request(""))
         received = await client.receive_rest()
         assert received.endswith(b"\r\n\r\nhalf")
@@ -305,7 +332,10 @@ async def test_a_response_that_breaks_off(autojump_clock: trio.testing.MockClock
 
 async def test_a_body_that_is_no_http(autojump_clock: trio.testing.MockClock) -> None:
     servers = WebServers(name_the_path)
-    async with open_far_side(servers.script) as far, visit(inbound(far.dispatch)) as client:
+    async with (
+        open_remote(servers.script) as remote,
+        open_client(inbound(remote.dispatch)) as client,
+    ):
         await client.send(request("", method="POST", headers=CHUNKED[:-2]) + b"no chunk\r\n")
         assert (await receive_response(client))[0].startswith(b"HTTP/1.1 400 ")
         assert await client.receive_rest() == b""
@@ -320,7 +350,7 @@ async def test_a_server_that_says_more_than_its_response(
         await trio.sleep(0.1)
         await stream.send_all(b"more rubbish")
 
-    async with open_far_side(script) as far, visit(inbound(far.dispatch)) as client:
+    async with open_remote(script) as remote, open_client(inbound(remote.dispatch)) as client:
         for _ in range(2):
             await client.send(request(""))
             assert (await receive_response(client))[1] == b"ok"
@@ -330,12 +360,12 @@ async def test_a_server_that_says_more_than_its_response(
 
 async def test_a_client_that_leaves_while_it_waits(autojump_clock: trio.testing.MockClock) -> None:
     servers = WebServers(name_the_path, delay=10.0)
-    async with open_far_side(servers.script) as far:
-        async with visit(inbound(far.dispatch)) as client:
+    async with open_remote(servers.script) as remote:
+        async with open_client(inbound(remote.dispatch)) as client:
             await client.send(request(""))
             await trio.sleep(1)
-        assert far.outbound.all_closed
-        assert far.dispatch.connections == set()
+        assert remote.outbound.all_closed
+        assert remote.dispatch.connections == set()
         assert trio.current_time() < 20
 
 
@@ -346,9 +376,9 @@ async def test_a_password_is_asked_for(autojump_clock: trio.testing.MockClock) -
     servers = WebServers(name_the_path)
     policy = Policy(handshake=10.0)
     async with (
-        open_far_side(servers.script) as far,
-        visit(
-            inbound(far.dispatch, policy=policy, accounts={"ann": "secret"}), handshake=10.0
+        open_remote(servers.script) as remote,
+        open_client(
+            inbound(remote.dispatch, policy=policy, accounts={"ann": "secret"}), handshake=10.0
         ) as client,
     ):
         for _ in range(2):
@@ -361,8 +391,8 @@ async def test_a_password_is_asked_for(autojump_clock: trio.testing.MockClock) -
         login = b"Proxy-Authorization: Basic " + base64.b64encode(b"ann:secret") + b"\r\n"
         await client.send(request("mine", headers=login))
         assert (await receive_response(client))[1] == b"GET /mine"
-        assert [flow.user for flow in far.outbound.flows] == ["ann"]
-        assert b"proxy-authorization" not in servers.seen[0].headers
+        assert [flow.user for flow in remote.outbound.flows] == ["ann"]
+        assert b"proxy-authorization" not in servers.requests[0].headers
 
 
 @pytest.mark.parametrize(
@@ -380,14 +410,14 @@ async def test_refused(
     autojump_clock: trio.testing.MockClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with open_far_side() as far, visit(inbound(far.dispatch)) as client:
+    async with open_remote() as remote, open_client(inbound(remote.dispatch)) as client:
         await client.send(sent)
         received = await client.receive_rest()
         assert received.startswith(answer)
         assert bool(received) == bool(answer)
         # The end follows at once, though the inbound waits a moment for the client's.
         assert trio.current_time() == 0
-        assert far.outbound.flows == []
+        assert remote.outbound.flows == []
     (message,) = caplog.messages
     assert message.startswith(f"http.refused source={SOURCE} reason=")
 
@@ -398,8 +428,8 @@ async def test_a_slow_request_is_cut(
 ) -> None:
     caplog.set_level(logging.INFO)
     async with (
-        open_far_side() as far,
-        visit(inbound(far.dispatch), handshake=5.0) as client,
+        open_remote() as remote,
+        open_client(inbound(remote.dispatch), handshake=5.0) as client,
     ):
         await client.send(sent)
         assert await client.receive_rest() == b""
@@ -412,7 +442,10 @@ async def test_silence_between_requests_is_nobodys_fault(
 ) -> None:
     caplog.set_level(logging.INFO, logger="trio_vmess.inbound.http")
     servers = WebServers(name_the_path)
-    async with open_far_side(servers.script) as far, visit(inbound(far.dispatch)) as client:
+    async with (
+        open_remote(servers.script) as remote,
+        open_client(inbound(remote.dispatch)) as client,
+    ):
         await client.send(request(""))
         await receive_response(client)
         assert await client.receive_rest() == b""
@@ -425,14 +458,14 @@ async def test_silence_between_requests_is_nobodys_fault(
 async def test_transparent(autojump_clock: trio.testing.MockClock) -> None:
     servers = WebServers(name_the_path)
     async with (
-        open_far_side(servers.script) as far,
-        visit(inbound(far.dispatch, allow_transparent=True)) as client,
+        open_remote(servers.script) as remote,
+        open_client(inbound(remote.dispatch, allow_transparent=True)) as client,
     ):
         await client.send(b"GET /a HTTP/1.1\r\nHost: example.com:8080\r\n\r\n")
         assert (await receive_response(client))[1] == b"GET /a"
         await client.send(request("b"))
         assert (await receive_response(client))[1] == b"GET /b"
-        assert [flow.destination.port for flow in far.outbound.flows] == [8080, 80]
+        assert [flow.destination.port for flow in remote.outbound.flows] == [8080, 80]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
@@ -440,14 +473,14 @@ async def test_transparent_never_comes_back_to_itself(
     host: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with (
-        open_far_side() as far,
-        visit(inbound(far.dispatch, allow_transparent=True)) as client,
+        open_remote() as remote,
+        open_client(inbound(remote.dispatch, allow_transparent=True)) as client,
     ):
         await client.send(f"GET / HTTP/1.1\r\nHost: {host}:{LOCAL.port}\r\n\r\n".encode())
         head, body = await receive_response(client)
         assert head.startswith(b"HTTP/1.1 503 ")
         assert b"the proxy itself" in body
-        assert far.outbound.flows == []
+        assert remote.outbound.flows == []
 
 
 # Cancellation -----------------------------------------------------------------------------------
@@ -455,27 +488,27 @@ async def test_transparent_never_comes_back_to_itself(
 
 def test_cancel_sweep() -> None:
     def build() -> Scenario:
-        sides: list[FarSide] = []
-        visitors: list[Visitor] = []
+        sides: list[ScriptedRemote] = []
+        clients: list[InboundClient] = []
 
         async def run() -> None:
             servers = WebServers(name_the_path, closes=False)
-            async with open_far_side(servers.script) as far:
-                sides.append(far)
-                async with visit(inbound(far.dispatch)) as client:
-                    visitors.append(client)
+            async with open_remote(servers.script) as remote:
+                sides.append(remote)
+                async with open_client(inbound(remote.dispatch)) as client:
+                    clients.append(client)
                     headers = b"Content-Length: 3\r\n"
                     await client.send(request("", method="POST", headers=headers))
                     await client.send(b"abc")
                     await receive_response(client)
-                    far.outbound.script = WebServers(name_the_path).script
+                    remote.outbound.script = WebServers(name_the_path).script
                     await client.send(request(""))
                     await receive_response(client)
 
         def check() -> None:
-            assert all(client.served.closed for client in visitors)
-            assert all(far.outbound.all_closed for far in sides)
-            assert not any(far.dispatch.connections for far in sides)
+            assert all(client.transport.closed for client in clients)
+            assert all(remote.outbound.all_closed for remote in sides)
+            assert not any(remote.dispatch.connections for remote in sides)
 
         return Scenario(run=run, check=check)
 

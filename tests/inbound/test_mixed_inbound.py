@@ -6,9 +6,9 @@ import pytest
 import trio
 import trio.testing
 
-from tests.kit.far_side import open_far_side
+from tests.kit.inbound_client import LOCAL, SOURCE, open_client
+from tests.kit.scripted_remote import open_remote
 from tests.kit.socks_client import encode_address
-from tests.kit.visitor import LOCAL, SOURCE, visit
 from trio_vmess.contracts import Dispatch, Transport
 from trio_vmess.core import Policy
 from trio_vmess.inbound import HttpInbound, MixedInbound, SocksInbound
@@ -38,11 +38,11 @@ async def test_every_first_byte(autojump_clock: trio.testing.MockClock) -> None:
     mixed = MixedInbound(Notebook("socks", notes), Notebook("http", notes))
     for first in range(256):
         data = bytes([first]) + b" and the rest"
-        async with visit(mixed) as client:
+        async with open_client(mixed) as client:
             await client.send(data[:5])
             await client.send(data[5:])
             await client.stream.send_eof()
-            await client.left.wait()
+            await client.returned.wait()
         expected = "socks" if first in SOCKS_BYTES else "http"
         assert notes.pop() == (expected, data, SOURCE)
     assert notes == []
@@ -54,10 +54,10 @@ async def test_nothing_comes(
     caplog.set_level(logging.INFO)
     notes: list[tuple[str, bytes, str]] = []
     mixed = MixedInbound(Notebook("socks", notes), Notebook("http", notes))
-    async with visit(mixed, handshake=5.0) as client:
+    async with open_client(mixed, handshake=5.0) as client:
         assert await client.receive_rest() == b""
         assert trio.current_time() == pytest.approx(5.0)
-    async with visit(mixed) as client:
+    async with open_client(mixed) as client:
         await client.stream.send_eof()
         assert await client.receive_rest() == b""
     assert notes == []
@@ -89,7 +89,7 @@ def proxies(dispatch: Dispatch) -> MixedInbound:
 async def test_both_protocols(
     sent: bytes, answer: bytes, step: int, autojump_clock: trio.testing.MockClock
 ) -> None:
-    async with open_far_side() as far, visit(proxies(far.dispatch)) as client:
+    async with open_remote() as remote, open_client(proxies(remote.dispatch)) as client:
         whole = sent + b"early"
         for start in range(0, len(whole), step):
             await client.send(whole[start : start + step])

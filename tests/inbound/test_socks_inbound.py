@@ -12,9 +12,9 @@ import trio
 import trio.testing
 
 from tests.kit.cancel_sweep import Scenario, sweep_cancellations
-from tests.kit.far_side import FarSide, open_far_side
+from tests.kit.inbound_client import SOURCE, InboundClient, open_client
+from tests.kit.scripted_remote import ScriptedRemote, open_remote
 from tests.kit.socks_client import decode_address, encode_address
-from tests.kit.visitor import SOURCE, Visitor, visit
 from trio_vmess.contracts import Dispatch
 from trio_vmess.core import Destination, Flow, Network
 from trio_vmess.core.socks import ReplyCode
@@ -49,7 +49,7 @@ def inbound(
 
 
 async def test_connect_with_early_data(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_far_side() as far, visit(inbound(far.dispatch)) as client:
+    async with open_remote() as remote, open_client(inbound(remote.dispatch)) as client:
         await client.send(HELLO + CONNECT + b"early")
         assert await client.receive(2 + len(GRANTED) + 5) == b"\x05\x00" + GRANTED + b"early"
         await client.send(b" and late")
@@ -58,24 +58,24 @@ async def test_connect_with_early_data(autojump_clock: trio.testing.MockClock) -
         assert await client.receive_rest() == b""
         destination = Destination(host="example.com", port=443)
         flow = Flow(destination=destination, source=SOURCE, inbound_tag="local", level=3)
-        assert far.outbound.flows == [flow]
-        await client.left.wait()
-        assert far.outbound.all_closed
+        assert remote.outbound.flows == [flow]
+        await client.returned.wait()
+        assert remote.outbound.all_closed
 
 
 async def test_connect_byte_by_byte_with_a_password(autojump_clock: trio.testing.MockClock) -> None:
     async with (
-        open_far_side() as far,
-        visit(inbound(far.dispatch, accounts={"ann": "secret"})) as client,
+        open_remote() as remote,
+        open_client(inbound(remote.dispatch, accounts={"ann": "secret"})) as client,
     ):
         for byte in LOGIN + CONNECT:
             await client.send(bytes([byte]))
         assert await client.receive(4 + len(GRANTED)) == b"\x05\x02\x01\x00" + GRANTED
-        assert [flow.user for flow in far.outbound.flows] == ["ann"]
+        assert [flow.user for flow in remote.outbound.flows] == ["ann"]
 
 
 async def test_socks4(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_far_side() as far, visit(inbound(far.dispatch)) as client:
+    async with open_remote() as remote, open_client(inbound(remote.dispatch)) as client:
         await client.send(b"\x04\x01\x00\x50\x7f\x00\x00\x01user\x00ping")
         assert await client.receive(12) == bytes.fromhex("005a1267c0000207") + b"ping"
 
@@ -85,8 +85,8 @@ async def test_each_failure_has_its_reply(
     failure: DialFailure, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with (
-        open_far_side(failure=failure) as far,
-        visit(inbound(far.dispatch)) as client,
+        open_remote(failure=failure) as remote,
+        open_client(inbound(remote.dispatch)) as client,
     ):
         await client.send(HELLO + CONNECT + b"data that nobody reads")
         reply = bytes([5, REPLY_CODES[failure], 0]) + encode_address("0.0.0.0", 0)
@@ -110,12 +110,12 @@ async def test_refused(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with (
-        open_far_side() as far,
-        visit(inbound(far.dispatch, accounts={"ann": "secret"})) as client,
+        open_remote() as remote,
+        open_client(inbound(remote.dispatch, accounts={"ann": "secret"})) as client,
     ):
         await client.send(sent)
         assert await client.receive_rest() == answer
-        assert far.outbound.flows == []
+        assert remote.outbound.flows == []
     (message,) = caplog.messages
     assert message.startswith(f"socks.refused source={SOURCE} reason=")
     assert reason in message
@@ -129,8 +129,8 @@ async def test_a_slow_handshake_is_cut(
     caplog.set_level(logging.INFO)
     begin = trio.current_time()
     async with (
-        open_far_side() as far,
-        visit(inbound(far.dispatch), handshake=5.0) as client,
+        open_remote() as remote,
+        open_client(inbound(remote.dispatch), handshake=5.0) as client,
     ):
         await client.send(sent)
         await client.receive_rest()
@@ -139,15 +139,15 @@ async def test_a_slow_handshake_is_cut(
 
 
 async def test_the_client_leaves_early(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_far_side() as far:
-        async with visit(inbound(far.dispatch)) as client:
+    async with open_remote() as remote:
+        async with open_client(inbound(remote.dispatch)) as client:
             await client.send(HELLO)
-        assert far.outbound.flows == []
+        assert remote.outbound.flows == []
         assert trio.current_time() < 1
 
 
 async def test_udp_that_is_not_enabled(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_far_side() as far, visit(inbound(far.dispatch)) as client:
+    async with open_remote() as remote, open_client(inbound(remote.dispatch)) as client:
         await client.send(HELLO + ASSOCIATE)
         reply = b"\x05\x07\x00" + encode_address("0.0.0.0", 0)
         assert await client.receive_rest() == b"\x05\x00" + reply
@@ -155,14 +155,14 @@ async def test_udp_that_is_not_enabled(autojump_clock: trio.testing.MockClock) -
 
 def test_cancel_sweep() -> None:
     def build() -> Scenario:
-        sides: list[FarSide] = []
-        visitors: list[Visitor] = []
+        sides: list[ScriptedRemote] = []
+        clients: list[InboundClient] = []
 
         async def run() -> None:
-            async with open_far_side() as far:
-                sides.append(far)
-                async with visit(inbound(far.dispatch)) as client:
-                    visitors.append(client)
+            async with open_remote() as remote:
+                sides.append(remote)
+                async with open_client(inbound(remote.dispatch)) as client:
+                    clients.append(client)
                     await client.send(HELLO)
                     await client.send(CONNECT + b"early")
                     assert await client.receive(2 + len(GRANTED) + 5)
@@ -170,9 +170,9 @@ def test_cancel_sweep() -> None:
                     assert await client.receive_rest() == b""
 
         def check() -> None:
-            assert all(client.served.closed for client in visitors)
-            assert all(far.outbound.all_closed for far in sides)
-            assert not any(far.dispatch.connections for far in sides)
+            assert all(client.transport.closed for client in clients)
+            assert all(remote.outbound.all_closed for remote in sides)
+            assert not any(remote.dispatch.connections for remote in sides)
 
         return Scenario(run=run, check=check)
 
@@ -186,7 +186,7 @@ def test_cancel_sweep() -> None:
 class Association:
     """A client with an association: its control connection, and a UDP socket."""
 
-    client: Visitor
+    client: InboundClient
     told: tuple[str, int]
     relay: tuple[str, int]
     sock: trio.socket.SocketType
@@ -202,8 +202,8 @@ class Association:
 
 
 @asynccontextmanager
-async def associate(far: FarSide, *, udp_address: str = "") -> AsyncIterator[Association]:
-    async with visit(inbound(far.dispatch, udp=True, udp_address=udp_address)) as client:
+async def associate(remote: ScriptedRemote, *, udp_address: str = "") -> AsyncIterator[Association]:
+    async with open_client(inbound(remote.dispatch, udp=True, udp_address=udp_address)) as client:
         await client.send(HELLO + ASSOCIATE)
         reply = await client.receive(12)
         assert reply[:5] == b"\x05\x00\x05\x00\x00"
@@ -215,7 +215,7 @@ async def associate(far: FarSide, *, udp_address: str = "") -> AsyncIterator[Ass
 
 
 async def test_udp_with_two_destinations() -> None:
-    async with open_far_side() as far, associate(far) as association:
+    async with open_remote() as remote, associate(remote) as association:
         assert association.told == association.relay
         await association.send("example.com", 53, b"one")
         assert await association.receive() == ("example.com", 53, b"udp:example.com:53: one")
@@ -234,33 +234,33 @@ async def test_udp_with_two_destinations() -> None:
             )
             for host, port in [("example.com", 53), (ipaddress.ip_address("2001:db8::1"), 5353)]
         ]
-        assert far.outbound.flows == expected
+        assert remote.outbound.flows == expected
 
 
 async def test_udp_with_a_burst() -> None:
-    async with open_far_side() as far, associate(far) as association:
+    async with open_remote() as remote, associate(remote) as association:
         for number in range(100):
             await association.send("192.0.2.1", 53, b"%d" % number)
         answers = [(await association.receive())[2] for _ in range(100)]
         assert answers == [b"udp:192.0.2.1:53: %d" % number for number in range(100)]
-        (link,) = far.outbound.links
+        (link,) = remote.outbound.links
         assert len(link.batches) < 100
 
 
 async def test_udp_goes_with_its_connection() -> None:
-    async with open_far_side() as far, associate(far) as association:
+    async with open_remote() as remote, associate(remote) as association:
         await association.send("192.0.2.1", 53, b"ping")
         await association.receive()
         await association.client.stream.aclose()
-        await association.client.left.wait()
-        assert far.outbound.all_closed
-        assert far.dispatch.connections == set()
+        await association.client.returned.wait()
+        assert remote.outbound.all_closed
+        assert remote.dispatch.connections == set()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.bind(association.relay)
 
 
 async def test_udp_serves_its_client_alone() -> None:
-    async with open_far_side() as far, associate(far) as association:
+    async with open_remote() as remote, associate(remote) as association:
         packet = b"\x00\x00\x00" + encode_address("192.0.2.1", 53)
         with (
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as foreign,
@@ -278,44 +278,47 @@ async def test_udp_serves_its_client_alone() -> None:
             foreign.sendto(packet + b"foreign", association.relay)
             await association.send("192.0.2.1", 53, b"last")
             await association.receive()
-        (link,) = far.outbound.links
+        (link,) = remote.outbound.links
         assert link.batches == [[b"first"], [b"last"]]
 
 
 async def test_udp_address_for_clients_elsewhere() -> None:
-    async with open_far_side() as far, associate(far, udp_address="198.51.100.9") as association:
+    async with (
+        open_remote() as remote,
+        associate(remote, udp_address="198.51.100.9") as association,
+    ):
         assert association.told == ("198.51.100.9", association.relay[1])
 
 
 async def test_udp_to_what_is_not_reached() -> None:
     async with (
-        open_far_side(failure=DialFailure.FORBIDDEN) as far,
-        associate(far) as association,
+        open_remote(failure=DialFailure.FORBIDDEN) as remote,
+        associate(remote) as association,
     ):
         for _ in range(2):
             await association.send("192.0.2.1", 53, b"lost")
             await trio.testing.wait_all_tasks_blocked(0.02)
-        assert len(far.outbound.flows) == 2
-        assert far.dispatch.connections == set()
+        assert len(remote.outbound.flows) == 2
+        assert remote.dispatch.connections == set()
 
 
 def test_cancel_sweep_of_udp() -> None:
     def build() -> Scenario:
-        sides: list[FarSide] = []
-        visitors: list[Visitor] = []
+        sides: list[ScriptedRemote] = []
+        clients: list[InboundClient] = []
 
         async def run() -> None:
-            async with open_far_side() as far:
-                sides.append(far)
-                async with associate(far) as association:
-                    visitors.append(association.client)
+            async with open_remote() as remote:
+                sides.append(remote)
+                async with associate(remote) as association:
+                    clients.append(association.client)
                     await association.send("192.0.2.1", 53, b"ping")
                     await association.receive()
 
         def check() -> None:
-            assert all(client.served.closed for client in visitors)
-            assert all(far.outbound.all_closed for far in sides)
-            assert not any(far.dispatch.connections for far in sides)
+            assert all(client.transport.closed for client in clients)
+            assert all(remote.outbound.all_closed for remote in sides)
+            assert not any(remote.dispatch.connections for remote in sides)
 
         return Scenario(run=run, check=check)
 

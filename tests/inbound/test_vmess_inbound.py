@@ -13,11 +13,11 @@ from trio.testing import MockClock
 
 from tests.kit.cancel_sweep import Scenario, sweep_cancellations
 from tests.kit.entropy import SeededEntropy
-from tests.kit.far_ends import FarEnd, memory_pair
-from tests.kit.far_side import FarSide, TrackedTransport, open_far_side
 from tests.kit.origin import start_delayed_reply
 from tests.kit.pair import NOW, USER_ID, account, request
 from tests.kit.pattern import pattern
+from tests.kit.remote_ends import RemoteEnd, memory_pair
+from tests.kit.scripted_remote import ScriptedRemote, TrackedTransport, open_remote
 from tests.kit.sockets import close_sockets, reset, tcp_pair
 from trio_vmess.contracts import Dispatch
 from trio_vmess.core import Destination, Network, parse_host
@@ -102,30 +102,30 @@ class Caller:
         deadline = trio.current_time() + HANDSHAKE
         await self._inbound.serve(self.near, source=SOURCE, deadline=deadline)
 
-    async def ask(self, what: Request) -> FarEnd:
+    async def ask(self, what: Request) -> RemoteEnd:
         """Send a request; return the stream."""
         await self.transport.send_all(self.connection.send(what))
         body = self.connection.hand_over_early(self.responses.append)
         assert isinstance(body, StreamBody)
-        return FarEnd(self.transport, opener=body.opener, sealer=body.sealer)
+        return RemoteEnd(self.transport, opener=body.opener, sealer=body.sealer)
 
 
 @pytest.fixture
 def refusals(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """Return what the inbound has said."""
+    """Return what the inbound has logged."""
     caplog.set_level(logging.INFO, logger="trio_vmess.inbound.vmess")
 
-    def said() -> list[str]:
+    def lines() -> list[str]:
         return [
             record.getMessage()
             for record in caplog.records
             if record.name == "trio_vmess.inbound.vmess"
         ]
 
-    return said
+    return lines
 
 
-Said = Callable[[], list[str]]
+LogLines = Callable[[], list[str]]
 
 
 # Friends ----------------------------------------------------------------------------------------
@@ -134,10 +134,10 @@ Said = Callable[[], list[str]]
 @pytest.mark.parametrize("alter_ids", [0, 4], ids=["aead", "legacy"])
 @pytest.mark.parametrize("security", Security, ids=lambda each: each.word)
 async def test_a_good_request(
-    alter_ids: int, security: Security, autojump_clock: MockClock, refusals: Said
+    alter_ids: int, security: Security, autojump_clock: MockClock, refusals: LogLines
 ) -> None:
-    async with open_far_side() as far_side, trio.open_nursery() as nursery:
-        caller = Caller(make_inbound(far_side.dispatch, alter_ids=alter_ids))
+    async with open_remote() as remote, trio.open_nursery() as nursery:
+        caller = Caller(make_inbound(remote.dispatch, alter_ids=alter_ids))
         nursery.start_soon(caller.served)
         options = 0x0D if security.is_aead else 0x01
         stream = await caller.ask(request(account(alter_ids), security=security, options=options))
@@ -146,7 +146,7 @@ async def test_a_good_request(
         assert caller.responses == [Response()]
         await stream.send_eof()
         assert await stream.receive_all() == b""
-    assert far_side.outbound.flows == [
+    assert remote.outbound.flows == [
         Flow(
             destination=Destination(host="example.com", port=443),
             source=SOURCE,
@@ -157,38 +157,38 @@ async def test_a_good_request(
         )
     ]
     assert caller.near.closed
-    assert far_side.outbound.all_closed
+    assert remote.outbound.all_closed
     assert refusals() == []
 
 
 async def test_a_request_in_single_bytes(autojump_clock: MockClock) -> None:
-    async with open_far_side() as far_side, trio.open_nursery() as nursery:
-        caller = Caller(make_inbound(far_side.dispatch))
+    async with open_remote() as remote, trio.open_nursery() as nursery:
+        caller = Caller(make_inbound(remote.dispatch))
         nursery.start_soon(caller.served)
         wire = caller.connection.send(request(account()))
         for number in range(len(wire)):
             await caller.transport.send_all(wire[number : number + 1])
             await trio.testing.wait_all_tasks_blocked()
-        assert len(far_side.outbound.flows) == 1
+        assert len(remote.outbound.flows) == 1
         nursery.cancel_scope.cancel()
 
 
 async def test_payload_that_comes_with_the_request(autojump_clock: MockClock) -> None:
-    async with open_far_side() as far_side, trio.open_nursery() as nursery:
-        caller = Caller(make_inbound(far_side.dispatch))
+    async with open_remote() as remote, trio.open_nursery() as nursery:
+        caller = Caller(make_inbound(remote.dispatch))
         nursery.start_soon(caller.served)
         header = caller.connection.send(request(account()))
         body = caller.connection.hand_over_early(caller.responses.append)
         assert isinstance(body, StreamBody)
-        stream = FarEnd(caller.transport, opener=body.opener, sealer=body.sealer)
+        stream = RemoteEnd(caller.transport, opener=body.opener, sealer=body.sealer)
         await caller.transport.send_all(header + stream.seal(pattern(50_000)) + stream.seal_end())
         assert await stream.receive_all() == pattern(50_000)
 
 
 async def test_datagrams(autojump_clock: MockClock) -> None:
     target = Destination(host=parse_host("192.0.2.1"), port=53, network=Network.UDP)
-    async with open_far_side() as far_side, trio.open_nursery() as nursery:
-        caller = Caller(make_inbound(far_side.dispatch))
+    async with open_remote() as remote, trio.open_nursery() as nursery:
+        caller = Caller(make_inbound(remote.dispatch))
         nursery.start_soon(caller.served)
         header = caller.connection.send(request(account(), command=Command.UDP, destination=target))
         body = caller.connection.hand_over_early(caller.responses.append)
@@ -202,9 +202,9 @@ async def test_datagrams(autojump_clock: MockClock) -> None:
             b"udp:192.0.2.1:53: another",
         ]
         await link.aclose()
-    (flow,) = far_side.outbound.flows
+    (flow,) = remote.outbound.flows
     assert (flow.destination, flow.is_remote) == (target, True)
-    assert far_side.outbound.all_closed
+    assert remote.outbound.all_closed
     assert caller.near.closed
 
 
@@ -218,8 +218,8 @@ async def test_another_port_is_offered(
         asked.append(email)
         return offer
 
-    async with open_far_side() as far_side, trio.open_nursery() as nursery:
-        caller = Caller(make_inbound(far_side.dispatch, switch_account=switch))
+    async with open_remote() as remote, trio.open_nursery() as nursery:
+        caller = Caller(make_inbound(remote.dispatch, switch_account=switch))
         nursery.start_soon(caller.served)
         stream = await caller.ask(request(account()))
         await stream.send(b"x")
@@ -233,8 +233,8 @@ async def test_an_offer_that_fails_leaves_nothing_open(autojump_clock: MockClock
     def switch(email: str) -> SwitchAccount | None:
         raise RuntimeError("a bug")
 
-    async with open_far_side() as far_side:
-        caller = Caller(make_inbound(far_side.dispatch, switch_account=switch))
+    async with open_remote() as remote:
+        caller = Caller(make_inbound(remote.dispatch, switch_account=switch))
         await caller.ask(request(account()))
         with pytest.raises(RuntimeError, match="a bug"):
             await caller.served()
@@ -242,12 +242,12 @@ async def test_an_offer_that_fails_leaves_nothing_open(autojump_clock: MockClock
 
 
 async def test_a_destination_out_of_reach_is_a_close(autojump_clock: MockClock) -> None:
-    async with open_far_side(failure=DialFailure.REFUSED) as far_side:
-        caller = Caller(make_inbound(far_side.dispatch))
+    async with open_remote(failure=DialFailure.REFUSED) as remote:
+        caller = Caller(make_inbound(remote.dispatch))
         await caller.ask(request(account()))
         await caller.served()
         assert caller.near.closed
-        assert await FarEnd(caller.transport).receive_all() == b""
+        assert await RemoteEnd(caller.transport).receive_all() == b""
 
 
 async def test_over_loopback_from_end_to_end() -> None:
@@ -269,7 +269,7 @@ async def test_over_loopback_from_end_to_end() -> None:
         await transport.send_all(connection.send(request(account(), destination=target)))
         body = connection.hand_over_early(lambda _response: None)
         assert isinstance(body, StreamBody)
-        stream = FarEnd(transport, opener=body.opener, sealer=body.sealer)
+        stream = RemoteEnd(transport, opener=body.opener, sealer=body.sealer)
         await stream.send(pattern(100_000))
         await stream.send(pattern(50_000))
         await stream.send_eof()
@@ -354,12 +354,12 @@ STRANGERS: Final[dict[str, tuple[Callable[[], bytes], str]]] = {
 
 @pytest.mark.parametrize("name", STRANGERS)
 async def test_strangers_hear_nothing_until_the_deadline(
-    name: str, autojump_clock: MockClock, refusals: Said
+    name: str, autojump_clock: MockClock, refusals: LogLines
 ) -> None:
     make, reason = STRANGERS[name]
     start = trio.current_time()
-    async with open_far_side() as far_side, trio.open_nursery() as nursery:
-        caller = Caller(make_inbound(far_side.dispatch, allow_insecure=False))
+    async with open_remote() as remote, trio.open_nursery() as nursery:
+        caller = Caller(make_inbound(remote.dispatch, allow_insecure=False))
         nursery.start_soon(caller.served)
         await caller.transport.send_all(make())
 
@@ -370,49 +370,49 @@ async def test_strangers_hear_nothing_until_the_deadline(
                     await trio.sleep(9)
                     await caller.transport.send_all(bytes(1000))
 
-        assert await FarEnd(caller.transport).receive_wire() == b""
+        assert await RemoteEnd(caller.transport).receive_wire() == b""
         assert trio.current_time() - start == HANDSHAKE
-    assert far_side.outbound.flows == []
+    assert remote.outbound.flows == []
     assert caller.near.closed
-    said = refusals()
-    assert len(said) == 1
-    assert SOURCE in said[0]
-    assert reason in said[0]
+    lines = refusals()
+    assert len(lines) == 1
+    assert SOURCE in lines[0]
+    assert reason in lines[0]
 
 
 @pytest.mark.parametrize("alter_ids", [0, 4], ids=["aead", "legacy"])
 async def test_a_replay_hears_nothing(
-    alter_ids: int, autojump_clock: MockClock, refusals: Said
+    alter_ids: int, autojump_clock: MockClock, refusals: LogLines
 ) -> None:
-    async with open_far_side() as far_side, trio.open_nursery() as nursery:
-        inbound = make_inbound(far_side.dispatch, alter_ids=alter_ids)
+    async with open_remote() as remote, trio.open_nursery() as nursery:
+        inbound = make_inbound(remote.dispatch, alter_ids=alter_ids)
         wire = ClientConnection(entropy=SeededEntropy(), jitter=0).send(request(account(alter_ids)))
         for number in range(3):
             caller = Caller(inbound)
             nursery.start_soon(caller.served)
             await caller.transport.send_all(wire)
             await trio.testing.wait_all_tasks_blocked()
-            assert len(far_side.outbound.flows) == 1
+            assert len(remote.outbound.flows) == 1
             assert len(refusals()) == number
-        assert await FarEnd(caller.transport).receive_wire() == b""
+        assert await RemoteEnd(caller.transport).receive_wire() == b""
         assert trio.current_time() == HANDSHAKE
         nursery.cancel_scope.cancel()
     assert "reason='replay' user=love@example.com" in refusals()[0]
 
 
 async def test_a_stranger_that_hangs_up_is_let_go(
-    autojump_clock: MockClock, refusals: Said
+    autojump_clock: MockClock, refusals: LogLines
 ) -> None:
-    async with open_far_side() as far_side:
+    async with open_remote() as remote:
         for wire in (b"", bytes(10), SeededEntropy(3).token_bytes(100), good()[:50]):
-            caller = Caller(make_inbound(far_side.dispatch))
+            caller = Caller(make_inbound(remote.dispatch))
             if wire:
                 await caller.transport.send_all(wire)
             await caller.transport.send_eof()
             await caller.served()
             assert trio.current_time() == 0
             assert caller.near.closed
-            assert await FarEnd(caller.transport).receive_all() == b""
+            assert await RemoteEnd(caller.transport).receive_all() == b""
     assert [line.split()[2] for line in refusals()] == [
         "reason='truncated'",
         "reason='truncated'",
@@ -423,8 +423,8 @@ async def test_a_stranger_that_hangs_up_is_let_go(
 
 async def test_a_reset_in_the_handshake_is_nothing_special() -> None:
     near, far = tcp_pair()
-    async with open_far_side() as far_side, trio.open_nursery() as nursery:
-        inbound = make_inbound(far_side.dispatch)
+    async with open_remote() as remote, trio.open_nursery() as nursery:
+        inbound = make_inbound(remote.dispatch)
         nursery.start_soon(
             lambda: inbound.serve(SocketTransport(near), source=SOURCE, deadline=math.inf)
         )
@@ -434,8 +434,8 @@ async def test_a_reset_in_the_handshake_is_nothing_special() -> None:
 
 
 async def test_the_deadline_counts_for_slow_talkers(autojump_clock: MockClock) -> None:
-    async with open_far_side() as far_side, trio.open_nursery() as nursery:
-        caller = Caller(make_inbound(far_side.dispatch))
+    async with open_remote() as remote, trio.open_nursery() as nursery:
+        caller = Caller(make_inbound(remote.dispatch))
         nursery.start_soon(caller.served)
         wire = caller.connection.send(request(account()))
         for number in range(int(HANDSHAKE) // 2):
@@ -443,12 +443,12 @@ async def test_the_deadline_counts_for_slow_talkers(autojump_clock: MockClock) -
             await trio.sleep(2)
         await trio.testing.wait_all_tasks_blocked()
         assert caller.near.closed
-    assert far_side.outbound.flows == []
+    assert remote.outbound.flows == []
 
 
 async def test_no_deadline_of_the_handshake_afterwards(autojump_clock: MockClock) -> None:
-    async with open_far_side() as far_side, trio.open_nursery() as nursery:
-        caller = Caller(make_inbound(far_side.dispatch))
+    async with open_remote() as remote, trio.open_nursery() as nursery:
+        caller = Caller(make_inbound(remote.dispatch))
         nursery.start_soon(caller.served)
         stream = await caller.ask(request(account()))
         await trio.sleep(3 * HANDSHAKE)
@@ -466,14 +466,14 @@ async def call_with_wrong_clock(inbound: VMessInbound, nursery: trio.Nursery, se
     nursery.start_soon(caller.served)
     await caller.ask(request(account(4), timestamp=now() + 3600))
     with trio.move_on_after(1):
-        await FarEnd(caller.transport).receive_wire()
+        await RemoteEnd(caller.transport).receive_wire()
 
 
 async def test_a_wrong_clock_is_explained_and_not_too_often(
-    autojump_clock: MockClock, refusals: Said
+    autojump_clock: MockClock, refusals: LogLines
 ) -> None:
-    async with open_far_side() as far_side, trio.open_nursery() as nursery:
-        inbound = make_inbound(far_side.dispatch, alter_ids=4)
+    async with open_remote() as remote, trio.open_nursery() as nursery:
+        inbound = make_inbound(remote.dispatch, alter_ids=4)
         await call_with_wrong_clock(inbound, nursery, 1)
         first, why = refusals()
         assert "reason='unknown user' user=-" in first
@@ -488,10 +488,10 @@ async def test_a_wrong_clock_is_explained_and_not_too_often(
 
 
 async def test_strangers_of_a_known_protocol_do_not_use_up_the_search(
-    autojump_clock: MockClock, refusals: Said
+    autojump_clock: MockClock, refusals: LogLines
 ) -> None:
-    async with open_far_side() as far_side, trio.open_nursery() as nursery:
-        inbound = make_inbound(far_side.dispatch, alter_ids=4)
+    async with open_remote() as remote, trio.open_nursery() as nursery:
+        inbound = make_inbound(remote.dispatch, alter_ids=4)
         browser = Caller(inbound)
         nursery.start_soon(browser.served)
         await browser.transport.send_all(TLS_HELLO)
@@ -501,9 +501,9 @@ async def test_strangers_of_a_known_protocol_do_not_use_up_the_search(
         nursery.cancel_scope.cancel()
 
 
-async def test_a_user_who_was_removed(autojump_clock: MockClock, refusals: Said) -> None:
-    async with open_far_side() as far_side, trio.open_nursery() as nursery:
-        inbound = make_inbound(far_side.dispatch)
+async def test_a_user_who_was_removed(autojump_clock: MockClock, refusals: LogLines) -> None:
+    async with open_remote() as remote, trio.open_nursery() as nursery:
+        inbound = make_inbound(remote.dispatch)
         first = Caller(inbound, seed=1)
         nursery.start_soon(first.served)
         stream = await first.ask(request(account()))
@@ -514,7 +514,7 @@ async def test_a_user_who_was_removed(autojump_clock: MockClock, refusals: Said)
         nursery.start_soon(second.served)
         await second.ask(request(account()))
         await trio.testing.wait_all_tasks_blocked()
-        assert len(far_side.outbound.flows) == 1
+        assert len(remote.outbound.flows) == 1
         assert "unknown or removed" in refusals()[0]
         # Who is in already stays in.
         await stream.send(b"y")
@@ -529,12 +529,12 @@ async def test_a_user_who_was_removed(autojump_clock: MockClock, refusals: Said)
 def test_cancellation_closes_everything_wherever_it_comes(kind: str) -> None:
     def build() -> Scenario:
         callers: list[Caller] = []
-        sides: list[FarSide] = []
+        sides: list[ScriptedRemote] = []
 
         async def run() -> None:
-            async with open_far_side() as far_side, trio.open_nursery() as nursery:
-                caller = Caller(make_inbound(far_side.dispatch))
-                sides.append(far_side)
+            async with open_remote() as remote, trio.open_nursery() as nursery:
+                caller = Caller(make_inbound(remote.dispatch))
+                sides.append(remote)
                 nursery.start_soon(caller.served)
                 if kind == "stranger":
                     await caller.transport.send_all(bytes(100))

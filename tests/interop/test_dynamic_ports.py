@@ -16,11 +16,11 @@ from tests.kit.descriptors import connected_ports
 from tests.kit.exchanges import check_echo
 from tests.kit.nodes import DYNAMIC_TAG, RunningNode, start_client_node, start_server_node
 from tests.kit.origin import Origin, start_echo
-from tests.kit.patience import wait_until
 from tests.kit.peers import V2RAY, ClientSpec, DynamicPorts, RunningPeer, ServerSpec, require
 from tests.kit.ports import free_port_range
 from tests.kit.socks_client import open_socks_stream
 from tests.kit.transfer import echo_file
+from tests.kit.waiting import wait_until
 from trio_vmess.outbound import VMessOutbound
 
 FILE_SIZE = 1 << 20

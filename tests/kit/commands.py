@@ -42,7 +42,7 @@ def run_python(*arguments: str, limit: float) -> "subprocess.CompletedProcess[st
 
 
 @contextlib.contextmanager
-def running(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
+def running_command(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
     """Run a command beside the test; it is killed at the end if it still runs."""
     process = _start(*arguments)
     try:
@@ -53,7 +53,7 @@ def running(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
         process.communicate()
 
 
-def finished(*arguments: str, cwd: Path | None = None) -> tuple[int, str, str]:
+def run_command(*arguments: str, cwd: Path | None = None) -> tuple[int, str, str]:
     """Run a command to its end; return its exit code, standard output and standard error."""
     process = _start(*arguments, cwd=cwd)
     try:

@@ -1,4 +1,4 @@
-"""Origin servers on loopback: the far ends of proxied connections.
+"""Origin servers on loopback: the servers at the end of proxied connections.
 
 Each `start_...` is an async context manager that gives an `Origin` when its port listens and
 stops everything when the block is left.

@@ -29,10 +29,10 @@ def close_sockets() -> None:
 def tcp_pair() -> tuple[socket.socket, socket.socket]:
     """Return the two ends of a TCP connection on loopback; the first one connected."""
     with socket.create_server((IPV4_LOOPBACK, 0)) as listener:
-        near = socket.create_connection(listener.getsockname())
-        far, _ = listener.accept()
-    _remember((near, far))
-    return near, far
+        client = socket.create_connection(listener.getsockname())
+        server, _ = listener.accept()
+    _remember((client, server))
+    return client, server
 
 
 def transport_pair(*, buffer_size: int | None = None) -> tuple[SocketTransport, SocketTransport]:

@@ -6,11 +6,11 @@ import attrs
 import h11
 import trio
 
-from tests.kit.far_side import Script
+from tests.kit.scripted_remote import Script
 
 
 @attrs.frozen(kw_only=True)
-class Seen:
+class ReceivedRequest:
     """A request as a server has got it."""
 
     method: bytes
@@ -29,13 +29,13 @@ class WebServers:
         closes: False lets a server hold its connection open until it is closed from here.
 
     Attributes:
-        seen: the requests, in their order.
+        requests: the requests, in their order.
     """
 
-    answer: Callable[[Seen], bytes]
+    answer: Callable[[ReceivedRequest], bytes]
     delay: float = 0.0
     closes: bool = True
-    seen: list[Seen] = attrs.field(factory=list)
+    requests: list[ReceivedRequest] = attrs.field(factory=list)
 
     @property
     def script(self) -> Script:
@@ -48,7 +48,7 @@ class WebServers:
             return
         if request is None:
             return
-        self.seen.append(request)
+        self.requests.append(request)
         await trio.sleep(self.delay)
         await stream.send_all(self.answer(request))
         if not self.closes:
@@ -56,7 +56,7 @@ class WebServers:
                 pass
             await trio.sleep_forever()
 
-    async def _read(self, stream: trio.abc.HalfCloseableStream) -> Seen | None:
+    async def _read(self, stream: trio.abc.HalfCloseableStream) -> ReceivedRequest | None:
         connection = h11.Connection(h11.SERVER)
         head: h11.Request | None = None
         body = b""
@@ -69,7 +69,7 @@ class WebServers:
             elif isinstance(event, h11.Data):
                 body += event.data
             elif isinstance(event, h11.EndOfMessage) and head is not None:
-                return Seen(
+                return ReceivedRequest(
                     method=head.method, target=head.target, headers=dict(head.headers), body=body
                 )
             else:

@@ -38,7 +38,7 @@ def legacy_account(number: int, count: int) -> Account:
     return Account(user_id=number.to_bytes(16, "big"), alter_id_count=count)
 
 
-class Shelf:
+class Registries:
     """What is in use now."""
 
     def __init__(
@@ -54,9 +54,9 @@ class Shelf:
 
 
 async def test_nothing_to_do(autojump_clock: trio.testing.MockClock) -> None:
-    shelf = Shelf([UserRegistry(), UserRegistry([Account(user_id=bytes(16))])])
+    tables = Registries([UserRegistry(), UserRegistry([Account(user_id=bytes(16))])])
     async with trio.open_nursery() as nursery:
-        await nursery.start(shelf.keep)
+        await nursery.start(tables.keep)
         await trio.sleep(100.0)
         nursery.cancel_scope.cancel()
 
@@ -65,9 +65,9 @@ async def test_every_second_is_ready_before_it_comes(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     registry = CountingRegistry([legacy_account(1, 4)])
-    shelf = Shelf([registry])
+    tables = Registries([registry])
     async with trio.open_nursery() as nursery:
-        await nursery.start(shelf.keep)
+        await nursery.start(tables.keep)
         await trio.sleep(0.5)
         for _ in range(300):
             assert is_ready(registry)
@@ -83,7 +83,7 @@ async def test_a_large_table_is_built_in_slices(
 ) -> None:
     # 1000 ids are 245 000 HMACs: 16 slices; the nearest minute takes 4 of them.
     registry = CountingRegistry([legacy_account(number, 249) for number in range(4)])
-    shelf = Shelf([registry])
+    tables = Registries([registry])
     steps: list[int] = []
 
     async def other_task() -> None:
@@ -93,7 +93,7 @@ async def test_a_large_table_is_built_in_slices(
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(other_task)
-        await nursery.start(shelf.keep)
+        await nursery.start(tables.keep)
         assert 4 <= len(registry.answers) < 8
         assert not registry.answers[-1]
         while not registry.answers[-1]:
@@ -107,11 +107,11 @@ async def test_a_large_table_is_built_in_slices(
 async def test_registries_come_and_go(autojump_clock: trio.testing.MockClock) -> None:
     first = CountingRegistry([legacy_account(1, 2)])
     second = CountingRegistry([legacy_account(2, 2)])
-    shelf = Shelf([first])
+    tables = Registries([first])
     async with trio.open_nursery() as nursery:
-        await nursery.start(shelf.keep)
+        await nursery.start(tables.keep)
         await trio.sleep(2.5)
-        shelf.registries[:] = [second]
+        tables.registries[:] = [second]
         await trio.sleep(1.0)
         seen = len(first.answers)
         assert is_ready(second)
@@ -122,9 +122,9 @@ async def test_registries_come_and_go(autojump_clock: trio.testing.MockClock) ->
 
 async def test_a_user_who_is_added_is_prepared(autojump_clock: trio.testing.MockClock) -> None:
     registry = UserRegistry()
-    shelf = Shelf([registry])
+    tables = Registries([registry])
     async with trio.open_nursery() as nursery:
-        await nursery.start(shelf.keep)
+        await nursery.start(tables.keep)
         await trio.sleep(5.5)
         registry.add(legacy_account(9, 3))
         assert not is_ready(registry)
@@ -135,9 +135,9 @@ async def test_a_user_who_is_added_is_prepared(autojump_clock: trio.testing.Mock
 
 async def test_old_replays_go(autojump_clock: trio.testing.MockClock) -> None:
     replay = ReplayCache(window=120)
-    shelf = Shelf(replays=[replay])
+    tables = Registries(replays=[replay])
     async with trio.open_nursery() as nursery:
-        await nursery.start(shelf.keep)
+        await nursery.start(tables.keep)
         assert replay.admit(key=b"k" * 16, session=b"s" * 48, timestamp=now(), now=now())
         await trio.sleep(240.0)
         assert len(replay) == 1

@@ -19,7 +19,7 @@ import trio.testing
 
 from tests.kit.cancel_sweep import Scenario, sweep_cancellations
 from tests.kit.names import has_ipv6_loopback
-from tests.kit.patience import wait_until
+from tests.kit.waiting import wait_until
 from trio_vmess.contracts import Transport
 from trio_vmess.core import Destination
 from trio_vmess.listen import Listener, bind_datagram_socket, open_listener

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.commands import finished, running
+from tests.kit.commands import run_command, running_command
 from tests.kit.ports import free_port
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals are sent the POSIX way")
@@ -30,7 +30,7 @@ def fetch(command: str) -> str:
 
 @POSIX
 def test_demo_says_what_to_try_and_it_works() -> None:
-    with running("demo") as demo:
+    with running_command("demo") as demo:
         socks = line_with(demo, r"try: +(curl -x socks5h\S+ \S+)")[1]
         http = line_with(demo, r"try: +(curl -x http\S+ \S+)")[1]
         assert fetch(socks) == fetch(http) == "Hello through VMess.\n"
@@ -40,13 +40,13 @@ def test_demo_says_what_to_try_and_it_works() -> None:
 
 @POSIX
 def test_server_and_client_from_flags_and_link() -> None:
-    with running("demo") as demo:
+    with running_command("demo") as demo:
         page = line_with(demo, r"try: +curl -x socks5h\S+ (\S+)")[1]
-        with running(
+        with running_command(
             "server", "--listen", "127.0.0.1", "--allow-private", "--alter-id", "2"
         ) as server:
             command = line_with(server, r"client: trio-vmess client '(vmess://\S+)'")
-            with running(
+            with running_command(
                 "client", command[1], "--socks", "127.0.0.1:0", "--http", "127.0.0.1:0"
             ) as client:
                 socks = line_with(client, r"listening: socks on (\S+)")[1]
@@ -72,7 +72,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
         f'target_address = "127.0.0.1"\ntarget_port = {target.getsockname()[1]}\n'
         '[[outbounds]]\nprotocol = "freedom"\n'
     )
-    with target, running("run", "--config", str(config)) as node:
+    with target, running_command("run", "--config", str(config)) as node:
         line_with(node, "listening: dokodemo-door")
         with socket.create_connection(("127.0.0.1", port)):
             held, _ = target.accept()
@@ -85,7 +85,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
 
 
 def test_check_accepts_the_example_and_runs_nothing() -> None:
-    code, out, err = finished("check", "--config", "config.toml.example")
+    code, out, err = run_command("check", "--config", "config.toml.example")
     assert (code, out, err) == (0, "Configuration OK.\n", "")
 
 
@@ -98,7 +98,7 @@ def test_every_mistake_in_one_run_and_exit_23(tmp_path: Path) -> None:
         '    "alterId": 70000}]}]}}]\n}\n'
     )
     for command in ("check", "run"):
-        code, out, err = finished(command, "--config", str(file))
+        code, out, err = run_command(command, "--config", str(file))
         assert code == 23
         assert "listening" not in out
         assert f"{file}:2:" in err
@@ -114,14 +114,14 @@ def test_roles_are_checked(tmp_path: Path) -> None:
     file.write_text(
         '[[inbounds]]\nprotocol = "socks"\nport = 1\n[[outbounds]]\nprotocol="freedom"\n'
     )
-    assert finished("server", "--config", str(file))[0] == 23
-    code, _, err = finished("client", "--config", str(file))
+    assert run_command("server", "--config", str(file))[0] == 23
+    code, _, err = run_command("client", "--config", str(file))
     assert code == 23
     assert "outbound of protocol 'vmess'" in err
 
 
 def test_a_missing_file_is_named() -> None:
-    code, _, err = finished("run", "--config", "/nonexistent/config.json")
+    code, _, err = run_command("run", "--config", "/nonexistent/config.json")
     assert code == 23
     assert "/nonexistent/config.json" in err
 
@@ -131,7 +131,7 @@ def test_a_taken_port_is_exit_1_with_advice() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        code, out, err = finished("server", "--listen", "127.0.0.1", "--port", str(port))
+        code, out, err = run_command("server", "--listen", "127.0.0.1", "--port", str(port))
     assert code == 1
     assert f"cannot listen on 127.0.0.1:{port}" in err
     assert "choose another port" in err
@@ -155,13 +155,13 @@ def test_a_taken_port_is_exit_1_with_advice() -> None:
     ],
 )
 def test_usage_mistakes_are_exit_2(arguments: tuple[str, ...]) -> None:
-    code, _, err = finished(*arguments)
+    code, _, err = run_command(*arguments)
     assert code == 2
     assert "usage" in err
 
 
 @pytest.mark.parametrize("link", ["vmess://", "vmess://!!!", "http://example.com"])
 def test_a_bad_link_is_exit_23(link: str) -> None:
-    code, _, err = finished("client", link)
+    code, _, err = run_command("client", link)
     assert code == 23
     assert "share link" in err

@@ -22,7 +22,6 @@ from tests.kit.origin import (
     start_source,
     start_udp_echo,
 )
-from tests.kit.patience import wait_until
 from tests.kit.pattern import pattern
 from tests.kit.peer_specs import ClientSpec
 from tests.kit.socks_client import (
@@ -31,6 +30,7 @@ from tests.kit.socks_client import (
     open_socks_udp,
     receive_exactly,
 )
+from tests.kit.waiting import wait_until
 from trio_vmess.config import PolicyLevelSettings, PolicySettings
 
 pytestmark = pytest.mark.limit(30)

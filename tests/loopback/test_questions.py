@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.commands import finished, running
+from tests.kit.commands import run_command, running_command
 from tests.kit.ports import free_port
 from trio_vmess.operations import control
 
@@ -49,27 +49,27 @@ def control_path(process: "subprocess.Popen[str]") -> str:
 
 
 def test_a_node_says_where_it_is_asked_and_is_found(node_file: Path) -> None:
-    with running("run", "--config", str(node_file)) as node:
+    with running_command("run", "--config", str(node_file)) as node:
         path = control_path(node)
         assert path == str(node_file.parent / "trio-vmess" / f"{node.pid}.sock")
-        code, out, err = finished("stats")
+        code, out, err = run_command("stats")
         assert (code, err) == (0, "")
         assert "'policy' says what is" in out
-        answer = json.loads(finished("stats", "--json", "--socket", path)[1])
+        answer = json.loads(run_command("stats", "--json", "--socket", path)[1])
         assert answer["connections"] == 0
         node.send_signal(signal.SIGTERM)
         assert node.wait(timeout=20) == 0
     assert not os.path.exists(path)
-    code, _, err = finished("stats")
+    code, _, err = run_command("stats")
     assert code == 1
     assert "no running node was found" in err
-    assert finished("stats", "--socket", path)[0] == 1
+    assert run_command("stats", "--socket", path)[0] == 1
 
 
 def test_watching_until_ctrl_c(node_file: Path) -> None:
-    with running("run", "--config", str(node_file)) as node:
+    with running_command("run", "--config", str(node_file)) as node:
         path = control_path(node)
-        with running("stats", "--socket", path, "--json", "--watch", "0.1") as watcher:
+        with running_command("stats", "--socket", path, "--json", "--watch", "0.1") as watcher:
             assert watcher.stdout is not None
             lines = [json.loads(watcher.stdout.readline()) for _ in range(3)]
             watcher.send_signal(signal.SIGINT)
@@ -79,17 +79,17 @@ def test_watching_until_ctrl_c(node_file: Path) -> None:
 
 def test_a_node_with_nothing_to_count_says_so(node_file: Path) -> None:
     node_file.write_text(node_file.read_text().replace('"stats": {}', '"policy": {}'))
-    assert finished("check", "--config", str(node_file))[0] == 0
+    assert run_command("check", "--config", str(node_file))[0] == 0
     toml = node_file.with_suffix(".toml")
     toml.write_text(
         f'control = "{node_file.parent}/own.sock"\n[[outbounds]]\nprotocol = "freedom"\n'
     )
-    with running("run", "--config", str(toml)) as node:
+    with running_command("run", "--config", str(toml)) as node:
         assert control_path(node) == f"{node_file.parent}/own.sock"
-        code, _, err = finished("stats", "--socket", f"{node_file.parent}/own.sock")
+        code, _, err = run_command("stats", "--socket", f"{node_file.parent}/own.sock")
         assert code == 1
         assert "stats = true" in err
-        code, out, _ = finished(
+        code, out, _ = run_command(
             "stats", "--connections", "--socket", f"{node_file.parent}/own.sock"
         )
         assert code == 0
@@ -97,11 +97,11 @@ def test_a_node_with_nothing_to_count_says_so(node_file: Path) -> None:
 
 
 def test_explain(node_file: Path) -> None:
-    code, out, _ = finished("explain", "--config", str(node_file), "www.ads.example:443")
+    code, out, _ = run_command("explain", "--config", str(node_file), "www.ads.example:443")
     assert code == 0
     assert out.startswith("tcp:www.ads.example:443 from in\n")
     assert "routing.rules[0] (line 9) -> blocked: yes" in out
-    code, out, _ = finished(
+    code, out, _ = run_command(
         *("explain", "--config", str(node_file), "--network", "udp", "--from", "in"),
         *("--user", "ann@example.com", "[2001:db8::1]:53"),
     )
@@ -112,15 +112,15 @@ def test_explain(node_file: Path) -> None:
 
 def test_explain_what_cannot_be(node_file: Path) -> None:
     asked = ("explain", "--config", str(node_file))
-    code, _, err = finished(*asked, "a.example:1", "--from", "other")
+    code, _, err = run_command(*asked, "a.example:1", "--from", "other")
     assert code == 1
     assert "no inbound has the tag" in err
     for mistake in (("a.example",), ("a.example:x",), ("a.example:1", "--network", "sctp")):
-        code, _, err = finished(*asked, *mistake)
+        code, _, err = run_command(*asked, *mistake)
         assert code == 2
         assert "usage" in err
     node_file.write_text(node_file.read_text().replace("domain:ads.example", "ext:none.dat:x"))
-    code, _, err = finished(*asked, "a.example:1")
+    code, _, err = run_command(*asked, "a.example:1")
     assert code == 23
     assert "none.dat" in err
 
@@ -131,7 +131,7 @@ def test_check_finds_what_only_shows_when_it_is_built(node_file: Path) -> None:
     )
     node_file.write_text(text)
     for command in ("check", "run"):
-        code, out, err = finished(command, "--config", str(node_file))
+        code, out, err = run_command(command, "--config", str(node_file))
         assert code == 23
         assert "dns.servers[0].address" in err
         assert "OK" not in out
@@ -147,6 +147,6 @@ def test_check_finds_what_only_shows_when_it_is_built(node_file: Path) -> None:
     ],
 )
 def test_usage_mistakes(arguments: tuple[str, ...]) -> None:
-    code, _, err = finished(*arguments)
+    code, _, err = run_command(*arguments)
     assert code == 2
     assert "usage" in err

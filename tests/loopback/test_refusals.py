@@ -13,10 +13,10 @@ from tests.kit.nodes import (
     start_server_node,
 )
 from tests.kit.origin import start_echo, start_udp_echo
-from tests.kit.patience import wait_until
 from tests.kit.peer_specs import ClientSpec, ServerSpec
 from tests.kit.ports import free_port
 from tests.kit.socks_client import SocksError, open_socks_stream, open_socks_udp
+from tests.kit.waiting import wait_until
 from trio_vmess.config import Config, PolicyLevelSettings, PolicySettings
 from trio_vmess.listen.static import SILENCE_LIMIT
 

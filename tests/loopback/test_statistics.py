@@ -12,9 +12,9 @@ import trio
 from tests.kit.exchanges import check_udp_echo
 from tests.kit.nodes import freedom, proxy_inbound, start_node, vmess_inbounds, vmess_outbound
 from tests.kit.origin import start_echo, start_source, start_udp_echo
-from tests.kit.patience import wait_until
 from tests.kit.peer_specs import ClientSpec, ServerSpec
 from tests.kit.socks_client import open_socks_stream
+from tests.kit.waiting import wait_until
 from trio_vmess import config
 from trio_vmess.operations import control
 

@@ -21,10 +21,10 @@ from tests.kit.origin import (
     start_source,
     start_udp_echo,
 )
-from tests.kit.patience import wait_until
 from tests.kit.pattern import pattern
 from tests.kit.peer_specs import ClientSpec, ServerSpec
 from tests.kit.socks_client import SocksError
+from tests.kit.waiting import wait_until
 from trio_vmess.config import DialectName, DokodemoInboundSettings
 from trio_vmess.core import Network, parse_host
 from trio_vmess.core.vmess import SECURITY_WORDS

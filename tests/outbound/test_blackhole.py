@@ -4,7 +4,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.kit.visitor import visit
+from tests.kit.inbound_client import open_client
 from trio_vmess.core import Destination, Flow, Network, Policy
 from trio_vmess.dispatch.dispatcher import Dispatcher
 from trio_vmess.dispatch.selection import FirstOutbound
@@ -23,7 +23,7 @@ def door(outbound: BlackholeOutbound) -> DokodemoInbound:
 
 
 async def test_nothing(autojump_clock: trio.testing.MockClock) -> None:
-    async with visit(door(BlackholeOutbound(tag="drop"))) as client:
+    async with open_client(door(BlackholeOutbound(tag="drop"))) as client:
         assert await client.receive_rest() == b""
         assert trio.current_time() == 0
         # Who goes on sending is not listened to for long.
@@ -35,7 +35,7 @@ async def test_nothing(autojump_clock: trio.testing.MockClock) -> None:
 
 
 async def test_forbidden(autojump_clock: trio.testing.MockClock) -> None:
-    async with visit(door(BlackholeOutbound(tag="drop", response="http"))) as client:
+    async with open_client(door(BlackholeOutbound(tag="drop", response="http"))) as client:
         await client.send(b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")
         head = await client.receive_until(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 403 Forbidden\r\n")

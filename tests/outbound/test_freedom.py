@@ -8,10 +8,10 @@ import pytest
 import trio
 import trio.testing
 
-from tests.kit.far_ends import FarEnd
 from tests.kit.names import IPV6_LOOPBACK, has_ipv6_loopback
 from tests.kit.origin import Origin, start_echo, start_udp_echo
 from tests.kit.pattern import pattern
+from tests.kit.remote_ends import RemoteEnd
 from tests.kit.resolver import TableResolver
 from tests.kit.sockets import refused_port
 from trio_vmess.contracts import PacketLink
@@ -34,7 +34,7 @@ def flow(host: str, port: int, *, network: Network = Network.TCP, is_remote: boo
 
 async def check_stream(outbound: FreedomOutbound, what: Flow) -> None:
     side = await outbound.connect(what)
-    end = FarEnd(side.transport)
+    end = RemoteEnd(side.transport)
     await end.send(b"hello")
     assert await end.receive_exactly(5) == b"hello"
     await side.transport.aclose()

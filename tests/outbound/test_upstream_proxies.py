@@ -7,10 +7,10 @@ import pytest
 import trio
 import trio.testing
 
-from tests.kit.far_side import FarSide, open_far_side
 from tests.kit.names import IPV4_LOOPBACK
+from tests.kit.parent_proxy import Handler, open_parent_proxy, proxy_handler, scripted_handler
 from tests.kit.ports import free_port
-from tests.kit.upstream_server import Handler, open_server, saying, through
+from tests.kit.scripted_remote import ScriptedRemote, open_remote
 from trio_vmess.contracts import StreamSide
 from trio_vmess.core import Destination, Flow, Network, Policy
 from trio_vmess.core.socks import ReplyCode
@@ -35,9 +35,11 @@ def server(port: int, user: str | None = None, password: str | None = None) -> U
     return UpstreamServer(host=LOOPBACK, port=port, user=user, password=password)
 
 
-def socks_inbound(far: FarSide, *, accounts: dict[str, str] | None = None) -> SocksInbound:
+def socks_inbound(
+    remote: ScriptedRemote, *, accounts: dict[str, str] | None = None
+) -> SocksInbound:
     return SocksInbound(
-        far.dispatch,
+        remote.dispatch,
         tag="",
         level=0,
         accounts=accounts,
@@ -47,11 +49,11 @@ def socks_inbound(far: FarSide, *, accounts: dict[str, str] | None = None) -> So
 
 
 def inbound(
-    kind: Kind, far: FarSide, accounts: dict[str, str] | None
+    kind: Kind, remote: ScriptedRemote, accounts: dict[str, str] | None
 ) -> SocksInbound | HttpInbound:
     if kind is SocksOutbound:
-        return socks_inbound(far, accounts=accounts)
-    return HttpInbound(far.dispatch, tag="", policy=Policy(), level=0, accounts=accounts)
+        return socks_inbound(remote, accounts=accounts)
+    return HttpInbound(remote.dispatch, tag="", policy=Policy(), level=0, accounts=accounts)
 
 
 async def receive(side: StreamSide, size: int) -> bytes:
@@ -66,8 +68,8 @@ async def receive(side: StreamSide, size: int) -> bytes:
 @pytest.mark.parametrize("accounts", [None, {"ann": "secret"}])
 async def test_a_stream(kind: Kind, accounts: dict[str, str] | None) -> None:
     async with (
-        open_far_side() as far,
-        open_server(through(inbound(kind, far, accounts))) as port,
+        open_remote() as remote,
+        open_parent_proxy(proxy_handler(inbound(kind, remote, accounts))) as port,
     ):
         login = ("ann", "secret") if accounts else (None, None)
         outbound = kind(tag="up", servers=[server(port, *login)], connect=dial)
@@ -76,7 +78,7 @@ async def test_a_stream(kind: Kind, accounts: dict[str, str] | None) -> None:
         assert await receive(side, 4) == b"ping"
         assert side.transport.local is not None
         assert side.transport.local.host == LOOPBACK
-        assert [(flow.destination, flow.user) for flow in far.outbound.flows] == [
+        assert [(flow.destination, flow.user) for flow in remote.outbound.flows] == [
             (TARGET, "ann" if accounts else "")
         ]
         await side.transport.aclose()
@@ -91,7 +93,7 @@ async def test_a_stream(kind: Kind, accounts: dict[str, str] | None) -> None:
 )
 async def test_data_behind_the_answer_is_early(kind: Kind, answer: bytes) -> None:
     first = HELLO if kind is SocksOutbound else b"\r\n\r\n"
-    async with open_server(saying(answer, after=first)) as port:
+    async with open_parent_proxy(scripted_handler(answer, after=first)) as port:
         side = await kind(tag="", servers=[server(port)], connect=dial).connect(FLOW)
         assert await receive(side, 6) == b"banner"
         await side.transport.aclose()
@@ -106,7 +108,7 @@ async def refusal(outbound: SocksOutbound | HttpOutbound) -> DialError:
 @pytest.mark.parametrize("code", [code for code in ReplyCode if code is not ReplyCode.SUCCEEDED])
 async def test_what_a_socks_reply_means(code: ReplyCode) -> None:
     answer = b"\x05\x00" + bytes([5, code, 0]) + ZEROS
-    async with open_server(saying(answer, after=HELLO)) as port:
+    async with open_parent_proxy(scripted_handler(answer, after=HELLO)) as port:
         error = await refusal(SocksOutbound(tag="", servers=[server(port)], connect=dial))
     assert error.reason is socks_module.FAILURES[code]
 
@@ -123,7 +125,7 @@ async def test_what_a_socks_reply_means(code: ReplyCode) -> None:
 )
 async def test_what_an_http_status_means(status: int, reason: DialFailure) -> None:
     answer = b"HTTP/1.1 %d Why\r\nContent-Length: 0\r\n\r\n" % status
-    async with open_server(saying(answer, after=b"\r\n\r\n")) as port:
+    async with open_parent_proxy(scripted_handler(answer, after=b"\r\n\r\n")) as port:
         error = await refusal(HttpOutbound(tag="", servers=[server(port)], connect=dial))
     assert error.reason is reason
     assert f"{status} Why" in str(error)
@@ -133,7 +135,7 @@ async def test_what_an_http_status_means(status: int, reason: DialFailure) -> No
 @pytest.mark.parametrize("answer", [b"", b"rubbish that is no answer\r\n\r\n"])
 async def test_a_server_that_does_not_answer(kind: Kind, answer: bytes) -> None:
     first = HELLO if kind is SocksOutbound else b"\r\n\r\n"
-    async with open_server(saying(answer, after=first, then_close=True)) as port:
+    async with open_parent_proxy(scripted_handler(answer, after=first, then_close=True)) as port:
         error = await refusal(kind(tag="", servers=[server(port)], connect=dial))
     assert error.reason is DialFailure.UPSTREAM
     assert f"127.0.0.1:{port}" in str(error)
@@ -142,7 +144,7 @@ async def test_a_server_that_does_not_answer(kind: Kind, answer: bytes) -> None:
 @BOTH
 async def test_a_server_that_says_nothing(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upstream_module, "NEGOTIATION_TIMEOUT", 0.05)
-    async with open_server(saying(b"", after=b"never")) as port:
+    async with open_parent_proxy(scripted_handler(b"", after=b"never")) as port:
         error = await refusal(kind(tag="", servers=[server(port)], connect=dial))
     assert error.reason is DialFailure.UPSTREAM
     assert "no answer in time" in str(error)
@@ -151,21 +153,21 @@ async def test_a_server_that_says_nothing(kind: Kind, monkeypatch: pytest.Monkey
 @BOTH
 async def test_a_wrong_password(kind: Kind) -> None:
     async with (
-        open_far_side() as far,
-        open_server(through(inbound(kind, far, {"ann": "secret"}))) as port,
+        open_remote() as remote,
+        open_parent_proxy(proxy_handler(inbound(kind, remote, {"ann": "secret"}))) as port,
     ):
         error = await refusal(kind(tag="", servers=[server(port, "ann", "wrong")], connect=dial))
         assert error.reason is DialFailure.UPSTREAM
-        assert far.outbound.flows == []
+        assert remote.outbound.flows == []
     assert "wrong" not in str(error)
 
 
 @BOTH
 async def test_servers_take_turns_and_step_in(kind: Kind) -> None:
-    async with open_far_side() as one, open_far_side() as two:
+    async with open_remote() as one, open_remote() as two:
         async with (
-            open_server(through(inbound(kind, one, None))) as first,
-            open_server(through(inbound(kind, two, None))) as second,
+            open_parent_proxy(proxy_handler(inbound(kind, one, None))) as first,
+            open_parent_proxy(proxy_handler(inbound(kind, two, None))) as second,
         ):
             ports = [first, free_port(), second]
             outbound = kind(tag="", servers=[server(port) for port in ports], connect=dial)
@@ -195,7 +197,7 @@ def test_passwords_are_not_printed() -> None:
 
 async def test_a_host_that_cannot_be_written() -> None:
     flow = Flow(destination=Destination(host="a" * 256, port=1))
-    async with open_server(saying(b"", after=b"never")) as port:
+    async with open_parent_proxy(scripted_handler(b"", after=b"never")) as port:
         with pytest.raises(DialError) as caught:
             await SocksOutbound(tag="", servers=[server(port)], connect=dial).connect(flow)
     assert caught.value.reason is DialFailure.UNSUPPORTED
@@ -210,7 +212,7 @@ async def test_cancelling_closes_the_connection(kind: Kind) -> None:
             pass
         ended.set()
 
-    async with open_server(handle) as port:
+    async with open_parent_proxy(handle) as port:
         with trio.move_on_after(0.05) as scope:
             await kind(tag="", servers=[server(port)], connect=dial).connect(FLOW)
         assert scope.cancelled_caught
@@ -221,7 +223,10 @@ async def test_cancelling_closes_the_connection(kind: Kind) -> None:
 
 
 async def test_datagrams() -> None:
-    async with open_far_side() as far, open_server(through(socks_inbound(far))) as port:
+    async with (
+        open_remote() as remote,
+        open_parent_proxy(proxy_handler(socks_inbound(remote))) as port,
+    ):
         outbound = SocksOutbound(tag="", servers=[server(port)], connect=dial, local=LOOPBACK)
         link = await outbound.connect_packets(UDP_FLOW)
         other = await outbound.connect_packets(
@@ -240,13 +245,15 @@ async def test_datagrams() -> None:
         await other.aclose()
         # With the control connections, both associations end at the other proxy.
         await trio.testing.wait_all_tasks_blocked(0.05)
-        assert far.dispatch.connections == set()
-        assert far.outbound.all_closed
+        assert remote.dispatch.connections == set()
+        assert remote.outbound.all_closed
 
 
 def association(reply_host: bytes, relay: socket.socket) -> Handler:
     port = relay.getsockname()[1].to_bytes(2, "big")
-    return saying(b"\x05\x00\x05\x00\x00" + reply_host + port, after=HELLO, then_close=False)
+    return scripted_handler(
+        b"\x05\x00\x05\x00\x00" + reply_host + port, after=HELLO, then_close=False
+    )
 
 
 @pytest.mark.parametrize("reply_host", [ZEROS[:5], b"\x01\x7f\x00\x00\x01", b"\x03\x09localhost"])
@@ -254,7 +261,7 @@ async def test_where_the_proxy_takes_datagrams(reply_host: bytes) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as relay:
         relay.bind((IPV4_LOOPBACK, 0))
         relay.settimeout(5)
-        async with open_server(association(reply_host, relay)) as port:
+        async with open_parent_proxy(association(reply_host, relay)) as port:
             if reply_host[0] == 3 and socket.getaddrinfo("localhost", 1)[0][4][0] != IPV4_LOOPBACK:
                 pytest.skip("localhost is not 127.0.0.1 first")
             link = await SocksOutbound(
@@ -282,7 +289,7 @@ async def test_the_link_ends_with_its_connection() -> None:
             await stream.receive_some(1000)
             await hang_up.wait()
 
-        async with open_server(handle) as tcp_port:
+        async with open_parent_proxy(handle) as tcp_port:
             link = await SocksOutbound(
                 tag="", servers=[server(tcp_port)], connect=dial
             ).connect_packets(UDP_FLOW)
@@ -296,7 +303,7 @@ async def test_the_link_ends_with_its_connection() -> None:
 
 async def test_no_datagrams_there() -> None:
     answer = b"\x05\x00\x05\x07\x00" + ZEROS
-    async with open_server(saying(answer, after=HELLO)) as port:
+    async with open_parent_proxy(scripted_handler(answer, after=HELLO)) as port:
         with pytest.raises(DialError) as caught:
             await SocksOutbound(tag="", servers=[server(port)], connect=dial).connect_packets(
                 UDP_FLOW

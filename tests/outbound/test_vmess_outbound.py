@@ -19,9 +19,9 @@ import trio.testing
 from trio.testing import MockClock
 
 from tests.kit.entropy import SeededEntropy
-from tests.kit.far_ends import FarEnd, memory_pair
-from tests.kit.far_side import FarSide, open_far_side
 from tests.kit.pair import NOW
+from tests.kit.remote_ends import RemoteEnd, memory_pair
+from tests.kit.scripted_remote import ScriptedRemote, open_remote
 from tests.kit.sockets import clogged_listener, refused_port
 from tests.relay.running import running
 from trio_vmess.contracts import StreamSide
@@ -57,24 +57,24 @@ class Station:
 
     Attributes:
         port: where it listens.
-        far_side: what it has done.
+        remote: what it has done.
         offers: what it offers next; None for nothing.
     """
 
     port: int
-    far_side: FarSide
+    remote: ScriptedRemote
     offers: Callable[[], SwitchAccount | None] = lambda: None
     refused: int = 0
 
     @property
     def count(self) -> int:
         """How many requests it has served."""
-        return len(self.far_side.outbound.flows)
+        return len(self.remote.outbound.flows)
 
     @property
     def users(self) -> list[str]:
         """Who has asked."""
-        return [flow.user for flow in self.far_side.outbound.flows]
+        return [flow.user for flow in self.remote.outbound.flows]
 
 
 @asynccontextmanager
@@ -82,10 +82,10 @@ async def station(*accounts: Account) -> AsyncIterator[Station]:
     """Serve these accounts while the block runs."""
     users = UserRegistry(accounts or (ME,))
     (listener,) = await trio.open_tcp_listeners(0, host=str(LOOPBACK))
-    async with listener, open_far_side() as far_side, trio.open_nursery() as nursery:
-        here = Station(port=listener.socket.getsockname()[1], far_side=far_side)
+    async with listener, open_remote() as remote, trio.open_nursery() as nursery:
+        here = Station(port=listener.socket.getsockname()[1], remote=remote)
         inbound = VMessInbound(
-            far_side.dispatch,
+            remote.dispatch,
             tag="in",
             users=users,
             replay=ReplayCache(window=users.window),
@@ -135,7 +135,7 @@ def make_outbound(*servers: Server, seed: int = 1) -> VMessOutbound:
 async def talk(side: StreamSide) -> None:
     """Relay a short conversation over the side, to its end."""
     near, far = memory_pair()
-    client = FarEnd(far)
+    client = RemoteEnd(far)
     async with running(StreamSide(transport=near), side) as relay:
         await client.send(b"hello")
         assert await client.receive_exactly(5) == b"hello"
@@ -162,7 +162,7 @@ async def test_servers_take_turns() -> None:
         for _ in range(6):
             await visit(outbound)
         assert [first.count, second.count, third.count] == [2, 2, 2]
-        assert first.far_side.outbound.flows[0].destination == FLOW.destination
+        assert first.remote.outbound.flows[0].destination == FLOW.destination
 
 
 async def test_a_server_that_is_down_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
@@ -275,7 +275,7 @@ async def test_datagrams() -> None:
             answers += await link.receive()
         assert answers == [b"udp:192.0.2.1:53: question", b"udp:192.0.2.1:53: another"]
         await link.aclose()
-        assert here.far_side.outbound.flows[0].destination == DATAGRAMS.destination
+        assert here.remote.outbound.flows[0].destination == DATAGRAMS.destination
 
 
 # Offered ports ----------------------------------------------------------------------------------

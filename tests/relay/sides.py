@@ -8,18 +8,18 @@ from functools import partial
 import pytest
 import trio
 
-from tests.kit.far_ends import (
-    FarEnd,
+from tests.kit.pattern import pattern_pieces, pattern_sha256
+from tests.kit.remote_ends import (
+    RemoteEnd,
     TransportPair,
     plain_side,
     vmess_client_side,
     vmess_server_side,
 )
-from tests.kit.pattern import pattern_pieces, pattern_sha256
 from trio_vmess.contracts import StreamSide
 from trio_vmess.core.vmess import Security
 
-MakeSide = Callable[[TransportPair], tuple[StreamSide, FarEnd]]
+MakeSide = Callable[[TransportPair], tuple[StreamSide, RemoteEnd]]
 
 NEAR: dict[str, MakeSide] = {
     "plain": plain_side,
@@ -54,15 +54,15 @@ some_codecs = pytest.mark.parametrize(
 )
 
 
-async def exchange(client: FarEnd, origin: FarEnd, up: int, down: int) -> None:
+async def exchange(client: RemoteEnd, origin: RemoteEnd, up: int, down: int) -> None:
     """Send in both directions at once, end both, and compare."""
 
-    async def send(end: FarEnd, size: int) -> None:
+    async def send(end: RemoteEnd, size: int) -> None:
         for piece in pattern_pieces(size):
             await end.send(piece)
         await end.send_eof()
 
-    async def receive(end: FarEnd, size: int) -> None:
+    async def receive(end: RemoteEnd, size: int) -> None:
         digest, count = hashlib.sha256(), 0
         while data := await end.receive():
             digest.update(data)

@@ -5,7 +5,7 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from tests.kit.far_ends import (
+from tests.kit.remote_ends import (
     memory_pair,
     plain_side,
     vmess_client_side,

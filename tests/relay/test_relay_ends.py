@@ -8,12 +8,12 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from tests.kit.far_ends import (
+from tests.kit.pattern import pattern, pattern_pieces, pattern_sha256
+from tests.kit.remote_ends import (
     memory_pair,
     plain_side,
     vmess_server_side,
 )
-from tests.kit.pattern import pattern, pattern_pieces, pattern_sha256
 from tests.kit.sockets import transport_pair
 from tests.relay.running import running
 from tests.relay.sides import FAR, NEAR, some_codecs

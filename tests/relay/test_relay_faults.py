@@ -8,7 +8,7 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from tests.kit.far_ends import (
+from tests.kit.remote_ends import (
     plain_side,
     vmess_client_side,
     vmess_server_side,

@@ -4,7 +4,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.kit.far_ends import memory_pair, plain_side, vmess_client_side
+from tests.kit.remote_ends import memory_pair, plain_side, vmess_client_side
 from tests.relay.running import running
 from tests.relay.sides import FAR, NEAR, some_codecs
 from trio_vmess.relay import Ending

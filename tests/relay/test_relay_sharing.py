@@ -8,13 +8,13 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from tests.kit.far_ends import (
-    FarEnd,
+from tests.kit.pattern import pattern
+from tests.kit.remote_ends import (
+    RemoteEnd,
     TransportPair,
     memory_pair,
     plain_side,
 )
-from tests.kit.pattern import pattern
 from tests.kit.sockets import transport_pair
 from tests.relay.running import running
 from tests.relay.sides import FAR, NEAR, all_codecs, exchange, some_codecs
@@ -73,7 +73,7 @@ async def test_two_relays_share_one_run() -> None:
             far, origin = FAR[name](transport_pair)
 
             async def one(
-                near: StreamSide, far: StreamSide, client: FarEnd, origin: FarEnd
+                near: StreamSide, far: StreamSide, client: RemoteEnd, origin: RemoteEnd
             ) -> None:
                 async with running(near, far, policy=policy, scratch=scratch) as relay:
                     await exchange(client, origin, 700_000, 900_000)

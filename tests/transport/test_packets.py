@@ -5,8 +5,8 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from tests.kit.far_ends import memory_pair
 from tests.kit.pair import ConnectionPair, request
+from tests.kit.remote_ends import memory_pair
 from trio_vmess.core import Destination, Network, parse_host
 from trio_vmess.core.vmess import Command, PacketBody, Request, Response, Security
 from trio_vmess.errors import RemoteProtocolError

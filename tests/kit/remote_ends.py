@@ -1,4 +1,4 @@
-"""The far ends of a relay's two sides: they speak what their side speaks, and say what came."""
+"""The remote ends of a relay's two sides: they speak what their side speaks, and say what came."""
 
 from typing import Protocol
 
@@ -16,7 +16,7 @@ _READ_SIZE = 128 * 1024
 _OVERHEAD = 64 * 1024
 
 
-class FarEnd:
+class RemoteEnd:
     """One end of a connection, which tests drive by hand.
 
     Args:
@@ -101,8 +101,8 @@ class TransportPair(Protocol):
 
 def memory_pair() -> tuple[StreamTransport, StreamTransport]:
     """Return two transports that are joined in memory, with buffers that never fill."""
-    near, far = trio.testing.memory_stream_pair()
-    return StreamTransport(near), StreamTransport(far)
+    local, remote = trio.testing.memory_stream_pair()
+    return StreamTransport(local), StreamTransport(remote)
 
 
 @attrs.frozen
@@ -138,21 +138,21 @@ def vmess_bodies(security: Security = Security.AES_128_GCM, *, seed: int = 0) ->
     return VMessBodies(client, server, request_header, response_header)
 
 
-def plain_side(make: TransportPair = memory_pair) -> tuple[StreamSide, FarEnd]:
-    """Return a side without codecs, and its far end."""
-    near, far = make()
-    return StreamSide(transport=near), FarEnd(far)
+def plain_side(make: TransportPair = memory_pair) -> tuple[StreamSide, RemoteEnd]:
+    """Return a side without codecs, and its remote end."""
+    local, remote = make()
+    return StreamSide(transport=local), RemoteEnd(remote)
 
 
 def vmess_server_side(
     security: Security = Security.AES_128_GCM, make: TransportPair = memory_pair, *, seed: int = 0
-) -> tuple[StreamSide, FarEnd]:
+) -> tuple[StreamSide, RemoteEnd]:
     """Return a side as the VMess inbound makes it, and the client beyond."""
-    near, far = make()
+    local, remote = make()
     bodies = vmess_bodies(security, seed=seed)
     sealer = PrefixedCodec(bodies.response_header, bodies.server.sealer)
-    side = StreamSide(transport=near, opener=bodies.server.opener, sealer=sealer)
-    return side, FarEnd(far, opener=bodies.client.opener, sealer=bodies.client.sealer)
+    side = StreamSide(transport=local, opener=bodies.server.opener, sealer=sealer)
+    return side, RemoteEnd(remote, opener=bodies.client.opener, sealer=bodies.client.sealer)
 
 
 class SkippingCodec:
@@ -193,16 +193,16 @@ def vmess_client_side(
     *,
     seed: int = 1,
     flush_after: float | None = 0.1,
-) -> tuple[StreamSide, FarEnd]:
+) -> tuple[StreamSide, RemoteEnd]:
     """Return a side as the VMess outbound makes it, and the server beyond."""
-    near, far = make()
+    local, remote = make()
     bodies = vmess_bodies(security, seed=seed)
     side = StreamSide(
-        transport=near,
+        transport=local,
         opener=bodies.client.opener,
         sealer=PrefixedCodec(bodies.request_header, bodies.client.sealer),
         flush_after=flush_after,
     )
     opener = SkippingCodec(len(bodies.request_header), bodies.server.opener)
     sealer = PrefixedCodec(bodies.response_header, bodies.server.sealer)
-    return side, FarEnd(far, opener=opener, sealer=sealer)
+    return side, RemoteEnd(remote, opener=opener, sealer=sealer)

@@ -1,4 +1,4 @@
-"""The far side of a flow, written down by the test: an outbound over memory streams.
+"""What a flow reaches, scripted by the test: an outbound over memory streams.
 
 With it, inbounds are tested against the real dispatcher and the real relay.
 """
@@ -57,7 +57,7 @@ async def echo(stream: trio.abc.HalfCloseableStream) -> None:
 
 
 class EchoLink:
-    """A packet link whose far end answers each datagram with `name: datagram`."""
+    """A packet link whose remote end answers each datagram with `name: datagram`."""
 
     def __init__(self, name: str) -> None:
         self.closed = False
@@ -131,7 +131,7 @@ class ScriptedOutbound:
 
 
 @attrs.define(eq=False)
-class FarSide:
+class ScriptedRemote:
     """A dispatcher and the outbound behind it."""
 
     dispatch: Dispatcher
@@ -139,12 +139,12 @@ class FarSide:
 
 
 @asynccontextmanager
-async def open_far_side(
+async def open_remote(
     script: Script = echo,
     *,
     failure: DialFailure | None = None,
     policy: Policy | None = None,
-) -> AsyncIterator[FarSide]:
+) -> AsyncIterator[ScriptedRemote]:
     """Give a dispatcher whose only outbound follows a script; leaving the block ends all of it."""
     limits = Policy() if policy is None else policy
     async with trio.open_nursery() as nursery:
@@ -152,5 +152,5 @@ async def open_far_side(
         dispatch = Dispatcher(
             FirstOutbound([outbound]), policy_of=lambda _: limits, scratch=Scratch()
         )
-        yield FarSide(dispatch, outbound)
+        yield ScriptedRemote(dispatch, outbound)
         nursery.cancel_scope.cancel()

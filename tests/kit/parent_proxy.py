@@ -7,8 +7,8 @@ from functools import partial
 
 import trio
 
-from tests.kit.far_side import TrackedTransport
 from tests.kit.names import IPV4_LOOPBACK
+from tests.kit.scripted_remote import TrackedTransport
 from trio_vmess.contracts import Inbound
 from trio_vmess.core import Destination, parse_host
 from trio_vmess.transport.trio_stream import StreamTransport
@@ -17,7 +17,7 @@ Handler = Callable[[trio.SocketStream], Awaitable[None]]
 
 
 @asynccontextmanager
-async def open_server(handler: Handler) -> AsyncIterator[int]:
+async def open_parent_proxy(handler: Handler) -> AsyncIterator[int]:
     """Serve connections on a port of 127.0.0.1, which is given; leaving the block ends it."""
     async with trio.open_nursery() as nursery:
         serve = partial(trio.serve_tcp, handler, 0, host=IPV4_LOOPBACK)
@@ -26,7 +26,7 @@ async def open_server(handler: Handler) -> AsyncIterator[int]:
         nursery.cancel_scope.cancel()
 
 
-def through(inbound: Inbound) -> Handler:
+def proxy_handler(inbound: Inbound) -> Handler:
     """Let an inbound serve the connections."""
 
     async def handle(stream: trio.SocketStream) -> None:
@@ -39,7 +39,7 @@ def through(inbound: Inbound) -> Handler:
     return handle
 
 
-def saying(answer: bytes, *, after: bytes, then_close: bool = False) -> Handler:
+def scripted_handler(answer: bytes, *, after: bytes, then_close: bool = False) -> Handler:
     """Send bytes when `after` has come, and hold the connection until it is closed."""
 
     async def handle(stream: trio.SocketStream) -> None:

@@ -8,7 +8,7 @@ import attrs
 import trio
 import trio.testing
 
-from tests.kit.far_side import TrackedTransport
+from tests.kit.scripted_remote import TrackedTransport
 from trio_vmess.contracts import Inbound
 from trio_vmess.core import Destination, parse_host
 from trio_vmess.transport.trio_stream import StreamTransport
@@ -21,18 +21,18 @@ LOCAL: Final = Destination(host=parse_host("127.0.0.1"), port=1080)
 
 
 @attrs.define(eq=False)
-class Visitor:
+class InboundClient:
     """A client's connection.
 
     Attributes:
         stream: the client's end.
-        served: the inbound's end.
-        left: set when the inbound has returned.
+        transport: the inbound's end.
+        returned: set when the inbound has returned.
     """
 
     stream: trio.abc.HalfCloseableStream
-    served: TrackedTransport
-    left: trio.Event = attrs.field(factory=trio.Event)
+    transport: TrackedTransport
+    returned: trio.Event = attrs.field(factory=trio.Event)
     _ahead: bytes = b""
 
     async def send(self, data: bytes) -> None:
@@ -58,24 +58,24 @@ class Visitor:
 
 
 @asynccontextmanager
-async def visit(
+async def open_client(
     inbound: Inbound, *, source: str = SOURCE, handshake: float = HANDSHAKE
-) -> AsyncIterator[Visitor]:
+) -> AsyncIterator[InboundClient]:
     """Connect a client to an inbound.
 
     When the block is left, the client closes, and the inbound has to end by itself.
     """
-    ours, theirs = trio.testing.memory_stream_pair()
-    visitor = Visitor(ours, TrackedTransport(StreamTransport(theirs), local=LOCAL))
+    local, remote = trio.testing.memory_stream_pair()
+    client = InboundClient(local, TrackedTransport(StreamTransport(remote), local=LOCAL))
 
     async def serve() -> None:
         deadline = trio.current_time() + handshake
-        await inbound.serve(visitor.served, source=source, deadline=deadline)
-        visitor.left.set()
+        await inbound.serve(client.transport, source=source, deadline=deadline)
+        client.returned.set()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve)
-        async with ours:
-            yield visitor
-        await visitor.left.wait()
-    assert visitor.served.closed
+        async with local:
+            yield client
+        await client.returned.wait()
+    assert client.transport.closed

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from tests.kit.name_server import addresses
 from trio_vmess.core import Host
-from trio_vmess.dns import Answer, AnswerCache, FixedHosts, Question, Resolver, Source
+from trio_vmess.dns import Answer, AnswerCache, FixedHosts, Query, Resolver, Source
 from trio_vmess.dns.resolver import FAMILY_DELAY, SERVER_TIMEOUT
 from trio_vmess.errors import DialError, DialFailure
 
@@ -31,14 +31,14 @@ class Server:
     delay: float = 0.1
     v6_delay: float | None = None
     failure: str = ""
-    asked: list[Question] = attrs.field(factory=list)
+    asked: list[Query] = attrs.field(factory=list)
 
     def __str__(self) -> str:
         return self.name
 
-    async def ask(self, question: Question, /) -> Answer:
-        self.asked.append(question)
-        is_v6 = question.family == V6
+    async def ask(self, query: Query, /) -> Answer:
+        self.asked.append(query)
+        is_v6 = query.family == V6
         await trio.sleep(self.v6_delay if is_v6 and self.v6_delay is not None else self.delay)
         if self.failure:
             raise DialError(self.failure, reason=DialFailure.HOST_UNREACHABLE)
@@ -69,7 +69,7 @@ async def test_both_families_are_asked_for_at_once(autojump_clock: MockClock) ->
     server = Server(v4=["192.0.2.1", "192.0.2.2"], v6=["2001:db8::1"])
     found = await resolver(server).resolve("WWW.Example.")
     assert found == addresses("192.0.2.1", "192.0.2.2", "2001:db8::1")
-    assert set(server.asked) == {Question(NAME, V4), Question(NAME, V6)}
+    assert set(server.asked) == {Query(NAME, V4), Query(NAME, V6)}
     assert trio.current_time() == pytest.approx(0.1)
 
 
@@ -79,7 +79,7 @@ async def test_one_family(
 ) -> None:
     server = Server(v4=["192.0.2.1"], v6=["2001:db8::1"])
     assert await resolver(server).resolve(NAME, family) == addresses(found)
-    assert server.asked == [Question(NAME, family)]
+    assert server.asked == [Query(NAME, family)]
 
 
 async def test_one_family_does_not_wait_long_for_the_other(autojump_clock: MockClock) -> None:
@@ -271,14 +271,14 @@ async def test_a_name_that_stands_for_another(autojump_clock: MockClock) -> None
         hosts={"a.example": ["b.example"], "b.example": ["C.example"], "d.example": ["e.example"]},
     )
     assert await names.resolve("a.example", V4) == addresses("192.0.2.9")
-    assert server.asked == [Question("c.example", V4)]
+    assert server.asked == [Query("c.example", V4)]
 
 
 async def test_a_name_that_stands_for_itself_is_asked_for(autojump_clock: MockClock) -> None:
     server = Server(v4=["192.0.2.9"])
     names = resolver(server, hosts={"domain:example": ["www.example"]})
     assert await names.resolve("other.example", V4) == addresses("192.0.2.9")
-    assert server.asked == [Question("www.example", V4)]
+    assert server.asked == [Query("www.example", V4)]
 
 
 async def test_fixed_hosts_in_a_circle(autojump_clock: MockClock) -> None:

@@ -27,21 +27,21 @@ from trio_vmess.dns import (
     Answer,
     DatagramServer,
     HttpsServer,
-    Question,
+    Query,
     StreamServer,
     SystemServer,
     has_https,
 )
 from trio_vmess.dns.servers import RESEND_AFTER
 from trio_vmess.errors import DialError, DialFailure, NoRouteError
-from trio_vmess.node.dns import FlowReach
+from trio_vmess.node.dns import FlowDialer
 from trio_vmess.node.endpoints import Assembler
 from trio_vmess.outbound import FreedomOutbound
 from trio_vmess.relay import Scratch
 
 LOOPBACK = ipaddress.IPv4Address("127.0.0.1")
-A = Question("www.example", socket.AF_INET)
-AAAA = Question("www.example", socket.AF_INET6)
+A = Query("www.example", socket.AF_INET)
+AAAA = Query("www.example", socket.AF_INET6)
 ZONE = {("www.example", "A"): ["192.0.2.1"], ("www.example", "AAAA"): ["2001:db8::1"]}
 FOUND = Answer(addresses=tuple(addresses("192.0.2.1")), ttl=300)
 
@@ -50,15 +50,15 @@ async def straight(_flow: Flow) -> Outbound:
     return FreedomOutbound(tag="")
 
 
-REACH = FlowReach(straight)
+DIALER = FlowDialer(straight)
 
 
 def by_datagram(server: NameServer) -> DatagramServer:
-    return DatagramServer(LOOPBACK, server.port, reach=REACH)
+    return DatagramServer(LOOPBACK, server.port, dialer=DIALER)
 
 
 def by_stream(server: NameServer) -> StreamServer:
-    return StreamServer(LOOPBACK, server.port, reach=REACH)
+    return StreamServer(LOOPBACK, server.port, dialer=DIALER)
 
 
 # The system ---------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ async def test_what_has_no_room_in_a_datagram_is_asked_for_by_tcp() -> None:
 
 async def test_a_name_that_does_not_exist() -> None:
     async with start_name_server(ZONE) as server:
-        question = Question("other.example", socket.AF_INET)
+        question = Query("other.example", socket.AF_INET)
         for ask in (by_datagram(server).ask, by_stream(server).ask):
             assert (await ask(question)).addresses == ()
 
@@ -141,17 +141,17 @@ async def test_a_server_that_hangs_up() -> None:
 
 async def test_a_server_that_is_not_there() -> None:
     with pytest.raises(DialError):
-        await StreamServer(LOOPBACK, free_port(), reach=REACH).ask(A)
+        await StreamServer(LOOPBACK, free_port(), dialer=DIALER).ask(A)
 
 
 async def test_a_way_that_is_not_there() -> None:
     async def nowhere(_flow: Flow) -> Outbound:
         raise NoRouteError("there is no outbound")
 
-    reach = FlowReach(nowhere)
+    dialer = FlowDialer(nowhere)
     for server in (
-        DatagramServer(LOOPBACK, 53, reach=reach),
-        StreamServer(LOOPBACK, 53, reach=reach),
+        DatagramServer(LOOPBACK, 53, dialer=dialer),
+        StreamServer(LOOPBACK, 53, dialer=dialer),
     ):
         with pytest.raises(DialError, match="no outbound") as caught:
             await server.ask(A)
@@ -162,7 +162,7 @@ async def test_servers_are_told_where_clients_are() -> None:
     async with start_name_server(ZONE) as server:
         (client,) = addresses("192.0.2.77")
         for kind in (DatagramServer, StreamServer):
-            await kind(LOOPBACK, server.port, reach=REACH, client_ip=client).ask(A)
+            await kind(LOOPBACK, server.port, dialer=DIALER, client_ip=client).ask(A)
         assert server.subnets == ["192.0.2.0/24"] * 2
 
 
@@ -174,7 +174,7 @@ async def test_questions_are_flows_with_a_tag() -> None:
         return FreedomOutbound(tag="")
 
     async with start_name_server(ZONE) as server:
-        await DatagramServer(LOOPBACK, server.port, reach=FlowReach(choose, tag="dns")).ask(A)
+        await DatagramServer(LOOPBACK, server.port, dialer=FlowDialer(choose, tag="dns")).ask(A)
     (flow,) = flows
     assert str(flow.destination) == f"udp:127.0.0.1:{server.port}"
     assert flow.inbound_tag == "dns"
@@ -194,16 +194,16 @@ async def test_questions_go_through_a_proxy() -> None:
         async def through(_flow: Flow) -> Outbound:
             return proxy
 
-        reach = FlowReach(through)
-        assert await DatagramServer(LOOPBACK, server.port, reach=reach).ask(A) == FOUND
-        assert await StreamServer(LOOPBACK, server.port, reach=reach).ask(A) == FOUND
+        dialer = FlowDialer(through)
+        assert await DatagramServer(LOOPBACK, server.port, dialer=dialer).ask(A) == FOUND
+        assert await StreamServer(LOOPBACK, server.port, dialer=dialer).ask(A) == FOUND
         assert [each[2] for each in server.asked] == ["udp", "tcp"]
 
 
 def test_servers_have_names_for_people() -> None:
-    assert str(DatagramServer(LOOPBACK, 53, reach=REACH)) == "udp://127.0.0.1:53"
+    assert str(DatagramServer(LOOPBACK, 53, dialer=DIALER)) == "udp://127.0.0.1:53"
     v6 = ipaddress.ip_address("2001:db8::1")
-    assert str(StreamServer(v6, 53, reach=REACH)) == "tcp://[2001:db8::1]:53"
+    assert str(StreamServer(v6, 53, dialer=DIALER)) == "tcp://[2001:db8::1]:53"
 
 
 # HTTPS --------------------------------------------------------------------------------------------

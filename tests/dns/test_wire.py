@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given
 
 from tests.kit.name_server import addresses
-from trio_vmess.dns.answers import Question
-from trio_vmess.dns.wire import PAYLOAD_SIZE, Query
+from trio_vmess.dns.answers import Query
+from trio_vmess.dns.wire import PAYLOAD_SIZE, QueryMessage
 from trio_vmess.errors import DialError
 
-A = Question("www.example", socket.AF_INET)
-AAAA = Question("www.example", socket.AF_INET6)
+A = Query("www.example", socket.AF_INET)
+AAAA = Query("www.example", socket.AF_INET6)
 
 
-def response_to(query: Query, *records: dns.rrset.RRset) -> dns.message.Message:
-    response = dns.message.make_response(dns.message.from_wire(query.wire))
+def response_to(message: QueryMessage, *records: dns.rrset.RRset) -> dns.message.Message:
+    response = dns.message.make_response(dns.message.from_wire(message.wire))
     response.answer += records
     return response
 
@@ -29,9 +29,9 @@ def record(kind: str, *texts: str, name: str = "www.example.", ttl: int = 60) ->
     return dns.rrset.from_text(name, ttl, "IN", kind, *texts)
 
 
-@pytest.mark.parametrize(("question", "kind"), [(A, "A"), (AAAA, "AAAA")])
-def test_a_question(question: Question, kind: str) -> None:
-    message = dns.message.from_wire(Query(question).wire)
+@pytest.mark.parametrize(("query", "kind"), [(A, "A"), (AAAA, "AAAA")])
+def test_a_query(query: Query, kind: str) -> None:
+    message = dns.message.from_wire(QueryMessage(query).wire)
     (asked,) = message.question
     assert asked.to_text() == f"www.example. IN {kind}"
     assert message.flags & dns.flags.RD
@@ -45,19 +45,19 @@ def test_a_question(question: Question, kind: str) -> None:
 )
 def test_a_part_of_the_clients_address_is_told(client: str, told: str) -> None:
     (address,) = addresses(client)
-    message = dns.message.from_wire(Query(A, address).wire)
+    message = dns.message.from_wire(QueryMessage(A, address).wire)
     (option,) = message.options
     assert option.to_text().startswith(told.rpartition("/")[0].split("::")[0])
     assert f"/{told.rpartition('/')[2]}" in option.to_text()
 
 
 def test_numbers_differ() -> None:
-    assert len({Query(A).wire[:2] for _ in range(50)}) > 40
+    assert len({QueryMessage(A).wire[:2] for _ in range(50)}) > 40
 
 
 def test_an_answer() -> None:
-    query = Query(A)
-    reply = query.read(response_to(query, record("A", "192.0.2.1", "192.0.2.2")).to_wire())
+    message = QueryMessage(A)
+    reply = message.read(response_to(message, record("A", "192.0.2.1", "192.0.2.2")).to_wire())
     assert reply is not None
     assert sorted(reply.answer.addresses) == addresses("192.0.2.1", "192.0.2.2")
     assert reply.answer.ttl == 60
@@ -65,14 +65,14 @@ def test_an_answer() -> None:
 
 
 def test_an_answer_by_another_name_holds_as_long_as_the_shortest() -> None:
-    query = Query(AAAA)
+    message = QueryMessage(AAAA)
     records = (
         record("CNAME", "a.example.", ttl=30),
         record("CNAME", "b.example.", name="a.example.", ttl=500),
         record("AAAA", "2001:db8::1", name="b.example.", ttl=600),
         record("AAAA", "2001:db8::bad", name="elsewhere.example."),
     )
-    reply = query.read(response_to(query, *records).to_wire())
+    reply = message.read(response_to(message, *records).to_wire())
     assert reply is not None
     assert list(reply.answer.addresses) == addresses("2001:db8::1")
     assert reply.answer.ttl == 30
@@ -80,12 +80,12 @@ def test_an_answer_by_another_name_holds_as_long_as_the_shortest() -> None:
 
 @pytest.mark.parametrize("rcode", [dns.rcode.NOERROR, dns.rcode.NXDOMAIN])
 def test_no_is_an_answer_that_says_how_long_it_holds(rcode: dns.rcode.Rcode) -> None:
-    query = Query(A)
-    response = response_to(query)
+    message = QueryMessage(A)
+    response = response_to(message)
     response.set_rcode(rcode)
     soa = "ns.example. admin.example. 1 7200 900 1209600 20"
     response.authority.append(dns.rrset.from_text("example.", 900, "IN", "SOA", soa))
-    reply = query.read(response.to_wire())
+    reply = message.read(response.to_wire())
     assert reply is not None
     assert reply.answer.addresses == ()
     assert reply.answer.ttl == 20
@@ -93,55 +93,55 @@ def test_no_is_an_answer_that_says_how_long_it_holds(rcode: dns.rcode.Rcode) -> 
 
 @pytest.mark.parametrize("rcode", [dns.rcode.SERVFAIL, dns.rcode.REFUSED, dns.rcode.NOTIMP])
 def test_a_server_that_does_not_know(rcode: dns.rcode.Rcode) -> None:
-    query = Query(A)
-    response = response_to(query)
+    message = QueryMessage(A)
+    response = response_to(message)
     response.set_rcode(rcode)
     with pytest.raises(DialError, match=dns.rcode.to_text(rcode)):
-        query.read(response.to_wire())
+        message.read(response.to_wire())
 
 
 def test_a_circle_of_names_makes_no_sense() -> None:
-    query = Query(A)
+    message = QueryMessage(A)
     records = (
         record("CNAME", "b.example."),
         record("CNAME", "www.example.", name="b.example."),
     )
     with pytest.raises(DialError, match="ChainTooLong"):
-        query.read(response_to(query, *records).to_wire())
+        message.read(response_to(message, *records).to_wire())
 
 
 def test_what_is_no_answer_to_this_question() -> None:
-    query, other = Query(A), Query(AAAA)
-    wire = response_to(query, record("A", "192.0.2.1")).to_wire()
+    message, other = QueryMessage(A), QueryMessage(AAAA)
+    wire = response_to(message, record("A", "192.0.2.1")).to_wire()
     wrong_number = bytes([wire[0] ^ 1]) + wire[1:]
     foreign = dns.message.make_response(dns.message.from_wire(other.wire))
-    foreign.id = query.message.id
-    for data in (b"", b"\0", wrong_number, query.wire, foreign.to_wire(), wire[:-3]):
-        assert query.read(data) is None
+    foreign.id = message.dns_message.id
+    for data in (b"", b"\0", wrong_number, message.wire, foreign.to_wire(), wire[:-3]):
+        assert message.read(data) is None
 
 
 def test_an_answer_that_was_cut_off() -> None:
-    query = Query(A)
-    response = response_to(query)
+    message = QueryMessage(A)
+    response = response_to(message)
     response.flags |= dns.flags.TC
-    reply = query.read(response.to_wire())
+    reply = message.read(response.to_wire())
     assert reply is not None
     assert reply.is_truncated
 
 
 @given(st.binary(max_size=80))
 def test_noise_is_no_answer(noise: bytes) -> None:
-    query = Query(A)
-    assert query.read(noise) is None
+    message = QueryMessage(A)
+    assert message.read(noise) is None
 
 
 @given(st.integers(2, 60), st.integers(1, 255))
 def test_a_damaged_answer_is_an_answer_or_none_or_a_failure(place: int, change: int) -> None:
-    query = Query(A)
-    wire = bytearray(response_to(query, record("A", "192.0.2.1")).to_wire())
+    message = QueryMessage(A)
+    wire = bytearray(response_to(message, record("A", "192.0.2.1")).to_wire())
     wire[place % len(wire)] ^= change
     try:
-        reply = query.read(bytes(wire))
+        reply = message.read(bytes(wire))
     except DialError:
         return
     assert reply is None or len(reply.answer.addresses) <= 1
@@ -150,4 +150,4 @@ def test_a_damaged_answer_is_an_answer_or_none_or_a_failure(place: int, change: 
 @pytest.mark.parametrize("name", ["a" * 64 + ".example", ".".join(["abcdefg"] * 40), "a..example"])
 def test_a_name_that_cannot_be_asked_for(name: str) -> None:
     with pytest.raises(DialError, match="is no name"):
-        Query(Question(name, socket.AF_INET))
+        QueryMessage(Query(name, socket.AF_INET))

@@ -18,14 +18,14 @@ from trio_vmess.contracts import Outbound
 from trio_vmess.core import Destination, Flow, Network, parse_host
 from trio_vmess.dns import (
     DatagramServer,
+    DnsDialer,
     HttpsServer,
-    Reach,
     Resolver,
     StreamServer,
     SystemServer,
 )
 from trio_vmess.errors import ConfigError, DialError
-from trio_vmess.node.dns import FlowReach, make_resolver
+from trio_vmess.node.dns import FlowDialer, make_resolver
 from trio_vmess.node.node import Node
 from trio_vmess.outbound import FreedomOutbound
 from trio_vmess.routing import GeoFiles
@@ -39,10 +39,10 @@ def no_files(name: str) -> bytes:
     raise FileNotFoundError(f"{name} is nowhere")
 
 
-def made(reach: Reach | None = None, **settings: Any) -> Resolver | None:
+def made(dialer: DnsDialer | None = None, **settings: Any) -> Resolver | None:
     return make_resolver(
         config.Config(dns=config.DnsSettings(**settings), file="node.toml"),
-        reach=reach or FlowReach(straight),
+        dialer=dialer or FlowDialer(straight),
         geo=GeoFiles(no_files),
     )
 

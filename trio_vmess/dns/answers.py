@@ -19,7 +19,7 @@ CACHE_SIZE: Final = 4096
 
 
 @attrs.frozen
-class Question:
+class Query:
     """One name, one family.
 
     Attributes:
@@ -55,34 +55,34 @@ class AnswerCache:
 
     def __init__(self, size: int = CACHE_SIZE) -> None:
         self._size = size
-        self._answers: OrderedDict[Question, tuple[float, Answer]] = OrderedDict()
+        self._answers: OrderedDict[Query, tuple[float, Answer]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._answers)
 
-    def find(self, question: Question, now: float) -> Answer | None:
+    def find(self, query: Query, now: float) -> Answer | None:
         """Return the answer, or None if there is none that is still good.
 
         Args:
-            question: as it was stored.
+            query: as it was stored.
             now: seconds of any clock that does not go back.
         """
-        found = self._answers.get(question)
+        found = self._answers.get(query)
         if found is None:
             return None
         expires, answer = found
         if expires <= now:
-            del self._answers[question]
+            del self._answers[query]
             return None
-        self._answers.move_to_end(question)
+        self._answers.move_to_end(query)
         return answer
 
-    def store(self, question: Question, answer: Answer, now: float) -> None:
+    def store(self, query: Query, answer: Answer, now: float) -> None:
         """Remember an answer for as long as it may be, within our own limits."""
         ttl = min(answer.ttl, TTL_MAX if answer.addresses else NEGATIVE_TTL_MAX)
         if ttl <= 0 or not self._size:
             return
-        self._answers[question] = now + ttl, answer
-        self._answers.move_to_end(question)
+        self._answers[query] = now + ttl, answer
+        self._answers.move_to_end(query)
         if len(self._answers) > self._size:
             self._answers.popitem(last=False)

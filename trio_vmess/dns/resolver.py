@@ -17,7 +17,7 @@ import attrs
 import trio
 
 from trio_vmess.core import IPAddress
-from trio_vmess.dns.answers import Answer, AnswerCache, Question
+from trio_vmess.dns.answers import Answer, AnswerCache, Query
 from trio_vmess.dns.hosts import FixedHosts, plain_name
 from trio_vmess.dns.servers import NameServer
 from trio_vmess.errors import DialError, DialFailure
@@ -74,7 +74,7 @@ class Resolver:
         self._sources = sources
         self._hosts = hosts
         self._cache = AnswerCache() if cache is None else cache
-        self._pending: dict[Question, _Pending] = {}
+        self._pending: dict[Query, _Pending] = {}
 
     async def resolve(
         self, name: str, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -109,7 +109,7 @@ class Resolver:
             found = tuple(address for address in fixed if address.version in versions)
             return [Answer(addresses=found, origin="hosts")]
         if len(families) == 1:
-            return [await self._ask(Question(plain, families[0]))]
+            return [await self._ask(Query(plain, families[0]))]
         return await self._ask_both(plain)
 
     def _follow_hosts(self, name: str) -> tuple[Sequence[IPAddress] | None, str]:
@@ -135,7 +135,7 @@ class Resolver:
 
         async def ask(family: socket.AddressFamily, nursery: trio.Nursery) -> None:
             try:
-                answers[family] = answer = await self._ask(Question(name, family))
+                answers[family] = answer = await self._ask(Query(name, family))
             except DialError as exc:
                 failures.append(exc)
                 return
@@ -150,15 +150,15 @@ class Resolver:
             raise failures[0]
         return [answers[family] for family in _BOTH if family in answers]
 
-    async def _ask(self, question: Question) -> Answer:
+    async def _ask(self, query: Query) -> Answer:
         """Take the answer from the cache, from a query that is under way, or from a server."""
         while True:
-            known = self._cache.find(question, trio.current_time())
+            known = self._cache.find(query, trio.current_time())
             if known is not None:
                 return known
-            pending = self._pending.get(question)
+            pending = self._pending.get(query)
             if pending is None:
-                return await self._query(question)
+                return await self._query_servers(query)
             await pending.done.wait()
             if isinstance(pending.outcome, DialError):
                 raise DialError(str(pending.outcome), reason=pending.outcome.reason)
@@ -166,28 +166,28 @@ class Resolver:
                 return pending.outcome
             # Who asked has gone away: somebody else has to.
 
-    async def _query(self, question: Question) -> Answer:
-        pending = self._pending[question] = _Pending()
+    async def _query_servers(self, query: Query) -> Answer:
+        pending = self._pending[query] = _Pending()
         try:
-            answer = pending.outcome = await self._ask_in_turn(question)
-            self._cache.store(question, answer, trio.current_time())
+            answer = pending.outcome = await self._ask_in_turn(query)
+            self._cache.store(query, answer, trio.current_time())
             return answer
         except DialError as exc:
             pending.outcome = exc
             raise
         finally:
-            del self._pending[question]
+            del self._pending[query]
             pending.done.set()
 
-    async def _ask_in_turn(self, question: Question) -> Answer:
+    async def _ask_in_turn(self, query: Query) -> Answer:
         failures: list[str] = []
-        for source in self._order(question.name):
+        for source in self._order(query.name):
             try:
                 with trio.fail_after(SERVER_TIMEOUT):
-                    answer = await source.server.ask(question)
+                    answer = await source.server.ask(query)
             except (DialError, trio.TooSlowError) as exc:
                 failure = f"{source.server}: {str(exc) or 'no answer in time'}"
-                log.info("dns.failed name=%a reason=%a", question.name, failure)
+                log.info("dns.failed name=%a reason=%a", query.name, failure)
                 failures.append(failure)
                 continue
             if answer.addresses and source.expects is not None:
@@ -198,7 +198,7 @@ class Resolver:
                 answer = attrs.evolve(answer, addresses=expected)
             return attrs.evolve(answer, origin=str(source.server))
         raise DialError(
-            f"{question.name}: {'; '.join(failures) or 'there is no server to ask'}",
+            f"{query.name}: {'; '.join(failures) or 'there is no server to ask'}",
             reason=DialFailure.NAME_NOT_FOUND,
         )
 

@@ -1,6 +1,6 @@
 """Name servers: the system's own, and those that are asked by UDP, TCP or HTTPS.
 
-Each answers one question or raises `DialError`, which means: ask another one. How long that may
+Each answers one query or raises `DialError`, which means: ask another one. How long that may
 take is the caller's business.
 """
 
@@ -22,11 +22,11 @@ from trio_vmess.core import (
     format_endpoint,
     parse_host,
 )
-from trio_vmess.dns.answers import Answer, Question
+from trio_vmess.dns.answers import Answer, Query
 from trio_vmess.errors import DialError, DialFailure, RemoteProtocolError
 
 if TYPE_CHECKING:
-    from trio_vmess.dns.wire import Query, Reply
+    from trio_vmess.dns.wire import QueryMessage, Reply
 
 RESEND_AFTER: Final = 1.0
 """Seconds without an answer after which a datagram counts as lost, and is sent once more."""
@@ -39,7 +39,7 @@ SystemResolve = Callable[[str, socket.AddressFamily], Awaitable[list[IPAddress]]
 class NameServer(Protocol):
     """Somebody who knows addresses."""
 
-    async def ask(self, question: Question, /) -> Answer:
+    async def ask(self, query: Query, /) -> Answer:
         """Ask, and wait for the answer, if need be for ever.
 
         Raises:
@@ -48,7 +48,7 @@ class NameServer(Protocol):
         ...
 
 
-class Reach(Protocol):
+class DnsDialer(Protocol):
     """How servers are reached: the way out that the node has for its own questions."""
 
     async def packets(self, destination: Destination, /) -> PacketLink:
@@ -81,9 +81,9 @@ class SystemServer:
     def __str__(self) -> str:
         return "localhost"
 
-    async def ask(self, question: Question, /) -> Answer:
+    async def ask(self, query: Query, /) -> Answer:
         """See `NameServer.ask`."""
-        return Answer(addresses=tuple(await self._resolve(question.name, question.family)))
+        return Answer(addresses=tuple(await self._resolve(query.name, query.family)))
 
 
 class DatagramServer:
@@ -92,39 +92,39 @@ class DatagramServer:
     Args:
         host: its address.
         port: 1 to 65535.
-        reach: the way there.
+        dialer: the way there.
         client_ip: what it is told about us.
     """
 
     def __init__(
-        self, host: IPAddress, port: int, *, reach: Reach, client_ip: IPAddress | None = None
+        self, host: IPAddress, port: int, *, dialer: DnsDialer, client_ip: IPAddress | None = None
     ) -> None:
         self._destination = Destination(host=host, port=port, network=Network.UDP)
-        self._reach = reach
+        self._dialer = dialer
         self._client_ip = client_ip
-        self._by_stream = StreamServer(host, port, reach=reach, client_ip=client_ip)
+        self._by_stream = StreamServer(host, port, dialer=dialer, client_ip=client_ip)
 
     def __str__(self) -> str:
         return f"udp://{format_endpoint(self._destination.host, self._destination.port)}"
 
-    async def ask(self, question: Question, /) -> Answer:
-        """See `NameServer.ask`; each question has a link, and so a port, of its own."""
-        query = _query(question, self._client_ip)
-        link = await self._reach.packets(self._destination)
+    async def ask(self, query: Query, /) -> Answer:
+        """See `NameServer.ask`; each query has a link, and so a port, of its own."""
+        message = _encode(query, self._client_ip)
+        link = await self._dialer.packets(self._destination)
         reply: Reply | None = None
         try:
-            await link.send([query.wire])
+            await link.send([message.wire])
             with trio.move_on_after(RESEND_AFTER):
-                reply = await _receive(link, query)
+                reply = await _receive(link, message)
             if reply is None:
-                await link.send([query.wire])
-                reply = await _receive(link, query)
+                await link.send([message.wire])
+                reply = await _receive(link, message)
         except (trio.BrokenResourceError, RemoteProtocolError) as exc:
             raise _failure(str(exc)) from None
         finally:
             await link.aclose()
         if reply.is_truncated:
-            return await self._by_stream.ask(question)
+            return await self._by_stream.ask(query)
         return reply.answer
 
 
@@ -134,31 +134,31 @@ class StreamServer:
     Args:
         host: its address, or its name.
         port: 1 to 65535.
-        reach: the way there.
+        dialer: the way there.
         client_ip: what it is told about us.
     """
 
     def __init__(
-        self, host: Host, port: int, *, reach: Reach, client_ip: IPAddress | None = None
+        self, host: Host, port: int, *, dialer: DnsDialer, client_ip: IPAddress | None = None
     ) -> None:
         self._destination = Destination(host=host, port=port)
-        self._reach = reach
+        self._dialer = dialer
         self._client_ip = client_ip
 
     def __str__(self) -> str:
         return f"tcp://{format_endpoint(self._destination.host, self._destination.port)}"
 
-    async def ask(self, question: Question, /) -> Answer:
-        """See `NameServer.ask`; each question has a connection of its own."""
-        query = _query(question, self._client_ip)
-        side = await self._reach.stream(self._destination)
+    async def ask(self, query: Query, /) -> Answer:
+        """See `NameServer.ask`; each query has a connection of its own."""
+        message = _encode(query, self._client_ip)
+        side = await self._dialer.stream(self._destination)
         try:
-            data = await _exchange(side, query.wire)
+            data = await _exchange(side, message.wire)
         except (trio.BrokenResourceError, RemoteProtocolError) as exc:
             raise _failure(str(exc)) from None
         finally:
             await side.transport.aclose()
-        reply = None if data is None else query.read(data)
+        reply = None if data is None else message.read(data)
         if reply is None:
             raise _failure("the connection ended without an answer")
         return reply.answer
@@ -190,18 +190,18 @@ class HttpsServer:
     def __str__(self) -> str:
         return self._url
 
-    async def ask(self, question: Question, /) -> Answer:
+    async def ask(self, query: Query, /) -> Answer:
         """See `NameServer.ask`."""
         from trio_vmess.dns.wire import ask_https
 
-        query = _query(question, self._client_ip)
+        message = _encode(query, self._client_ip)
         host = parse_host(urlsplit(self._url).hostname or "")
         bootstrap = None
         if isinstance(host, str):
             bootstrap = str((await self._resolve(host, socket.AF_UNSPEC))[0])
         if self._tls is None:
             self._tls = ssl.create_default_context()
-        reply = await ask_https(query, self._url, bootstrap=bootstrap, tls=self._tls)
+        reply = await ask_https(message, self._url, bootstrap=bootstrap, tls=self._tls)
         return reply.answer
 
 
@@ -212,14 +212,14 @@ def has_https() -> bool:
     return bool(have_doh)
 
 
-def _query(question: Question, client_ip: IPAddress | None) -> "Query":
+def _encode(query: Query, client_ip: IPAddress | None) -> "QueryMessage":
     # Not above: only a node that asks servers has to carry the library.
-    from trio_vmess.dns.wire import Query
+    from trio_vmess.dns.wire import QueryMessage
 
-    return Query(question, client_ip)
+    return QueryMessage(query, client_ip)
 
 
-async def _receive(link: PacketLink, query: "Query") -> "Reply":
+async def _receive(link: PacketLink, message: "QueryMessage") -> "Reply":
     """Wait for the answer among the datagrams that come.
 
     Raises:
@@ -229,7 +229,7 @@ async def _receive(link: PacketLink, query: "Query") -> "Reply":
     """
     while datagrams := await link.receive():
         for datagram in datagrams:
-            reply = query.read(datagram)
+            reply = message.read(datagram)
             if reply is not None:
                 return reply
     raise trio.BrokenResourceError("the link ended without an answer")

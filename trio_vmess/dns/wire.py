@@ -20,7 +20,7 @@ import dns.rdtypes.IN.A
 import dns.rdtypes.IN.AAAA
 
 from trio_vmess.core import IPAddress
-from trio_vmess.dns.answers import Answer, Question
+from trio_vmess.dns.answers import Answer, Query
 from trio_vmess.errors import DialError, DialFailure
 
 PAYLOAD_SIZE: Final = 1232
@@ -43,39 +43,40 @@ class Reply:
     is_truncated: bool = False
 
 
-class Query:
+class QueryMessage:
     """One question on its way, with a random number of its own.
 
     Args:
-        question: what is asked.
+        query: what is asked.
         client_ip: of whom the server is told a part, so that it can answer with what is near.
 
     Attributes:
-        wire: the message to send.
+        dns_message: the query as dnspython has it.
+        wire: the bytes to send.
 
     Raises:
         DialError: the name cannot be written down.
     """
 
-    def __init__(self, question: Question, client_ip: IPAddress | None = None) -> None:
+    def __init__(self, query: Query, client_ip: IPAddress | None = None) -> None:
         options: list[dns.edns.Option] = []
         if client_ip is not None:
             options.append(dns.edns.ECSOption(str(client_ip), _SUBNET_BITS[client_ip.version]))
-        kind = dns.rdatatype.A if question.family == socket.AF_INET else dns.rdatatype.AAAA
+        kind = dns.rdatatype.A if query.family == socket.AF_INET else dns.rdatatype.AAAA
         try:
-            self.message = dns.message.make_query(
-                question.name + ".", kind, use_edns=0, payload=PAYLOAD_SIZE, options=options
+            self.dns_message = dns.message.make_query(
+                query.name + ".", kind, use_edns=0, payload=PAYLOAD_SIZE, options=options
             )
         except (dns.exception.DNSException, UnicodeError) as exc:
             reason = DialFailure.NAME_NOT_FOUND
-            raise DialError(f"{question.name} is no name: {exc}", reason=reason) from None
-        self.wire = self.message.to_wire()
+            raise DialError(f"{query.name} is no name: {exc}", reason=reason) from None
+        self.wire = self.dns_message.to_wire()
 
     def read(self, data: bytes) -> Reply | None:
         """Read what may be the answer.
 
         Returns:
-            None for what is no answer to this very question: anybody may send datagrams.
+            None for what is no answer to this very query: anybody may send datagrams.
 
         Raises:
             DialError: the server says that it could not find out.
@@ -85,12 +86,14 @@ class Query:
         except (dns.exception.DNSException, ValueError, IndexError):
             return None
         # A server that failed may leave the question out; its number is ours all the same.
-        if not self.message.is_response(message):
+        if not self.dns_message.is_response(message):
             return None
         return read_message(message)
 
 
-async def ask_https(query: Query, url: str, *, bootstrap: str | None, tls: ssl.SSLContext) -> Reply:
+async def ask_https(
+    query: QueryMessage, url: str, *, bootstrap: str | None, tls: ssl.SSLContext
+) -> Reply:
     """Ask a server by HTTPS.
 
     Args:
@@ -110,7 +113,7 @@ async def ask_https(query: Query, url: str, *, bootstrap: str | None, tls: ssl.S
 
     try:
         message = await dns.asyncquery.https(
-            query.message, url, bootstrap_address=bootstrap, verify=tls
+            query.dns_message, url, bootstrap_address=bootstrap, verify=tls
         )
     except Exception as exc:
         # The client's exceptions are those of several libraries, in groups, too. Whatever it is,

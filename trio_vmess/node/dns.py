@@ -17,10 +17,10 @@ from trio_vmess.contracts import Outbound, PacketLink, StreamSide
 from trio_vmess.core import Destination, Flow, IPAddress, parse_host
 from trio_vmess.dns import (
     DatagramServer,
+    DnsDialer,
     FixedHosts,
     HttpsServer,
     NameServer,
-    Reach,
     Resolver,
     Source,
     StreamServer,
@@ -38,8 +38,8 @@ _SYSTEM: Final = "localhost"
 _PORT: Final = 53
 
 
-class FlowReach:
-    """Sends questions out as flows: a `Reach`.
+class FlowDialer:
+    """Sends questions out as flows: a `DnsDialer`.
 
     Args:
         choose: names the outbound of a flow.
@@ -51,12 +51,12 @@ class FlowReach:
         self._tag = tag
 
     async def packets(self, destination: Destination, /) -> PacketLink:
-        """See `Reach.packets`."""
+        """See `DnsDialer.packets`."""
         flow = self._flow(destination)
         return await (await self._outbound(flow)).connect_packets(flow)
 
     async def stream(self, destination: Destination, /) -> StreamSide:
-        """See `Reach.stream`."""
+        """See `DnsDialer.stream`."""
         flow = self._flow(destination)
         return await (await self._outbound(flow)).connect(flow)
 
@@ -71,13 +71,13 @@ class FlowReach:
 
 
 def make_resolver(
-    config: Config, *, reach: Reach, geo: GeoFiles, system: SystemResolve = resolve
+    config: Config, *, dialer: DnsDialer, geo: GeoFiles, system: SystemResolve = resolve
 ) -> Resolver | None:
     """Build what a configuration's `dns` object describes.
 
     Args:
         config: its `dns` is read; its file is for messages.
-        reach: the way to servers.
+        dialer: the way to servers.
         geo: where the lists come from that entries name.
         system: the system's resolver.
 
@@ -90,7 +90,7 @@ def make_resolver(
     settings = config.dns
     if not (settings.servers or settings.hosts):
         return None
-    builder = _Builder(config.file, settings, reach, geo, system)
+    builder = _Builder(config.file, settings, dialer, geo, system)
     hosts = builder.hosts()
     sources = builder.sources()
     if builder.problems:
@@ -106,7 +106,7 @@ async def _straight(_flow: Flow) -> Outbound:
 class _Builder:
     file: str
     settings: DnsSettings
-    reach: Reach
+    dialer: DnsDialer
     geo: GeoFiles
     system: SystemResolve
     problems: list[ConfigProblem] = attrs.field(factory=list)
@@ -141,7 +141,7 @@ class _Builder:
         try:
             if "://" not in address:
                 host, port = ipaddress.ip_address(address), settings.port
-                return DatagramServer(host, port, reach=self.reach, client_ip=client_ip)
+                return DatagramServer(host, port, dialer=self.dialer, client_ip=client_ip)
             return self._server_at(urlsplit(address), client_ip)
         except ValueError as exc:
             self._complain(f"{where}.address", str(exc))
@@ -170,12 +170,12 @@ class _Builder:
                 f"{url.geturl()} names its server, which somebody would have to look up; "
                 "write the IP address"
             )
-        reach = self.reach
+        dialer = self.dialer
         if url.scheme.endswith(_LOCAL):
-            reach = FlowReach(_straight)
+            dialer = FlowDialer(_straight)
         if scheme == "udp":
-            return DatagramServer(host, port, reach=reach, client_ip=client_ip)
-        return StreamServer(host, port, reach=reach, client_ip=client_ip)
+            return DatagramServer(host, port, dialer=dialer, client_ip=client_ip)
+        return StreamServer(host, port, dialer=dialer, client_ip=client_ip)
 
     def _match_names(self, entries: Sequence[str], where: str) -> Callable[[str], bool] | None:
         try:

@@ -40,7 +40,7 @@ from trio_vmess.listen import (
     run_housekeeping,
 )
 from trio_vmess.node.assets import Assets
-from trio_vmess.node.dns import FlowReach, make_resolver
+from trio_vmess.node.dns import FlowDialer, make_resolver
 from trio_vmess.node.endpoints import (
     Assembler,
     SwitchSource,
@@ -88,7 +88,7 @@ class Node:
         assets = Assets(_folders(config))
         self.resolver = make_resolver(
             config,
-            reach=FlowReach(self._choose_for_question, tag=config.dns.tag),
+            dialer=FlowDialer(self._choose_for_query, tag=config.dns.tag),
             geo=GeoFiles(assets.load),
         )
         self.statistics = statistics_of(config.policy) if config.stats else None
@@ -192,7 +192,7 @@ class Node:
         )
         await listeners.start(ControlServer(monitor.answer).run, listener)
 
-    async def _choose_for_question(self, flow: Flow) -> Outbound:
+    async def _choose_for_query(self, flow: Flow) -> Outbound:
         return await self._choose(flow)
 
     def _build_way(self, settings: InboundSettings) -> "_Way":

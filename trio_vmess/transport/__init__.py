@@ -1,9 +1,10 @@
-"""Transports: bytes over sockets and any Trio stream; datagrams; dialling."""
+"""Transports: bytes over sockets, any Trio stream, or codecs; datagrams; dialling."""
 
 from trio_vmess.transport.control_connection import cancel_at_end
 from trio_vmess.transport.dial import Permit, connect_datagram_socket, dial, dial_error, resolve
 from trio_vmess.transport.packets import BodyPacketLink
 from trio_vmess.transport.prefixed import PrefixedTransport
+from trio_vmess.transport.side import SideTransport
 from trio_vmess.transport.tcp import SocketTransport
 from trio_vmess.transport.trio_stream import StreamTransport
 from trio_vmess.transport.udp import DatagramSocket, SocketAddress
@@ -13,6 +14,7 @@ __all__ = [
     "DatagramSocket",
     "Permit",
     "PrefixedTransport",
+    "SideTransport",
     "SocketAddress",
     "SocketTransport",
     "StreamTransport",

@@ -1,0 +1,161 @@
+"""A side as a plain transport: its codecs over its transport, for whoever wants payload alone.
+
+The relay drives the codecs of both sides itself, over buffers that all connections share. Everybody
+else (DNS over TCP, a stream of the library, whatever runs one protocol inside another) reads and
+writes payload, and the codecs are at work below. Buffers are made per call here, so no program sees
+another one's bytes, and nothing is held between calls but what a small buffer did not take.
+"""
+
+from typing import Final
+
+import trio
+
+from trio_vmess.contracts import StreamSide
+from trio_vmess.core import Codec, Destination
+from trio_vmess.errors import RemoteProtocolError
+
+READ_SIZE_MIN: Final = 16 * 1024
+"""Bytes: a smaller buffer of the caller's would mean several system calls for one chunk."""
+
+
+class SideTransport:
+    """The payload of a side, in both directions: a `Transport`.
+
+    A header that the sealer holds goes out with the first payload, or alone, `flush_after` seconds
+    after the program has begun to receive. One task may send while another one receives.
+
+    Args:
+        side: belongs to this transport from now on.
+    """
+
+    __slots__ = (
+        "_early",
+        "_fault",
+        "_flush_after",
+        "_header_taken",
+        "_is_broken",
+        "_is_ended",
+        "_opened",
+        "_sending",
+        "_side",
+    )
+
+    def __init__(self, side: StreamSide) -> None:
+        self._side = side
+        self._early, self._opened = side.early, memoryview(side.payload)
+        if side.opener is None:
+            self._early, self._opened = b"", memoryview(side.payload + side.early)
+        # The caller may keep the side: its bytes are ours now, and not to be relayed again.
+        side.early = side.payload = b""
+        self._is_ended = side.opener is not None and side.opener.ended
+        self._fault: RemoteProtocolError | None = None
+        self._is_broken = False
+        self._sending = trio.Lock()
+        self._header_taken = trio.Event()
+        self._flush_after = side.flush_after or 0.0
+        if side.sealer is None or side.flush_after is None:
+            self._header_taken.set()
+
+    @property
+    def local(self) -> Destination | None:
+        """Our address on this side; None where it is not known."""
+        return self._side.local
+
+    @property
+    def is_header_due(self) -> bool:
+        """True while the peer has not been sent the header, and so does not know of us."""
+        return not self._header_taken.is_set()
+
+    async def receive_into(self, buffer: memoryview, /) -> int:
+        """See `Transport.receive_into`; what `buffer` does not take is there for the next call.
+
+        Raises:
+            trio.BrokenResourceError: the connection was reset, or the header could not be sent.
+            RemoteProtocolError: the peer broke the protocol, or the connection ended inside a unit
+                of it. Every later call raises it again.
+        """
+        if self.is_header_due:
+            await self._flush_header()
+        if self._fault is not None:
+            raise self._fault
+        opener = self._side.opener
+        if opener is None and not self._opened:
+            return await self._side.transport.receive_into(buffer)
+        while opener is not None and not self._opened and not self._is_ended:
+            await self._receive(opener, buffer)
+        size = min(len(self._opened), len(buffer))
+        buffer[:size] = self._opened[:size]
+        self._opened = self._opened[size:]
+        return size
+
+    async def send_all(self, data: bytes | bytearray | memoryview, /) -> None:
+        """See `Transport.send_all`."""
+        sealer = self._side.sealer
+        if sealer is None:
+            await self._side.transport.send_all(data)
+            return
+        # Into a buffer of our own: while the header is on its way, what is sealed has to wait.
+        out = memoryview(bytearray(sealer.output_size(len(data))))
+        await self._send(out[: sealer.update_into(data, out)])
+
+    async def send_eof(self, last: bytes | memoryview = b"", /) -> None:
+        """See `Transport.send_eof`; the peer is told by the sealer first, then by the transport."""
+        sealer = self._side.sealer
+        if sealer is None:
+            await self._side.transport.send_eof(last)
+            return
+        out = memoryview(bytearray(sealer.output_size(len(last)) + sealer.output_size(0)))
+        size = sealer.update_into(last, out) if last else 0
+        size += sealer.finalize_into(out[size:])
+        await self._send(out[:size], is_last=True)
+
+    async def aclose(self) -> None:
+        """See `Transport.aclose`; the sealer's end is not sent: `send_eof` does that."""
+        self._opened = memoryview(b"")
+        await self._side.transport.aclose()
+
+    async def _receive(self, opener: Codec, buffer: memoryview) -> None:
+        """Open what comes next; it may be nothing yet, or the end."""
+        wire: bytes | memoryview = self._early
+        self._early = b""
+        if not wire:
+            # The caller's buffer is free until we return, so the wire can go there first.
+            if len(buffer) < READ_SIZE_MIN:
+                buffer = memoryview(bytearray(READ_SIZE_MIN))
+            wire = buffer[: await self._side.transport.receive_into(buffer)]
+        out = memoryview(bytearray(opener.output_size(len(wire))))
+        try:
+            if wire:
+                size = opener.update_into(wire, out)
+                self._is_ended = opener.ended
+            else:
+                size = opener.finalize_into(out)
+                self._is_ended = True
+        except RemoteProtocolError as exc:
+            self._fault = exc
+            raise
+        self._opened = out[:size]
+
+    async def _flush_header(self) -> None:
+        """Send the header alone, unless a payload takes it along in time."""
+        with trio.move_on_after(self._flush_after):
+            await self._header_taken.wait()
+        if self.is_header_due:
+            await self.send_all(b"")
+
+    async def _send(self, wire: memoryview, *, is_last: bool = False) -> None:
+        self._header_taken.set()
+        try:
+            # Two tasks may come here: a sender, and a receiver that has to get the header out. Both
+            # have sealed by now, and the lock is fair: the order stays that of sealing.
+            async with self._sending:
+                if self._is_broken:
+                    raise trio.BrokenResourceError("an earlier send was cut short")
+                if is_last:
+                    await self._side.transport.send_eof(wire)
+                elif wire:
+                    await self._side.transport.send_all(wire)
+        except BaseException:
+            # How much went out is not known, and a sealer cannot go back: nothing may follow.
+            self._is_broken = True
+            raise

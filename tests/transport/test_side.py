@@ -8,8 +8,14 @@ import trio.testing
 from trio.testing import MockClock
 
 from tests.kit.cancel_sweep import Scenario, sweep_cancellations
-from tests.kit.far_ends import FarEnd, memory_pair, plain_side, vmess_client_side, vmess_server_side
-from tests.kit.far_side import TrackedTransport
+from tests.kit.remote_ends import (
+    RemoteEnd,
+    memory_pair,
+    plain_side,
+    vmess_client_side,
+    vmess_server_side,
+)
+from tests.kit.scripted_remote import TrackedTransport
 from trio_vmess.contracts import StreamSide, Transport
 from trio_vmess.core import Destination
 from trio_vmess.core.vmess import Security
@@ -32,7 +38,7 @@ async def receive_all(transport: Transport, size: int = 64 * 1024) -> list[bytes
     return pieces
 
 
-def client(security: Security = Security.AES_128_GCM) -> tuple[SideTransport, FarEnd]:
+def client(security: Security = Security.AES_128_GCM) -> tuple[SideTransport, RemoteEnd]:
     side, server = vmess_client_side(security, flush_after=FLUSH_AFTER)
     return SideTransport(side), server
 
@@ -183,7 +189,7 @@ class RecordingTransport(StreamTransport):
         await super().send_all(data)
 
 
-def recording() -> tuple[SideTransport, FarEnd, Sequence[int]]:
+def recording() -> tuple[SideTransport, RemoteEnd, Sequence[int]]:
     """Return a client's transport, the server, and the sizes of the client's writes."""
     side, server = vmess_client_side(flush_after=FLUSH_AFTER)
     ours, theirs = trio.testing.memory_stream_pair()

@@ -58,8 +58,13 @@ class SideTransport:
 
     @property
     def local(self) -> Destination | None:
-        """Our address on this side; None where it is not known."""
-        return self._side.local
+        """See `Transport.local`."""
+        return self._side.transport.local
+
+    @property
+    def remote(self) -> Destination | None:
+        """See `Transport.remote`."""
+        return self._side.transport.remote
 
     @property
     def is_header_due(self) -> bool:

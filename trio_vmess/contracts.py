@@ -9,11 +9,12 @@ Inbound       what a listener hands a connection to
 Dispatch      what an inbound calls when it has understood a request
 Resolve       how the addresses of a name are found
 Outbound      what dispatch calls to get the other side
+Connected     the other side, and which outbound has reached it
 """
 
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import attrs
 
@@ -190,15 +191,30 @@ class Inbound(Protocol):
         ...
 
 
+RemoteT_co = TypeVar("RemoteT_co", bound="StreamSide | PacketLink", covariant=True)
+
+
+class Connected(NamedTuple, Generic[RemoteT_co]):
+    """What an outbound has reached.
+
+    Attributes:
+        outbound_tag: the tag of the outbound that did; a balancer tries several.
+        remote: the destination's side.
+    """
+
+    outbound_tag: str
+    remote: RemoteT_co
+
+
 class Outbound(Protocol):
-    """A way out of the node."""
+    """Connects flows with their destinations."""
 
     @property
     def tag(self) -> str:
         """The outbound's name; may be empty."""
         ...
 
-    async def connect(self, flow: Flow, /) -> StreamSide:
+    async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
         """Reach the flow's destination.
 
         Raises:
@@ -206,7 +222,7 @@ class Outbound(Protocol):
         """
         ...
 
-    async def connect_packets(self, flow: Flow, /) -> PacketLink:
+    async def connect_packets(self, flow: Flow, /) -> Connected[PacketLink]:
         """The same for datagrams.
 
         Raises:

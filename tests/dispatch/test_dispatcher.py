@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from tests.kit.cancel_sweep import Scenario, sweep_cancellations
 from tests.kit.remote_ends import RemoteEnd, memory_pair
 from tests.kit.scripted_remote import EchoLink, TrackedTransport
-from trio_vmess.contracts import PacketLink, StreamSide
+from trio_vmess.contracts import Connected, PacketLink, StreamSide
 from trio_vmess.core import Destination, Network, parse_host
 from trio_vmess.core.flow import Flow
 from trio_vmess.core.policy import Policy
@@ -79,15 +79,15 @@ class Outbound:
         self.link = EchoLink("far")
         self.opened = False
 
-    async def connect(self, flow: Flow, /) -> StreamSide:
+    async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
         """See `Outbound.connect`."""
         await self._reach(flow)
-        return StreamSide(transport=self.transport)
+        return Connected(self.tag, StreamSide(transport=self.transport))
 
-    async def connect_packets(self, flow: Flow, /) -> PacketLink:
+    async def connect_packets(self, flow: Flow, /) -> Connected[PacketLink]:
         """See `Outbound.connect_packets`."""
         await self._reach(flow)
-        return self.link
+        return Connected(self.tag, self.link)
 
     async def _reach(self, flow: Flow) -> None:
         self.flows.append(flow)

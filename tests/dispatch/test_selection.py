@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from tests.kit.entropy import SeededEntropy
-from trio_vmess.contracts import PacketLink, StreamSide
+from trio_vmess.contracts import Connected, PacketLink, StreamSide
 from trio_vmess.core import Destination, Flow, Host, IPAddress, parse_host
 from trio_vmess.dispatch.selection import Probe, Selection
 from trio_vmess.errors import DialError, DialFailure, NoRouteError
@@ -33,14 +33,14 @@ class Way:
     failure: DialFailure | None = None
     tries: int = 0
 
-    async def connect(self, flow: Flow, /) -> StreamSide:
+    async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
         self.tries += 1
         if self.failure is not None:
             raise DialError(f"{self.tag} fails", reason=self.failure)
         near, _ = trio.testing.memory_stream_pair()
-        return StreamSide(transport=StreamTransport(near))
+        return Connected(self.tag, StreamSide(transport=StreamTransport(near)))
 
-    async def connect_packets(self, flow: Flow, /) -> PacketLink:
+    async def connect_packets(self, flow: Flow, /) -> Connected[PacketLink]:
         raise DialError("no datagrams", reason=DialFailure.UNSUPPORTED)
 
 
@@ -131,9 +131,9 @@ async def test_names_stay_unresolved_where_nobody_asks() -> None:
 
 async def connected_tag(selection: Selection, host: Host = "example.com") -> str:
     outbound = await selection(flow(str(host)))
-    side = await outbound.connect(flow(str(host)))
+    tag, side = await outbound.connect(flow(str(host)))
     await side.transport.aclose()
-    return outbound.tag
+    return tag
 
 
 async def test_a_balancer_takes_turns_and_tells_whom_it_chose() -> None:
@@ -170,7 +170,7 @@ async def test_an_unreachable_destination_is_not_the_outbounds_fault() -> None:
         outbound = await selection(flow("example.com"))
         if outbound.tag == "any":
             try:
-                side = await outbound.connect(flow("example.com"))
+                side = (await outbound.connect(flow("example.com"))).remote
             except DialError:
                 continue
             await side.transport.aclose()
@@ -183,11 +183,11 @@ async def test_the_fallback_comes_last_and_the_last_failure_is_told() -> None:
     for _ in range(6):
         outbound = await selection(flow("example.com"))
         try:
-            side = await outbound.connect(flow("example.com"))
+            tag, side = await outbound.connect(flow("example.com"))
         except DialError:
             raise AssertionError("the fallback was not taken") from None
         await side.transport.aclose()
-        assert outbound.tag == "spare"
+        assert tag == "spare"
     alone = select([dead], [EVERYTHING])
     outbound = await alone(flow("example.com"))
     with pytest.raises(DialError, match="way-1 fails"):

@@ -22,7 +22,7 @@ from tests.kit.remote_ends import (
 )
 from tests.kit.scripted_remote import EchoLink, TrackedTransport
 from trio_vmess import config
-from trio_vmess.contracts import PacketLink, StreamSide
+from trio_vmess.contracts import Connected, PacketLink, StreamSide
 from trio_vmess.core import NEED_DATA, Destination, Flow, Network, Policy, parse_host
 from trio_vmess.core.sniff import Sniffed, SniffSettings
 from trio_vmess.core.vmess import Security
@@ -258,13 +258,13 @@ class Outbound:
         self.side, self.end = vmess_client_side() if sealed else plain_side()
         self.link = EchoLink("far")
 
-    async def connect(self, flow: Flow, /) -> StreamSide:
+    async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
         await self._reach(flow)
-        return self.side
+        return Connected(self.tag, self.side)
 
-    async def connect_packets(self, flow: Flow, /) -> PacketLink:
+    async def connect_packets(self, flow: Flow, /) -> Connected[PacketLink]:
         await self._reach(flow)
-        return self.link
+        return Connected(self.tag, self.link)
 
     async def _reach(self, flow: Flow) -> None:
         self.flows.append(flow)

@@ -11,7 +11,7 @@ import attrs
 import trio
 import trio.testing
 
-from trio_vmess.contracts import PacketLink, StreamSide, Transport
+from trio_vmess.contracts import Connected, PacketLink, StreamSide, Transport
 from trio_vmess.core import Destination, Flow, Policy, parse_host
 from trio_vmess.dispatch.dispatcher import Dispatcher
 from trio_vmess.dispatch.selection import FirstOutbound
@@ -97,19 +97,19 @@ class ScriptedOutbound:
     transports: list[TrackedTransport] = attrs.field(factory=list)
     links: list[EchoLink] = attrs.field(factory=list)
 
-    async def connect(self, flow: Flow, /) -> StreamSide:
+    async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
         self._note(flow)
         ours, theirs = trio.testing.memory_stream_pair()
         transport = TrackedTransport(StreamTransport(ours), local=BOUND)
         self.transports.append(transport)
         self.nursery.start_soon(self._run, theirs)
-        return StreamSide(transport=transport)
+        return Connected(self.tag, StreamSide(transport=transport))
 
-    async def connect_packets(self, flow: Flow, /) -> PacketLink:
+    async def connect_packets(self, flow: Flow, /) -> Connected[PacketLink]:
         self._note(flow)
         link = EchoLink(str(flow.destination))
         self.links.append(link)
-        return link
+        return Connected(self.tag, link)
 
     def _note(self, flow: Flow) -> None:
         self.flows.append(flow)

@@ -204,7 +204,7 @@ async def test_freedom_has_datagrams_to_resolved_names() -> None:
         dns = config.DnsSettings(hosts={"udp.example": (parse_host("127.0.0.1"),)})
         (direct,) = Node(node_with(dns, config.FreedomDomainStrategy.USE_IP)).outbounds
         target = Destination(host="udp.example", port=echo.port, network=Network.UDP)
-        link = await direct.connect_packets(Flow(destination=target))
+        link = (await direct.connect_packets(Flow(destination=target))).remote
         await link.send([b"ping"])
         assert list(await link.receive()) == [b"ping"]
         await link.aclose()

@@ -47,7 +47,7 @@ async def test_forbidden(autojump_clock: trio.testing.MockClock) -> None:
 
 async def test_datagrams(autojump_clock: trio.testing.MockClock) -> None:
     flow = Flow(destination=Destination(host="example.com", port=53, network=Network.UDP))
-    link = await BlackholeOutbound(tag="").connect_packets(flow)
+    link = (await BlackholeOutbound(tag="").connect_packets(flow)).remote
     await link.send([b"one", b"two"])
     with trio.move_on_after(1000) as scope:
         await link.receive()

@@ -33,7 +33,7 @@ def flow(host: str, port: int, *, network: Network = Network.TCP, is_remote: boo
 
 
 async def check_stream(outbound: FreedomOutbound, what: Flow) -> None:
-    side = await outbound.connect(what)
+    side = (await outbound.connect(what)).remote
     end = RemoteEnd(side.transport)
     await end.send(b"hello")
     assert await end.receive_exactly(5) == b"hello"
@@ -48,7 +48,7 @@ async def receive(link: PacketLink, count: int) -> list[bytes]:
 
 
 async def check_datagrams(outbound: FreedomOutbound, what: Flow) -> None:
-    link = await outbound.connect_packets(what)
+    link = (await outbound.connect_packets(what)).remote
     await link.send([b"one", b"", pattern(1400)])
     assert await receive(link, 3) == [b"one", b"", pattern(1400)]
     await link.aclose()
@@ -164,13 +164,15 @@ async def test_the_address_to_connect_from() -> None:
     local = ipaddress.IPv4Address("127.0.0.5")
     outbound = FreedomOutbound(tag="direct", local=local)
     async with start_echo() as origin:
-        side = await outbound.connect(flow(origin.host, origin.port))
+        side = (await outbound.connect(flow(origin.host, origin.port))).remote
         assert side.transport.local is not None
         assert side.transport.local.host == local
         assert side.transport.local.port > 0
         await side.transport.aclose()
     async with start_udp_echo() as origin:
-        link = await outbound.connect_packets(flow(origin.host, origin.port, network=Network.UDP))
+        link = (
+            await outbound.connect_packets(flow(origin.host, origin.port, network=Network.UDP))
+        ).remote
         assert isinstance(link, SocketPacketLink)
         assert link._datagrams.socket.getsockname()[0] == str(local)
         await link.aclose()
@@ -216,7 +218,8 @@ async def test_a_system_without_a_socket_to_spare() -> None:
 
 async def open_link(origin: Origin) -> PacketLink:
     outbound = FreedomOutbound(tag="direct")
-    return await outbound.connect_packets(flow(origin.host, origin.port, network=Network.UDP))
+    target = flow(origin.host, origin.port, network=Network.UDP)
+    return (await outbound.connect_packets(target)).remote
 
 
 async def test_a_datagram_that_is_too_large_harms_nobody() -> None:
@@ -230,7 +233,7 @@ async def test_a_datagram_that_is_too_large_harms_nobody() -> None:
 async def test_nobody_listening_is_no_end() -> None:
     outbound = FreedomOutbound(tag="direct")
     port = refused_port()
-    link = await outbound.connect_packets(flow("127.0.0.1", port, network=Network.UDP))
+    link = (await outbound.connect_packets(flow("127.0.0.1", port, network=Network.UDP))).remote
     for _ in range(4):
         await link.send([b"is anybody there?"])
         with trio.move_on_after(0.02) as waiting:

@@ -73,7 +73,7 @@ async def test_a_stream(kind: Kind, accounts: dict[str, str] | None) -> None:
     ):
         login = ("ann", "secret") if accounts else (None, None)
         outbound = kind(tag="up", servers=[server(port, *login)], connect=dial)
-        side = await outbound.connect(FLOW)
+        side = (await outbound.connect(FLOW)).remote
         await side.transport.send_all(b"ping")
         assert await receive(side, 4) == b"ping"
         assert side.transport.local is not None
@@ -94,7 +94,7 @@ async def test_a_stream(kind: Kind, accounts: dict[str, str] | None) -> None:
 async def test_data_behind_the_answer_is_early(kind: Kind, answer: bytes) -> None:
     first = HELLO if kind is SocksOutbound else b"\r\n\r\n"
     async with open_parent_proxy(scripted_handler(answer, after=first)) as port:
-        side = await kind(tag="", servers=[server(port)], connect=dial).connect(FLOW)
+        side = (await kind(tag="", servers=[server(port)], connect=dial).connect(FLOW)).remote
         assert await receive(side, 6) == b"banner"
         await side.transport.aclose()
 
@@ -172,7 +172,7 @@ async def test_servers_take_turns_and_step_in(kind: Kind) -> None:
             ports = [first, free_port(), second]
             outbound = kind(tag="", servers=[server(port) for port in ports], connect=dial)
             for _ in range(3):
-                await (await outbound.connect(FLOW)).transport.aclose()
+                await (await outbound.connect(FLOW)).remote.transport.aclose()
         # The second turn was the dead port's; the server behind it stepped in.
         assert (len(one.outbound.flows), len(two.outbound.flows)) == (1, 2)
 
@@ -228,10 +228,9 @@ async def test_datagrams() -> None:
         open_parent_proxy(proxy_handler(socks_inbound(remote))) as port,
     ):
         outbound = SocksOutbound(tag="", servers=[server(port)], connect=dial, local=LOOPBACK)
-        link = await outbound.connect_packets(UDP_FLOW)
-        other = await outbound.connect_packets(
-            Flow(destination=Destination(host="a", port=1, network=Network.UDP))
-        )
+        link = (await outbound.connect_packets(UDP_FLOW)).remote
+        aside = Flow(destination=Destination(host="a", port=1, network=Network.UDP))
+        other = (await outbound.connect_packets(aside)).remote
         await link.send([b"one"])
         assert await link.receive() == [b"udp:example.com:53: one"]
         await other.send([b"two"])
@@ -264,9 +263,8 @@ async def test_where_the_proxy_takes_datagrams(reply_host: bytes) -> None:
         async with open_parent_proxy(association(reply_host, relay)) as port:
             if reply_host[0] == 3 and socket.getaddrinfo("localhost", 1)[0][4][0] != IPV4_LOOPBACK:
                 pytest.skip("localhost is not 127.0.0.1 first")
-            link = await SocksOutbound(
-                tag="", servers=[server(port)], connect=dial
-            ).connect_packets(UDP_FLOW)
+            outbound = SocksOutbound(tag="", servers=[server(port)], connect=dial)
+            link = (await outbound.connect_packets(UDP_FLOW)).remote
             await link.send([b"ping"])
             packet, client = relay.recvfrom(1000)
             assert packet == b"\x00\x00\x00\x03\x0bexample.com\x00\x35ping"
@@ -290,9 +288,8 @@ async def test_the_link_ends_with_its_connection() -> None:
             await hang_up.wait()
 
         async with open_parent_proxy(handle) as tcp_port:
-            link = await SocksOutbound(
-                tag="", servers=[server(tcp_port)], connect=dial
-            ).connect_packets(UDP_FLOW)
+            outbound = SocksOutbound(tag="", servers=[server(tcp_port)], connect=dial)
+            link = (await outbound.connect_packets(UDP_FLOW)).remote
             await link.send([b"ping"])
             hang_up.set()
             assert await link.receive() == []

@@ -146,7 +146,7 @@ async def talk(side: StreamSide) -> None:
 
 
 async def visit(outbound: VMessOutbound) -> None:
-    await talk(await outbound.connect(FLOW))
+    await talk((await outbound.connect(FLOW)).remote)
 
 
 def offer(port: int, account: Account = OTHER, minutes: int = 5) -> SwitchAccount:
@@ -189,7 +189,7 @@ async def test_all_servers_are_down() -> None:
 
 async def test_the_side_says_where_we_are() -> None:
     async with station() as here:
-        side = await make_outbound(server(here.port)).connect(FLOW)
+        side = (await make_outbound(server(here.port)).connect(FLOW)).remote
         assert isinstance(side.transport, SocketTransport)
         assert side.transport.local is not None
         ours = (str(side.transport.local.host), side.transport.local.port)
@@ -255,7 +255,7 @@ async def test_the_end_may_be_left_unsaid(sends_terminator: bool) -> None:
     async with station() as here:
         identity = Identity(account=ME, sends_terminator=sends_terminator)
         outbound = make_outbound(server(here.port, identity))
-        side = await outbound.connect(FLOW)
+        side = (await outbound.connect(FLOW)).remote
         assert side.sealer is not None
         out = memoryview(bytearray(1000))
         await side.transport.send_all(out[: side.sealer.update_into(b"x", out)])
@@ -268,7 +268,7 @@ async def test_the_end_may_be_left_unsaid(sends_terminator: bool) -> None:
 async def test_datagrams() -> None:
     async with station() as here:
         outbound = make_outbound(server(here.port))
-        link = await outbound.connect_packets(DATAGRAMS)
+        link = (await outbound.connect_packets(DATAGRAMS)).remote
         await link.send([b"question", b"another"])
         answers: list[bytes] = []
         while len(answers) < 2:
@@ -344,7 +344,7 @@ async def test_an_offered_account_that_is_unknown_is_passed_over(mock_clock: Moc
         outbound = make_outbound(server(main.port))
         await visit(outbound)
         for _ in range(UNANSWERED_MAX):
-            side = await outbound.connect(FLOW)
+            side = (await outbound.connect(FLOW)).remote
             await side.transport.aclose()
         assert main.count == 1
         # The offer comes again, and changes nothing.
@@ -360,7 +360,7 @@ async def test_an_offered_account_that_answers_stays(mock_clock: MockClock) -> N
         await visit(outbound)
         for _ in range(3):
             for _ in range(UNANSWERED_MAX - 1):
-                side = await outbound.connect(FLOW)
+                side = (await outbound.connect(FLOW)).remote
                 await side.transport.aclose()
             await visit(outbound)
         assert main.count == 1
@@ -370,7 +370,7 @@ async def test_the_same_offer_counts_once(mock_clock: MockClock) -> None:
     async with station() as main, station(OTHER) as offered:
         main.offers = lambda: offer(offered.port, minutes=5)
         outbound = make_outbound(server(main.port))
-        sides = [await outbound.connect(FLOW) for _ in range(3)]
+        sides = [(await outbound.connect(FLOW)).remote for _ in range(3)]
         for side in sides:
             mock_clock.jump(15)
             await talk(side)
@@ -387,7 +387,7 @@ async def test_only_so_many_offers_are_kept(mock_clock: MockClock) -> None:
         ports = iter(range(1, 100))
         main.offers = lambda: offer(next(ports))
         outbound = make_outbound(server(main.port))
-        sides = [await outbound.connect(FLOW) for _ in range(SWITCHED_MAX + 5)]
+        sides = [(await outbound.connect(FLOW)).remote for _ in range(SWITCHED_MAX + 5)]
         for side in sides:
             await talk(side)
         assert [port for _, port in outbound.switched] == list(range(6, SWITCHED_MAX + 6))
@@ -420,7 +420,7 @@ async def test_datagrams_use_offered_ports_and_make_offers(mock_clock: MockClock
         main.offers = lambda: offer(offered.port)
         outbound = make_outbound(server(main.port))
         for _ in range(2):
-            link = await outbound.connect_packets(DATAGRAMS)
+            link = (await outbound.connect_packets(DATAGRAMS)).remote
             await link.send([b"x"])
             assert await link.receive() == [b"udp:192.0.2.1:53: x"]
             await link.aclose()

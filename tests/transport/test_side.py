@@ -23,6 +23,7 @@ from trio_vmess.errors import RemoteProtocolError
 from trio_vmess.transport import SideTransport, StreamTransport
 
 LOCAL = Destination(host="localhost", port=1)
+REMOTE = Destination(host="example.com", port=2)
 FLUSH_AFTER = 0.1
 
 
@@ -73,11 +74,14 @@ async def test_without_codecs_bytes_pass_as_they_are() -> None:
     await transport.aclose()
 
 
-async def test_a_transport_passes_on_the_local_address() -> None:
+async def test_a_transport_passes_addresses_on() -> None:
     side, _ = plain_side()
     assert SideTransport(side).local is None
-    side.find_local = lambda: LOCAL
+    assert SideTransport(side).remote is None
+    side.transport = tracked = TrackedTransport(side.transport, local=LOCAL)
+    tracked.remote = REMOTE
     assert SideTransport(side).local == LOCAL
+    assert SideTransport(side).remote == REMOTE
 
 
 # Receiving ----------------------------------------------------------------------------------------

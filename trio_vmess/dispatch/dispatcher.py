@@ -87,8 +87,7 @@ class Dispatcher:
             try:
                 outbound = await self._choose(connection.flow)
                 connection.outbound_tag = outbound.tag
-                far = await outbound.connect(connection.flow)
-                connection.outbound_tag = outbound.tag
+                connection.outbound_tag, far = await outbound.connect(connection.flow)
             except DialError as exc:
                 ending, fault = Ending.UNREACHABLE, str(exc)
                 await answer.refused(exc.reason)
@@ -139,8 +138,7 @@ class Dispatcher:
             try:
                 outbound = await self._choose(connection.flow)
                 connection.outbound_tag = outbound.tag
-                far = await outbound.connect_packets(connection.flow)
-                connection.outbound_tag = outbound.tag
+                connection.outbound_tag, far = await outbound.connect_packets(connection.flow)
             except (DialError, NoRouteError) as exc:
                 ending, fault = Ending.UNREACHABLE, str(exc)
                 return

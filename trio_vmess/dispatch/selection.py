@@ -14,7 +14,7 @@ from typing import Final, NoReturn, TypeVar
 import attrs
 import trio
 
-from trio_vmess.contracts import Outbound, PacketLink, Resolve, StreamSide
+from trio_vmess.contracts import Connected, Outbound, PacketLink, Resolve, StreamSide
 from trio_vmess.core import Destination, Flow, IPAddress
 from trio_vmess.errors import DialError, DialFailure, NoRouteError
 from trio_vmess.routing import NEED_ADDRESSES, Balancer, Decision, Facts, Health, Router
@@ -137,12 +137,12 @@ class Selection:
     async def _probe(self, tag: str, flow: Flow) -> None:
         self.health.begin_trial(tag, trio.current_time())
         try:
-            side = await self.outbound(tag).connect(flow)
+            connected = await self.outbound(tag).connect(flow)
         except DialError as exc:
             self.note_failure(tag, exc)
         else:
             self.note_success(tag)
-            await side.transport.aclose()
+            await connected.remote.transport.aclose()
 
     def note_success(self, tag: str) -> None:
         """Remember that an outbound has reached its server."""
@@ -177,11 +177,11 @@ class _Balanced:
         self._balancer = balancer
         self.tag = balancer.tag
 
-    async def connect(self, flow: Flow, /) -> StreamSide:
+    async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
         """See `Outbound.connect`."""
         return await self._try(lambda outbound: outbound.connect(flow))
 
-    async def connect_packets(self, flow: Flow, /) -> PacketLink:
+    async def connect_packets(self, flow: Flow, /) -> Connected[PacketLink]:
         """See `Outbound.connect_packets`."""
         return await self._try(lambda outbound: outbound.connect_packets(flow))
 
@@ -200,7 +200,6 @@ class _Balanced:
             if tag is None:
                 raise failure
             tried.append(tag)
-            self.tag = tag
             try:
                 connected = await connect(selection.outbound(tag))
             except DialError as exc:

@@ -53,12 +53,12 @@ class FlowDialer:
     async def packets(self, destination: Destination, /) -> PacketLink:
         """See `DnsDialer.packets`."""
         flow = self._flow(destination)
-        return await (await self._outbound(flow)).connect_packets(flow)
+        return (await (await self._outbound(flow)).connect_packets(flow)).remote
 
     async def stream(self, destination: Destination, /) -> StreamSide:
         """See `DnsDialer.stream`."""
         flow = self._flow(destination)
-        return await (await self._outbound(flow)).connect(flow)
+        return (await (await self._outbound(flow)).connect(flow)).remote
 
     def _flow(self, destination: Destination) -> Flow:
         return Flow(destination=destination, inbound_tag=self._tag)

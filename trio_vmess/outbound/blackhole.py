@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 import trio
 
-from trio_vmess.contracts import PacketLink, StreamSide
+from trio_vmess.contracts import Connected, PacketLink, StreamSide
 from trio_vmess.core import Destination, Flow
 
 FORBIDDEN: Final = (
@@ -33,14 +33,15 @@ class BlackholeOutbound:
         self.tag = tag
         self._response = FORBIDDEN if response == "http" else b""
 
-    async def connect(self, flow: Flow, /) -> StreamSide:
+    async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
         """See `Outbound.connect`; it never fails."""
         linger = RESPONSE_LINGER if self._response else 0.0
-        return StreamSide(transport=BlackholeTransport(linger), early=self._response)
+        side = StreamSide(transport=BlackholeTransport(linger), early=self._response)
+        return Connected(self.tag, side)
 
-    async def connect_packets(self, flow: Flow, /) -> PacketLink:
+    async def connect_packets(self, flow: Flow, /) -> Connected[PacketLink]:
         """See `Outbound.connect_packets`; it never fails."""
-        return BlackholePacketLink()
+        return Connected(self.tag, BlackholePacketLink())
 
 
 class BlackholeTransport:

@@ -8,7 +8,7 @@ that is really dialled.
 import socket
 from collections.abc import Sequence
 
-from trio_vmess.contracts import PacketLink, Resolve, StreamSide
+from trio_vmess.contracts import Connected, PacketLink, Resolve, StreamSide
 from trio_vmess.core import Destination, Flow, Host, IPAddress, format_endpoint, is_public
 from trio_vmess.errors import DialError, DialFailure
 from trio_vmess.transport import DatagramSocket, Permit, connect_datagram_socket, dial, resolve
@@ -46,7 +46,7 @@ class FreedomOutbound:
         self._local = local
         self._resolve = resolve
 
-    async def connect(self, flow: Flow, /) -> StreamSide:
+    async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
         """See `Outbound.connect`."""
         host, port = self._target(flow.destination)
         transport = await dial(
@@ -57,9 +57,9 @@ class FreedomOutbound:
             permit=self._permit(flow),
             resolve=self._resolve,
         )
-        return StreamSide(transport=transport)
+        return Connected(self.tag, StreamSide(transport=transport))
 
-    async def connect_packets(self, flow: Flow, /) -> PacketLink:
+    async def connect_packets(self, flow: Flow, /) -> Connected[PacketLink]:
         """See `Outbound.connect_packets`: a socket of its own for each destination."""
         host, port = self._target(flow.destination)
         target = format_endpoint(host, port)
@@ -76,7 +76,8 @@ class FreedomOutbound:
                 )
                 continue
             try:
-                return SocketPacketLink(connect_datagram_socket(address, port, local=self._local))
+                datagrams = connect_datagram_socket(address, port, local=self._local)
+                return Connected(self.tag, SocketPacketLink(datagrams))
             except DialError as exc:
                 failure = exc
         raise failure

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from trio_vmess.contracts import Connect, PacketLink, StreamSide, Transport
+from trio_vmess.contracts import Connect, Connected, PacketLink, StreamSide, Transport
 from trio_vmess.core import NEED_DATA, Destination, Flow
 from trio_vmess.core.http import Established, HttpConnectClient, TunnelRefused
 from trio_vmess.errors import DialError, DialFailure
@@ -33,7 +33,7 @@ class HttpOutbound:
         self.tag = tag
         self._upstreams = Upstreams(servers, connect)
 
-    async def connect(self, flow: Flow, /) -> StreamSide:
+    async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
         """See `Outbound.connect`."""
         destination = flow.destination
 
@@ -48,9 +48,9 @@ class HttpOutbound:
             return client.trailing_data
 
         transport, early = await self._upstreams.open(negotiate)
-        return StreamSide(transport=transport, early=early)
+        return Connected(self.tag, StreamSide(transport=transport, early=early))
 
-    async def connect_packets(self, flow: Flow, /) -> PacketLink:
+    async def connect_packets(self, flow: Flow, /) -> Connected[PacketLink]:
         """See `Outbound.connect_packets`: HTTP carries no datagrams."""
         raise DialError(
             f"{flow.destination}: an HTTP proxy carries no datagrams",

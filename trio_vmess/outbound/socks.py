@@ -10,7 +10,7 @@ from typing import Final
 
 import trio
 
-from trio_vmess.contracts import Connect, PacketLink, StreamSide, Transport
+from trio_vmess.contracts import Connect, Connected, PacketLink, StreamSide, Transport
 from trio_vmess.core import NEED_DATA, Destination, Flow, IPAddress, Network
 from trio_vmess.core.socks import (
     Command,
@@ -69,12 +69,12 @@ class SocksOutbound:
         self._upstreams = Upstreams(servers, connect)
         self._local = local
 
-    async def connect(self, flow: Flow, /) -> StreamSide:
+    async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
         """See `Outbound.connect`."""
         transport, _, early = await self._ask(Command.CONNECT, flow.destination)
-        return StreamSide(transport=transport, early=early)
+        return Connected(self.tag, StreamSide(transport=transport, early=early))
 
-    async def connect_packets(self, flow: Flow, /) -> PacketLink:
+    async def connect_packets(self, flow: Flow, /) -> Connected[PacketLink]:
         """See `Outbound.connect_packets`."""
         try:
             header = encode_datagram(flow.destination.host, flow.destination.port, b"")
@@ -83,9 +83,8 @@ class SocksOutbound:
         control, relay, _ = await self._ask(Command.UDP_ASSOCIATE, _ANYWHERE)
         try:
             address = await _relay_address(relay, control)
-            return SocksPacketLink(
-                control, connect_datagram_socket(address, relay.port, local=self._local), header
-            )
+            datagrams = connect_datagram_socket(address, relay.port, local=self._local)
+            return Connected(self.tag, SocksPacketLink(control, datagrams, header))
         except BaseException:
             await control.aclose()
             raise

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 import attrs
 import trio
 
-from trio_vmess.contracts import Connect, PacketLink, StreamSide, Transport
+from trio_vmess.contracts import Connect, Connected, PacketLink, StreamSide, Transport
 from trio_vmess.core import (
     Destination,
     Entropy,
@@ -150,25 +150,27 @@ class VMessOutbound:
         now = trio.current_time()
         return [(each.host, each.port) for each in self._switched if each.expires > now]
 
-    async def connect(self, flow: Flow, /) -> StreamSide:
+    async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
         """See `Outbound.connect`."""
         transport, header, body = await self._open(flow)
         if not isinstance(body, StreamBody):
             raise TypeError("a stream was asked for")
-        return StreamSide(
+        side = StreamSide(
             transport=transport,
             opener=body.opener,
             sealer=PrefixedCodec(header, body.sealer),
             early=body.trailing,
             flush_after=FIRST_PAYLOAD_WAIT,
         )
+        return Connected(self.tag, side)
 
-    async def connect_packets(self, flow: Flow, /) -> PacketLink:
+    async def connect_packets(self, flow: Flow, /) -> Connected[PacketLink]:
         """See `Outbound.connect_packets`."""
         transport, header, body = await self._open(flow)
         if not isinstance(body, PacketBody):
             raise TypeError("datagrams were asked for")
-        return BodyPacketLink(transport, body, prefix=header, room=self._room)
+        link = BodyPacketLink(transport, body, prefix=header, room=self._room)
+        return Connected(self.tag, link)
 
     async def _open(self, flow: Flow) -> tuple[Transport, bytes, StreamBody | PacketBody]:
         """Dial the servers in turn; return the first that answers, and what to say to it."""

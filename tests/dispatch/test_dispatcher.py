@@ -13,7 +13,7 @@ from tests.kit.cancel_sweep import Scenario, sweep_cancellations
 from tests.kit.remote_ends import RemoteEnd, memory_pair
 from tests.kit.scripted_remote import EchoLink, TrackedTransport
 from trio_vmess.contracts import Connected, PacketLink, StreamSide
-from trio_vmess.core import Destination, Network, parse_host
+from trio_vmess.core import Destination, Network, User, parse_host
 from trio_vmess.core.flow import Flow
 from trio_vmess.core.policy import Policy
 from trio_vmess.dispatch.dispatcher import Dispatcher, quoted
@@ -25,8 +25,7 @@ FLOW = Flow(
     destination=Destination(host="example.com", port=443),
     source="192.0.2.9:5000",
     inbound_tag="in",
-    user="love@example.com",
-    level=3,
+    user=User(id=b"love", email="love@example.com", level=3),
 )
 DATAGRAMS = attrs.evolve(
     FLOW, destination=Destination(host=parse_host("192.0.2.1"), port=53, network=Network.UDP)

@@ -8,7 +8,7 @@ import trio.testing
 from tests.kit.inbound_client import SOURCE, open_client
 from tests.kit.scripted_remote import open_remote
 from trio_vmess.contracts import Dispatch
-from trio_vmess.core import Destination, Flow, Network
+from trio_vmess.core import Destination, Flow, Network, User
 from trio_vmess.errors import DialFailure
 from trio_vmess.inbound import DokodemoInbound
 
@@ -19,7 +19,7 @@ def inbound(dispatch: Dispatch) -> DokodemoInbound:
 
 def flow(network: Network, source: str) -> Flow:
     destination = Destination(host="example.com", port=53, network=network)
-    return Flow(destination=destination, source=source, inbound_tag="door", level=1)
+    return Flow(destination=destination, source=source, inbound_tag="door", user=User(level=1))
 
 
 async def test_stream(autojump_clock: trio.testing.MockClock) -> None:

@@ -12,7 +12,7 @@ from tests.kit.inbound_client import LOCAL, SOURCE, InboundClient, open_client
 from tests.kit.scripted_remote import ScriptedRemote, open_remote
 from tests.kit.web_server import ReceivedRequest, WebServers
 from trio_vmess.contracts import Dispatch
-from trio_vmess.core import Destination, Flow, Policy
+from trio_vmess.core import Destination, Flow, Policy, User
 from trio_vmess.errors import DialFailure
 from trio_vmess.inbound import HttpInbound
 from trio_vmess.inbound.http import FLOW_LINGER
@@ -70,7 +70,7 @@ async def test_tunnel(autojump_clock: trio.testing.MockClock) -> None:
         await client.stream.send_eof()
         assert await client.receive_rest() == b""
         destination = Destination(host="example.com", port=443)
-        flow = Flow(destination=destination, source=SOURCE, inbound_tag="web", level=2)
+        flow = Flow(destination=destination, source=SOURCE, inbound_tag="web", user=User(level=2))
         assert remote.outbound.flows == [flow]
         await client.returned.wait()
         assert remote.outbound.all_closed
@@ -391,7 +391,8 @@ async def test_a_password_is_asked_for(autojump_clock: trio.testing.MockClock) -
         login = b"Proxy-Authorization: Basic " + base64.b64encode(b"ann:secret") + b"\r\n"
         await client.send(request("mine", headers=login))
         assert (await receive_response(client))[1] == b"GET /mine"
-        assert [flow.user for flow in remote.outbound.flows] == ["ann"]
+        users = [flow.user for flow in remote.outbound.flows]
+        assert users == [User(id=b"ann", email="ann", level=2)]
         assert b"proxy-authorization" not in servers.requests[0].headers
 
 

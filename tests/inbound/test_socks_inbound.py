@@ -16,7 +16,7 @@ from tests.kit.inbound_client import SOURCE, InboundClient, open_client
 from tests.kit.scripted_remote import ScriptedRemote, open_remote
 from tests.kit.socks_client import decode_address, encode_address
 from trio_vmess.contracts import Dispatch
-from trio_vmess.core import Destination, Flow, Network
+from trio_vmess.core import Destination, Flow, Network, User
 from trio_vmess.core.socks import ReplyCode
 from trio_vmess.errors import DialFailure
 from trio_vmess.inbound import SocksInbound
@@ -57,7 +57,7 @@ async def test_connect_with_early_data(autojump_clock: trio.testing.MockClock) -
         await client.stream.send_eof()
         assert await client.receive_rest() == b""
         destination = Destination(host="example.com", port=443)
-        flow = Flow(destination=destination, source=SOURCE, inbound_tag="local", level=3)
+        flow = Flow(destination=destination, source=SOURCE, inbound_tag="local", user=User(level=3))
         assert remote.outbound.flows == [flow]
         await client.returned.wait()
         assert remote.outbound.all_closed
@@ -71,7 +71,8 @@ async def test_connect_byte_by_byte_with_a_password(autojump_clock: trio.testing
         for byte in LOGIN + CONNECT:
             await client.send(bytes([byte]))
         assert await client.receive(4 + len(GRANTED)) == b"\x05\x02\x01\x00" + GRANTED
-        assert [flow.user for flow in remote.outbound.flows] == ["ann"]
+        users = [flow.user for flow in remote.outbound.flows]
+        assert users == [User(id=b"ann", email="ann", level=3)]
 
 
 async def test_socks4(autojump_clock: trio.testing.MockClock) -> None:
@@ -230,7 +231,7 @@ async def test_udp_with_two_destinations() -> None:
                 destination=Destination(host=host, port=port, network=Network.UDP),
                 source=SOURCE,
                 inbound_tag="local",
-                level=3,
+                user=User(level=3),
             )
             for host, port in [("example.com", 53), (ipaddress.ip_address("2001:db8::1"), 5353)]
         ]

@@ -20,7 +20,7 @@ from tests.kit.remote_ends import RemoteEnd, memory_pair
 from tests.kit.scripted_remote import ScriptedRemote, TrackedTransport, open_remote
 from tests.kit.sockets import close_sockets, reset, tcp_pair
 from trio_vmess.contracts import Dispatch
-from trio_vmess.core import Destination, Network, parse_host
+from trio_vmess.core import Destination, Network, User, parse_host
 from trio_vmess.core.crypto import fnv1a
 from trio_vmess.core.flow import Flow
 from trio_vmess.core.policy import Policy
@@ -151,8 +151,7 @@ async def test_a_good_request(
             destination=Destination(host="example.com", port=443),
             source=SOURCE,
             inbound_tag="in",
-            user="love@example.com",
-            level=2,
+            user=User(id=account().user_id, email="love@example.com", level=2),
             is_remote=True,
         )
     ]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 
 from trio_vmess.config import PolicyLevelSettings, PolicySettings, SystemPolicySettings
-from trio_vmess.core import Destination, Flow
+from trio_vmess.core import Destination, Flow, User
 from trio_vmess.operations.counters import Directions, Statistics, counter_name, parse_counter_name
 from trio_vmess.relay import Meter
 
@@ -27,9 +27,8 @@ def connection(
 ) -> Connection:
     flow = Flow(
         destination=Destination(host="example.com", port=1),
-        user=user,
+        user=User(email=user, level=level),
         inbound_tag=inbound,
-        level=level,
     )
     return Connection(flow, meter=Meter(uplink=up, downlink=down))
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trio_vmess.core import Destination, Flow, parse_host
+from trio_vmess.core import Destination, Flow, User, parse_host
 from trio_vmess.dispatch.dispatcher import Connection
 from trio_vmess.operations.counters import Directions, Statistics
 from trio_vmess.operations.monitor import Monitor
@@ -27,7 +27,7 @@ def monitor(*running: Connection, counts: bool = True) -> Monitor:
 
 
 def test_counters() -> None:
-    there = monitor(connection(101, user="ann@x"))
+    there = monitor(connection(101, user=User(email="ann@x")))
     expected = {"user>>>ann@x>>>traffic>>>downlink": 5, "user>>>ann@x>>>traffic>>>uplink": 3}
     for request in ({"command": "stats", "reset": True}, {"command": "stats"}):
         answer = there.answer(request)
@@ -36,7 +36,7 @@ def test_counters() -> None:
 
 
 def test_connections_the_oldest_first() -> None:
-    there = monitor(connection(105), connection(101, user="ann@x", inbound_tag="in"))
+    there = monitor(connection(105), connection(101, user=User(email="ann@x"), inbound_tag="in"))
     answer = there.answer({"command": "connections"})
     assert isinstance(answer["connections"], list)
     first, second = answer["connections"]

@@ -78,7 +78,7 @@ async def test_a_stream(kind: Kind, accounts: dict[str, str] | None) -> None:
         assert await receive(side, 4) == b"ping"
         assert side.transport.local is not None
         assert side.transport.local.host == LOOPBACK
-        assert [(flow.destination, flow.user) for flow in remote.outbound.flows] == [
+        assert [(flow.destination, flow.user.email) for flow in remote.outbound.flows] == [
             (TARGET, "ann" if accounts else "")
         ]
         await side.transport.aclose()

@@ -74,7 +74,7 @@ class Station:
     @property
     def users(self) -> list[str]:
         """Who has asked."""
-        return [flow.user for flow in self.remote.outbound.flows]
+        return [flow.user.email for flow in self.remote.outbound.flows]
 
 
 @asynccontextmanager

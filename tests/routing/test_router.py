@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 
 from tests.routing.dat import BOTH, Files
-from trio_vmess.core import Destination, Flow, Host, Network, parse_endpoint, parse_host
+from trio_vmess.core import Destination, Flow, Host, Network, User, parse_endpoint, parse_host
 from trio_vmess.errors import ConfigError, ConfigProblem
 from trio_vmess.routing import (
     NEED_ADDRESSES,
@@ -145,7 +145,7 @@ def test_facts_of_a_flow() -> None:
         destination=target,
         source="10.0.0.1:5",
         inbound_tag="in",
-        user="u",
+        user=User(email="u"),
         sniffed_protocol="quic",
         sniffed_domain="a.example",
     )

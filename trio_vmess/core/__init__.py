@@ -17,7 +17,7 @@ from trio_vmess.core.destination import (
     unmap,
 )
 from trio_vmess.core.entropy import Entropy
-from trio_vmess.core.flow import Flow
+from trio_vmess.core.flow import Flow, User
 from trio_vmess.core.mixed import ProxyProtocol, detect_proxy_protocol
 from trio_vmess.core.policy import Policy
 from trio_vmess.core.ports import PortPlan
@@ -39,6 +39,7 @@ __all__ = [
     "PrefixedCodec",
     "ProxyProtocol",
     "ReceiveBuffer",
+    "User",
     "detect_proxy_protocol",
     "format_endpoint",
     "is_public",

@@ -1,8 +1,30 @@
 """One connection or association, as the node sees it on its way from inbound to outbound."""
 
+from typing import Final
+
 import attrs
 
 from trio_vmess.core.destination import Destination
+
+
+@attrs.frozen(kw_only=True)
+class User:
+    """Whom a flow belongs to: equal for all flows of one user of an inbound, and for no others.
+
+    Attributes:
+        id: tells users apart: the 16 bytes of a VMess user's main id, or the name of a proxy
+            account; empty where nobody has to say who they are. A VMess id is a secret.
+        email: the name in logs, rules and statistics; may be empty.
+        level: which policy level applies.
+    """
+
+    id: bytes = attrs.field(default=b"", repr=False)
+    email: str = ""
+    level: int = 0
+
+
+ANONYMOUS: Final = User()
+"""Somebody of whom nothing is known, at level 0."""
 
 
 @attrs.frozen(kw_only=True)
@@ -13,8 +35,7 @@ class Flow:
         destination: as the client asked for it, or with the host that was sniffed.
         source: where the client is, as `host:port`; empty for a Unix socket.
         inbound_tag: the inbound's name; may be empty.
-        user: the user's email; empty where nobody is known.
-        level: which policy level applies.
+        user: who the client is.
         is_remote: the client came through VMess, from another machine: this machine's own services
             and its private networks are not for it unless the outbound says so.
         sniffed_protocol: what its first bytes are: `http1`, `tls`, `bittorrent`, `quic`; empty
@@ -25,8 +46,7 @@ class Flow:
     destination: Destination
     source: str = ""
     inbound_tag: str = ""
-    user: str = ""
-    level: int = 0
+    user: User = ANONYMOUS
     is_remote: bool = False
     sniffed_protocol: str = ""
     sniffed_domain: str = ""

@@ -102,7 +102,7 @@ class Dispatcher:
                 near,
                 far,
                 scratch=self._scratch,
-                policy=self._policy_of(flow.level),
+                policy=self._policy_of(flow.user.level),
                 meter=connection.meter,
             )
         except* trio.BrokenResourceError:
@@ -146,7 +146,7 @@ class Dispatcher:
             ending, fault = await relay_packets(
                 near,
                 far,
-                policy=self._policy_of(flow.level),
+                policy=self._policy_of(flow.user.level),
                 meter=connection.meter,
                 early=early,
             )
@@ -251,7 +251,7 @@ def _facts(connection: Connection) -> str:
     if flow.sniffed_domain:
         sniffed += f":{flow.sniffed_domain}"
     return (
-        f"source={flow.source or '-'} user={quoted(flow.user or '-')} "
+        f"source={flow.source or '-'} user={quoted(flow.user.email or '-')} "
         f"network={flow.destination.network} destination={quoted(str(flow.destination))} "
         f"{f'sniffed={sniffed} ' if sniffed else ''}outbound={connection.outbound_tag or '-'}"
     )

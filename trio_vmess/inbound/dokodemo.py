@@ -8,7 +8,7 @@ from typing import Final
 import trio
 
 from trio_vmess.contracts import Dispatch, StreamSide, Transport
-from trio_vmess.core import Destination, Flow, Host, Network, format_endpoint, parse_host
+from trio_vmess.core import Destination, Flow, Host, Network, User, format_endpoint, parse_host
 from trio_vmess.errors import DialFailure
 from trio_vmess.inbound.associations import FlowTable, Opening
 from trio_vmess.transport import DatagramSocket, SocketAddress
@@ -30,7 +30,7 @@ class DokodemoInbound:
     def __init__(self, dispatch: Dispatch, *, tag: str, level: int, host: Host, port: int) -> None:
         self._dispatch = dispatch
         self._tag = tag
-        self._level = level
+        self._user = User(level=level)
         self._host = host
         self._port = port
 
@@ -78,7 +78,7 @@ class DokodemoInbound:
             destination=Destination(host=self._host, port=self._port, network=network),
             source=source,
             inbound_tag=self._tag,
-            level=self._level,
+            user=self._user,
         )
 
 

@@ -13,7 +13,7 @@ from typing import Final
 import trio
 
 from trio_vmess.contracts import Answer, Dispatch, StreamSide, Transport
-from trio_vmess.core import NEED_DATA, Destination, Flow, Policy, format_endpoint
+from trio_vmess.core import NEED_DATA, Destination, Flow, Policy, User, format_endpoint
 from trio_vmess.core.http import (
     Challenged,
     Connect,
@@ -61,7 +61,7 @@ class HttpInbound:
         self.dispatch = dispatch
         self.policy = policy
         self._tag = tag
-        self._level = level
+        self._anonymous = User(level=level)
         self._accounts = accounts
         self.allow_transparent = allow_transparent
 
@@ -81,9 +81,13 @@ class HttpInbound:
             destination=request.destination,
             source=source,
             inbound_tag=self._tag,
-            user=request.user or "",
-            level=self._level,
+            user=self._user(request.user),
         )
+
+    def _user(self, name: str | None) -> User:
+        if not name:
+            return self._anonymous
+        return User(id=name.encode(), email=name, level=self._anonymous.level)
 
 
 class _Conversation:

@@ -21,6 +21,7 @@ from trio_vmess.core import (
     Host,
     IPAddress,
     Network,
+    User,
     parse_endpoint,
     parse_host,
 )
@@ -85,7 +86,7 @@ class SocksInbound:
     ) -> None:
         self._dispatch = dispatch
         self._tag = tag
-        self._level = level
+        self._anonymous = User(level=level)
         self._accounts = accounts
         self._udp = udp
         self._udp_address = udp_address
@@ -115,9 +116,13 @@ class SocksInbound:
             destination=destination,
             source=source,
             inbound_tag=self._tag,
-            user=request.user or "",
-            level=self._level,
+            user=self._user(request.user),
         )
+
+    def _user(self, name: str | None) -> User:
+        if not name:
+            return self._anonymous
+        return User(id=name.encode(), email=name, level=self._anonymous.level)
 
     async def _read_request(
         self, server: SocksServer, transport: Transport, source: str, deadline: float

@@ -176,8 +176,7 @@ class VMessInbound:
             destination=request.destination,
             source=source,
             inbound_tag=self._tag,
-            user=account.email,
-            level=account.level,
+            user=account.user,
             is_remote=True,
         )
         if isinstance(body, PacketBody):

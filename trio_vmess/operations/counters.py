@@ -109,9 +109,9 @@ class Statistics:
                 totals[name] = totals.get(name, 0) + sizes[1]
 
     def _owners(self, connection: Metered) -> Iterator[tuple[tuple[str, str], Directions]]:
-        flow = connection.flow
-        if flow.user:
-            yield ("user", flow.user), self._users(flow.level)
+        flow, user = connection.flow, connection.flow.user
+        if user.email:
+            yield ("user", user.email), self._users(user.level)
         if flow.inbound_tag:
             yield ("inbound", flow.inbound_tag), self._inbounds
         if connection.outbound_tag:

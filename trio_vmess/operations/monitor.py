@@ -62,7 +62,7 @@ class Monitor:
             "connections": [
                 {
                     "source": each.flow.source,
-                    "user": each.flow.user,
+                    "user": each.flow.user.email,
                     "inbound": each.flow.inbound_tag,
                     "outbound": each.outbound_tag,
                     "network": str(each.flow.destination.network),

@@ -78,7 +78,7 @@ class Facts:
             destination=flow.destination,
             source=flow.source,
             inbound_tag=flow.inbound_tag,
-            user=flow.user,
+            user=flow.user.email,
             protocol=flow.sniffed_protocol,
             domain=flow.sniffed_domain,
         )

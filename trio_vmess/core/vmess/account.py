@@ -8,6 +8,7 @@ from typing import Final
 import attrs
 
 from trio_vmess.core.crypto import md5
+from trio_vmess.core.flow import User
 from trio_vmess.core.vmess.auth import derive_auth_id_key
 from trio_vmess.core.vmess.constants import (
     ALTER_ID_COUNT_MAX,
@@ -108,6 +109,11 @@ class Account:
     def name(self) -> str:
         """What logs call the user: the email, or the first group of the id where there is none."""
         return self.email or f"{self.user_id[:4].hex()}-…"
+
+    @functools.cached_property
+    def user(self) -> User:
+        """The user as flows know them."""
+        return User(id=self.user_id, email=self.email, level=self.level)
 
     @functools.cached_property
     def cmd_key(self) -> bytes:

@@ -49,29 +49,29 @@ class Step:
 # The bare forwarder -------------------------------------------------------------------------------
 
 
-async def pump(source: socket.socket, sink: socket.socket, room: memoryview) -> None:
+async def pump(source: socket.socket, sink: socket.socket, buffer: memoryview) -> None:
     while True:
         await trio.lowlevel.wait_readable(source)
-        size = source.recv_into(room)
+        size = source.recv_into(buffer)
         if not size:
             break
-        sink.send(room[:size])
+        sink.send(buffer[:size])
     sink.shutdown(socket.SHUT_WR)
 
 
-async def forward(near: socket.socket, port: int, room: memoryview) -> None:
+async def forward(near: socket.socket, port: int, buffer: memoryview) -> None:
     far = socket.create_connection((LOOPBACK, port))
     far.setblocking(False)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(pump, near, far, room)
-        await pump(far, near, room)
+        nursery.start_soon(pump, near, far, buffer)
+        await pump(far, near, buffer)
     near.close()
     far.close()
 
 
 async def run_forwarder(listen: int, port: int) -> None:
     """Do the least that a forwarder in Trio must do; no error is handled, and no time limited."""
-    room = memoryview(bytearray(65_536))
+    buffer = memoryview(bytearray(65_536))
     listener = socket.create_server((LOOPBACK, listen))
     listener.setblocking(False)
     async with trio.open_nursery() as nursery:
@@ -81,7 +81,7 @@ async def run_forwarder(listen: int, port: int) -> None:
                 while True:
                     near, _ = listener.accept()
                     near.setblocking(False)
-                    nursery.start_soon(forward, near, port, room)
+                    nursery.start_soon(forward, near, port, buffer)
 
 
 # Measuring ----------------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ ROOMS: Final[Mapping[str, Room]] = {
     ),
     "operations": Room(
         purpose="what operators see and steer while a node runs: counters, the control socket",
-        rooms=("core", "contracts", "dispatch", "relay", "listen"),
+        rooms=("core", "contracts", "dispatch", "listen"),
         libraries=("trio",),
     ),
     "node": Room(

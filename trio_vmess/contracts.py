@@ -14,7 +14,7 @@ Connected     the other side, and which outbound has reached it
 
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 import attrs
 
@@ -144,17 +144,33 @@ class PacketLink(Protocol):
 class Answer(Protocol):
     """How an inbound's client learns what became of its request."""
 
-    async def established(self, far: StreamSide | None, /) -> None:
+    async def established(self, remote: StreamSide | None, /) -> None:
         """Say that the other side is there.
 
         Args:
-            far: the other side; None for one that is only hoped for.
+            remote: the destination's side; None where it is not connected yet, but may be.
         """
         ...
 
     async def refused(self, reason: DialFailure, /) -> None:
         """Say that it is not."""
         ...
+
+
+class SilentAnswer:
+    """Says nothing: VMess has no word for it, dokodemo-door's clients have asked for nothing.
+
+    The client sees data or a close.
+    """
+
+    async def established(self, remote: StreamSide | None, /) -> None:
+        """Say nothing."""
+
+    async def refused(self, reason: DialFailure, /) -> None:
+        """Say nothing."""
+
+
+SILENT_ANSWER: Final = SilentAnswer()
 
 
 class Dispatch(Protocol):
@@ -164,11 +180,11 @@ class Dispatch(Protocol):
     flow is logged, not passed on.
     """
 
-    async def stream(self, flow: Flow, near: StreamSide, answer: Answer, /) -> None:
-        """Connect `near` with the flow's destination, and close both in the end."""
+    async def stream(self, flow: Flow, client: StreamSide, answer: Answer, /) -> None:
+        """Connect `client` with the flow's destination, and close both in the end."""
         ...
 
-    async def packets(self, flow: Flow, near: PacketLink, /) -> None:
+    async def packets(self, flow: Flow, client: PacketLink, /) -> None:
         """The same for datagrams."""
         ...
 

@@ -16,10 +16,11 @@ from trio_vmess.contracts import Connected, PacketLink, StreamSide
 from trio_vmess.core import Destination, Network, User, parse_host
 from trio_vmess.core.flow import Flow
 from trio_vmess.core.policy import Policy
-from trio_vmess.dispatch.dispatcher import Dispatcher, quoted
+from trio_vmess.dispatch.access_log import AccessLog, quoted
+from trio_vmess.dispatch.dispatcher import Dispatcher
 from trio_vmess.dispatch.selection import FirstOutbound
 from trio_vmess.errors import DialError, DialFailure, NoRouteError, RemoteProtocolError
-from trio_vmess.relay import Scratch
+from trio_vmess.relay import SharedBuffers
 
 FLOW = Flow(
     destination=Destination(host="example.com", port=443),
@@ -104,7 +105,10 @@ class DispatcherFixture:
         self.levels: list[int] = []
         self.policy = policy or Policy()
         self.dispatcher = Dispatcher(
-            FirstOutbound([self.outbound]), policy_of=self.policy_of, scratch=Scratch()
+            FirstOutbound([self.outbound]),
+            policy_of=self.policy_of,
+            buffers=SharedBuffers(),
+            observers=[AccessLog()],
         )
         near, far = memory_pair()
         self.near = TrackedTransport(near)
@@ -190,7 +194,10 @@ async def test_an_unreachable_destination(
 async def test_no_route(autojump_clock: MockClock, messages: LogLines) -> None:
     fixture = DispatcherFixture()
     fixture.dispatcher = Dispatcher(
-        FirstOutbound([]), policy_of=fixture.policy_of, scratch=Scratch()
+        FirstOutbound([]),
+        policy_of=fixture.policy_of,
+        buffers=SharedBuffers(),
+        observers=[AccessLog()],
     )
     await fixture.stream()
     assert fixture.answer.reason is DialFailure.FORBIDDEN
@@ -265,7 +272,9 @@ async def test_a_bug_stays_in_its_connection(
         async def choose(flow: Flow) -> Outbound:
             raise bug
 
-        fixture.dispatcher = Dispatcher(choose, policy_of=fixture.policy_of, scratch=Scratch())
+        fixture.dispatcher = Dispatcher(
+            choose, policy_of=fixture.policy_of, buffers=SharedBuffers(), observers=[AccessLog()]
+        )
     await fixture.dispatcher.stream(FLOW, side, fixture.answer)
     (line,) = messages("dispatch")
     assert line.startswith(f"dispatch.bug {FACTS} outbound=")

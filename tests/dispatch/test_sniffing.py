@@ -26,12 +26,13 @@ from trio_vmess.contracts import Connected, PacketLink, StreamSide
 from trio_vmess.core import NEED_DATA, Destination, Flow, Network, Policy, parse_host
 from trio_vmess.core.sniff import Sniffed, SniffSettings
 from trio_vmess.core.vmess import Security
+from trio_vmess.dispatch.access_log import AccessLog
 from trio_vmess.dispatch.dispatcher import Dispatcher
 from trio_vmess.dispatch.selection import FirstOutbound
 from trio_vmess.dispatch.sniffing import PEEK_TIME, look, peek, peek_packets
 from trio_vmess.errors import DialError, DialFailure, NoRouteError, RemoteProtocolError
 from trio_vmess.node.endpoints import sniffing_of
-from trio_vmess.relay import Scratch
+from trio_vmess.relay import SharedBuffers
 
 NAME = "site.example"
 HELLO = make_hello(NAME)
@@ -53,7 +54,7 @@ ROOM = memoryview(bytearray(1 << 17))
 async def test_the_payload_is_found_and_kept(autojump_clock: MockClock) -> None:
     near, client = plain_side()
     await client.send(HELLO)
-    assert await peek(near, room=ROOM) == FOUND
+    assert await peek(near, buffer=ROOM) == FOUND
     assert (near.payload, near.early) == (HELLO, b"")
     assert trio.current_time() == 0
 
@@ -71,7 +72,7 @@ async def test_a_hello_in_pieces(size: int, autojump_clock: MockClock) -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send)
-        assert await peek(near, room=ROOM) == FOUND
+        assert await peek(near, buffer=ROOM) == FOUND
     assert HELLO.startswith(near.payload)
 
 
@@ -81,7 +82,7 @@ async def test_what_is_sealed_is_opened(security: Security, autojump_clock: Mock
     wire = client.seal(HELLO[:60]) + client.seal(HELLO[60:])
     near.early = wire[:50]
     await client.transport.send_all(wire[50:])
-    assert await peek(near, room=ROOM) == FOUND
+    assert await peek(near, buffer=ROOM) == FOUND
     assert near.payload == HELLO
 
 
@@ -90,13 +91,13 @@ async def test_a_chunk_longer_than_what_is_looked_at(autojump_clock: MockClock) 
     payload = HEAD + bytes(15_000)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client.send, payload)
-        assert await peek(near, room=ROOM) == Sniffed(protocol="http1", domain=NAME)
+        assert await peek(near, buffer=ROOM) == Sniffed(protocol="http1", domain=NAME)
     assert payload.startswith(near.payload)
 
 
 async def test_who_says_nothing_is_waited_for_in_vain(autojump_clock: MockClock) -> None:
     near, client = plain_side()
-    assert await peek(near, room=ROOM) is None
+    assert await peek(near, buffer=ROOM) is None
     assert trio.current_time() == pytest.approx(PEEK_TIME)
     await client.send(b"late")
     assert await near.transport.receive_into(ROOM) == 4
@@ -113,7 +114,7 @@ async def test_half_a_hello_has_one_limit_for_all_of_it(autojump_clock: MockCloc
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send)
-        assert await peek(near, room=ROOM) is None
+        assert await peek(near, buffer=ROOM) is None
         assert trio.current_time() == pytest.approx(PEEK_TIME)
         nursery.cancel_scope.cancel()
     assert near.payload == HELLO[:7]
@@ -122,7 +123,7 @@ async def test_half_a_hello_has_one_limit_for_all_of_it(autojump_clock: MockCloc
 async def test_something_else_is_known_at_once(autojump_clock: MockClock) -> None:
     near, client = plain_side()
     await client.send(b"SSH-2.0-x\r\n")
-    assert await peek(near, room=ROOM) is None
+    assert await peek(near, buffer=ROOM) is None
     assert near.payload == b"SSH-2.0-x\r\n"
     assert trio.current_time() == 0
 
@@ -130,7 +131,7 @@ async def test_something_else_is_known_at_once(autojump_clock: MockClock) -> Non
 async def test_no_more_than_the_limit_is_waited_for(autojump_clock: MockClock) -> None:
     near, client = plain_side()
     await client.send(b"GET /" + b"x" * 100)
-    assert await peek(near, room=ROOM, limit=100) is None
+    assert await peek(near, buffer=ROOM, limit=100) is None
     assert trio.current_time() == 0
     assert len(near.payload) == 105
 
@@ -140,7 +141,7 @@ async def test_an_end_is_seen_again(sent: bytes, autojump_clock: MockClock) -> N
     near, client = plain_side()
     await client.send(sent)
     await client.send_eof()
-    assert await peek(near, room=ROOM) is None
+    assert await peek(near, buffer=ROOM) is None
     assert near.payload == sent
     assert await near.transport.receive_into(ROOM) == 0
     assert trio.current_time() == 0
@@ -149,7 +150,7 @@ async def test_an_end_is_seen_again(sent: bytes, autojump_clock: MockClock) -> N
 async def test_the_end_of_a_body_is_an_end(autojump_clock: MockClock) -> None:
     near, client = vmess_server_side()
     await client.transport.send_all(client.seal(HELLO[:50]) + client.seal_end())
-    assert await peek(near, room=ROOM) is None
+    assert await peek(near, buffer=ROOM) is None
     assert near.payload == HELLO[:50]
     assert trio.current_time() == 0
 
@@ -159,7 +160,7 @@ async def test_a_reset_is_told(autojump_clock: MockClock) -> None:
     await client.transport.aclose()
     await near.transport.aclose()
     with pytest.raises(trio.ClosedResourceError):
-        await peek(near, room=ROOM)
+        await peek(near, buffer=ROOM)
 
 
 async def test_a_damaged_chunk_is_told(autojump_clock: MockClock) -> None:
@@ -168,7 +169,7 @@ async def test_a_damaged_chunk_is_told(autojump_clock: MockClock) -> None:
     wire[100] ^= 1
     near.early = bytes(wire)
     with pytest.raises(RemoteProtocolError):
-        await peek(near, room=ROOM)
+        await peek(near, buffer=ROOM)
 
 
 # Peeking at datagrams -----------------------------------------------------------------------------
@@ -283,7 +284,8 @@ class DispatcherFixture:
         self.dispatcher = Dispatcher(
             FirstOutbound([self.outbound]),
             policy_of=lambda _: Policy(),
-            scratch=Scratch(),
+            buffers=SharedBuffers(),
+            observers=[AccessLog()],
             sniffing_of={"in": settings}.get,
         )
         near, far = memory_pair()

@@ -37,7 +37,7 @@ from trio_vmess.errors import DialError, DialFailure, NoRouteError
 from trio_vmess.node.dns import FlowDialer
 from trio_vmess.node.endpoints import Assembler
 from trio_vmess.outbound import FreedomOutbound
-from trio_vmess.relay import Scratch
+from trio_vmess.relay import SharedBuffers
 
 LOOPBACK = ipaddress.IPv4Address("127.0.0.1")
 A = Query("www.example", socket.AF_INET)
@@ -188,7 +188,7 @@ async def test_questions_go_through_a_proxy() -> None:
         start_server_node() as last,
         start_chain_node(ServerSpec(), ClientSpec(server_port=last.port)) as first,
     ):
-        assembler = Assembler(scratch=Scratch(), policy_of=PolicySettings().level)
+        assembler = Assembler(buffers=SharedBuffers(), policy_of=PolicySettings().level)
         proxy = assembler.outbound(vmess_outbound(ClientSpec(server_port=first.port)))
 
         async def through(_flow: Flow) -> Outbound:

@@ -32,12 +32,12 @@ async def test_the_next_request_is_not_taken_for_this_one(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     server, near, client = begun(GET % 1 + GET % 2)
-    room = memoryview(bytearray(100))
+    buffer = memoryview(bytearray(100))
     # The response is there before the relay asks for the rest of the request.
     async with trio.open_nursery() as nursery:
         nursery.start_soon(near.send_all, OK)
         await trio.testing.wait_all_tasks_blocked()
-        assert await near.receive_into(room) == 0
+        assert await near.receive_into(buffer) == 0
     assert near.over.is_set()
     assert near.keep_alive
     following = server.next_event()
@@ -50,7 +50,7 @@ async def test_the_request_ends_when_the_response_is_delivered(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     _, near, _ = begun(GET % 1)
-    room = memoryview(bytearray(100))
+    buffer = memoryview(bytearray(100))
     async with trio.open_nursery() as nursery:
 
         @nursery.start_soon
@@ -58,7 +58,7 @@ async def test_the_request_ends_when_the_response_is_delivered(
             await trio.sleep(10)
             await near.send_all(OK)
 
-        assert await near.receive_into(room) == 0
+        assert await near.receive_into(buffer) == 0
     assert trio.current_time() == pytest.approx(11)
     assert near.over.is_set()
 
@@ -75,7 +75,7 @@ async def test_nothing_is_taken_behind_the_response(
 
 async def test_closing_leaves_the_client_alone(autojump_clock: trio.testing.MockClock) -> None:
     _, near, client = begun(GET % 1)
-    room = memoryview(bytearray(100))
+    buffer = memoryview(bytearray(100))
     async with trio.open_nursery() as nursery:
 
         @nursery.start_soon
@@ -83,7 +83,7 @@ async def test_closing_leaves_the_client_alone(autojump_clock: trio.testing.Mock
             await trio.sleep(1)
             await near.aclose()
 
-        assert await near.receive_into(room) == 0
+        assert await near.receive_into(buffer) == 0
     assert near.over.is_set()
     assert not near.keep_alive
     await client.send_all(b"still there")

@@ -25,10 +25,10 @@ class Notebook:
 
     async def serve(self, transport: Transport, *, source: str, deadline: float) -> None:
         assert transport.local == LOCAL
-        room = memoryview(bytearray(3))
+        buffer = memoryview(bytearray(3))
         received = b""
-        while size := await transport.receive_into(room):
-            received += room[:size]
+        while size := await transport.receive_into(buffer):
+            received += buffer[:size]
         self._notes.append((self._name, received, source))
         await transport.aclose()
 

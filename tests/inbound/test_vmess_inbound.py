@@ -44,12 +44,13 @@ from trio_vmess.core.vmess.header import (
     encode_request_header,
     seal_aead_header,
 )
+from trio_vmess.dispatch.access_log import AccessLog
 from trio_vmess.dispatch.dispatcher import Dispatcher
 from trio_vmess.dispatch.selection import FirstOutbound
 from trio_vmess.errors import DialFailure
 from trio_vmess.inbound.vmess import CLOCK_SEARCH_PAUSE, VMessInbound
 from trio_vmess.outbound.freedom import FreedomOutbound
-from trio_vmess.relay import Scratch
+from trio_vmess.relay import SharedBuffers
 from trio_vmess.transport.packets import BodyPacketLink
 from trio_vmess.transport.tcp import SocketTransport
 
@@ -81,7 +82,7 @@ def make_inbound(
         allow_insecure=allow_insecure,
         entropy=SeededEntropy(5),
         clock=clock,
-        room=Scratch().received,
+        buffer=SharedBuffers().received,
         switch_account=switch_account,
     )
 
@@ -193,7 +194,7 @@ async def test_datagrams(autojump_clock: MockClock) -> None:
         body = caller.connection.hand_over_early(caller.responses.append)
         assert isinstance(body, PacketBody)
         link = BodyPacketLink(
-            caller.transport, body, prefix=header, room=memoryview(bytearray(4096))
+            caller.transport, body, prefix=header, buffer=memoryview(bytearray(4096))
         )
         await link.send([b"question", b"another"])
         assert await link.receive() == [
@@ -254,7 +255,8 @@ async def test_over_loopback_from_end_to_end() -> None:
     dispatch = Dispatcher(
         FirstOutbound([outbound]),
         policy_of=lambda _level: Policy(downlink_only=5),
-        scratch=Scratch(),
+        buffers=SharedBuffers(),
+        observers=[AccessLog()],
     )
     near, far = tcp_pair()
     async with start_delayed_reply(0.05) as origin, trio.open_nursery() as nursery:

@@ -35,7 +35,7 @@ class RemoteEnd:
         self.wire_sizes: list[int] = []
         self._opener = opener
         self._sealer = sealer
-        self._room = memoryview(bytearray(_READ_SIZE))
+        self._buffer = memoryview(bytearray(_READ_SIZE))
         self._out = memoryview(bytearray(_READ_SIZE + _OVERHEAD))
 
     def seal(self, payload: bytes) -> bytes:
@@ -61,9 +61,9 @@ class RemoteEnd:
 
     async def receive_wire(self) -> bytes:
         """Return some bytes as they are on the wire; nothing at the end."""
-        size = await self.transport.receive_into(self._room)
+        size = await self.transport.receive_into(self._buffer)
         self.wire_sizes.append(size)
-        return bytes(self._room[:size])
+        return bytes(self._buffer[:size])
 
     async def receive(self) -> bytes:
         """Return some payload; nothing at the end, which the codec must agree with."""

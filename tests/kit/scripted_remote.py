@@ -13,10 +13,11 @@ import trio.testing
 
 from trio_vmess.contracts import Connected, PacketLink, StreamSide, Transport
 from trio_vmess.core import Destination, Flow, Policy, parse_host
+from trio_vmess.dispatch.access_log import AccessLog
 from trio_vmess.dispatch.dispatcher import Dispatcher
 from trio_vmess.dispatch.selection import FirstOutbound
 from trio_vmess.errors import DialError, DialFailure
-from trio_vmess.relay import Scratch
+from trio_vmess.relay import SharedBuffers
 from trio_vmess.transport.trio_stream import StreamTransport
 
 BOUND: Final = Destination(host=parse_host("192.0.2.7"), port=4711)
@@ -150,7 +151,10 @@ async def open_remote(
     async with trio.open_nursery() as nursery:
         outbound = ScriptedOutbound(nursery, script, failure)
         dispatch = Dispatcher(
-            FirstOutbound([outbound]), policy_of=lambda _: limits, scratch=Scratch()
+            FirstOutbound([outbound]),
+            policy_of=lambda _: limits,
+            buffers=SharedBuffers(),
+            observers=[AccessLog()],
         )
         yield ScriptedRemote(dispatch, outbound)
         nursery.cancel_scope.cancel()

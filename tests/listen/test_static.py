@@ -56,10 +56,10 @@ class EchoOnce:
         self.calls.append((source, transport.local))
         self.running += 1
         self._waiting.unpark_all()
-        room = bytearray(64)
+        buffer = bytearray(64)
         try:
-            size = await transport.receive_into(memoryview(room))
-            await transport.send_all(room[:size])
+            size = await transport.receive_into(memoryview(buffer))
+            await transport.send_all(buffer[:size])
         finally:
             self.running -= 1
             self._waiting.unpark_all()
@@ -161,9 +161,9 @@ async def test_clients_that_begin_come_with_their_first_bytes() -> None:
         assert not transports
         await stream.send_all(b"hello")
         await wait_until(lambda: bool(transports))
-        room = memoryview(bytearray(10))
+        buffer = memoryview(bytearray(10))
         with trio.testing.assert_no_checkpoints():
-            assert await transports[0].receive_into(room) == 5
+            assert await transports[0].receive_into(buffer) == 5
 
 
 @linux_only

@@ -1,25 +1,16 @@
 """Counters: whose they are, what they are called, and that every byte is in them once."""
 
-import attrs
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
 from trio_vmess.config import PolicyLevelSettings, PolicySettings, SystemPolicySettings
 from trio_vmess.core import Destination, Flow, User
+from trio_vmess.dispatch.connection import Connection
 from trio_vmess.operations.counters import Directions, Statistics, counter_name, parse_counter_name
 from trio_vmess.relay import Meter
 
 BOTH = Directions(uplink=True, downlink=True)
-
-
-@attrs.define(eq=False)
-class Connection:
-    """What a dispatcher's table has, as far as it counts."""
-
-    flow: Flow
-    outbound_tag: str = "out"
-    meter: Meter = attrs.field(factory=Meter)
 
 
 def connection(
@@ -30,7 +21,9 @@ def connection(
         user=User(email=user, level=level),
         inbound_tag=inbound,
     )
-    return Connection(flow, meter=Meter(uplink=up, downlink=down))
+    return Connection(
+        flow=flow, outbound_tag="out", since=0.0, meter=Meter(uplink=up, downlink=down)
+    )
 
 
 def statistics() -> Statistics:
@@ -39,7 +32,7 @@ def statistics() -> Statistics:
 
 def test_the_names_are_v2rays() -> None:
     counters = statistics()
-    counters.close(connection(3, 5))
+    counters.closed(connection(3, 5))
     assert counters.read(()) == {
         "inbound>>>in>>>traffic>>>downlink": 5,
         "inbound>>>in>>>traffic>>>uplink": 3,
@@ -54,7 +47,7 @@ def test_who_has_no_name_has_no_counter() -> None:
     counters = statistics()
     nameless = connection(3, 5, user="", inbound="")
     nameless.outbound_tag = ""
-    counters.close(nameless)
+    counters.closed(nameless)
     assert counters.read(()) == {}
 
 
@@ -63,8 +56,8 @@ def test_who_has_no_name_has_no_counter() -> None:
 def test_only_what_the_policy_asks_for(up: bool, down: bool) -> None:
     some = Directions(uplink=up, downlink=down)
     counters = Statistics(users=lambda level: some if level == 1 else Directions())
-    counters.close(connection(1, 1, level=0))
-    counters.close(connection(3, 5, level=1))
+    counters.closed(connection(1, 1, level=0))
+    counters.closed(connection(3, 5, level=1))
     wanted = {"uplink": 3} if up else {}
     wanted |= {"downlink": 5} if down else {}
     assert counters.read(()) == {
@@ -75,13 +68,13 @@ def test_only_what_the_policy_asks_for(up: bool, down: bool) -> None:
 def test_running_connections_are_in_the_sum_and_counted_once() -> None:
     counters = Statistics(users=lambda _level: BOTH)
     name = counter_name(("user", "ann@x"), "uplink")
-    counters.close(connection(1))
+    counters.closed(connection(1))
     running = connection(10)
     assert counters.read([running])[name] == 11
     assert counters.read([running])[name] == 11
     running.meter.uplink += 100
     assert counters.read([running])[name] == 111
-    counters.close(running)
+    counters.closed(running)
     assert counters.read([])[name] == 111
 
 
@@ -89,13 +82,13 @@ def test_a_reset_keeps_names_and_meters() -> None:
     counters = Statistics(users=lambda _level: BOTH)
     name = counter_name(("user", "ann@x"), "uplink")
     running = connection(10)
-    counters.close(connection(1))
+    counters.closed(connection(1))
     assert counters.read([running], reset=True)[name] == 11
     assert counters.read([running])[name] == 0
     running.meter.uplink += 5
     assert counters.read([running], reset=True)[name] == 5
     running.meter.uplink += 7
-    counters.close(running)
+    counters.closed(running)
     assert counters.read([])[name] == 7
     assert running.meter.uplink == 22
 
@@ -117,7 +110,7 @@ def test_every_byte_is_told_once(steps: list[tuple[str, int]]) -> None:
             running[size % len(running)].meter.downlink += size
             carried += size
         elif step == "close" and running:
-            counters.close(running.pop(size % len(running)))
+            counters.closed(running.pop(size % len(running)))
         elif step == "read":
             assert told + counters.read(running).get(name, 0) == carried
         elif step == "reset":
@@ -145,8 +138,8 @@ def test_the_policy_of_a_file_becomes_counters() -> None:
             system=SystemPolicySettings(stats_inbound_downlink=True, stats_outbound_uplink=True),
         )
     )
-    counters.close(connection(3, 5))
-    counters.close(connection(30, 50, user="bob@x", level=7))
+    counters.closed(connection(3, 5))
+    counters.closed(connection(30, 50, user="bob@x", level=7))
     assert counters.read(()) == {
         "inbound>>>in>>>traffic>>>downlink": 55,
         "outbound>>>out>>>traffic>>>uplink": 33,

@@ -3,7 +3,7 @@
 import pytest
 
 from trio_vmess.core import Destination, Flow, User, parse_host
-from trio_vmess.dispatch.dispatcher import Connection
+from trio_vmess.dispatch.connection import Connection
 from trio_vmess.operations.counters import Directions, Statistics
 from trio_vmess.operations.monitor import Monitor
 from trio_vmess.relay import Meter

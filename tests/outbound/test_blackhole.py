@@ -6,18 +6,22 @@ import trio.testing
 
 from tests.kit.inbound_client import open_client
 from trio_vmess.core import Destination, Flow, Network, Policy
+from trio_vmess.dispatch.access_log import AccessLog
 from trio_vmess.dispatch.dispatcher import Dispatcher
 from trio_vmess.dispatch.selection import FirstOutbound
 from trio_vmess.inbound import DokodemoInbound
 from trio_vmess.outbound import BlackholeOutbound
-from trio_vmess.relay import Scratch
+from trio_vmess.relay import SharedBuffers
 
 FLOW = Flow(destination=Destination(host="example.com", port=80))
 
 
 def door(outbound: BlackholeOutbound) -> DokodemoInbound:
     dispatch = Dispatcher(
-        FirstOutbound([outbound]), policy_of=lambda _: Policy(), scratch=Scratch()
+        FirstOutbound([outbound]),
+        policy_of=lambda _: Policy(),
+        buffers=SharedBuffers(),
+        observers=[AccessLog()],
     )
     return DokodemoInbound(dispatch, tag="", level=0, host="example.com", port=80)
 

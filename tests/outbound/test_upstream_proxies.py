@@ -57,10 +57,10 @@ def inbound(
 
 
 async def receive(side: StreamSide, size: int) -> bytes:
-    room = memoryview(bytearray(size))
+    buffer = memoryview(bytearray(size))
     received = side.early
-    while len(received) < size and (count := await side.transport.receive_into(room)):
-        received += room[:count]
+    while len(received) < size and (count := await side.transport.receive_into(buffer)):
+        received += buffer[:count]
     return received
 
 

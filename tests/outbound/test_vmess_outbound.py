@@ -38,7 +38,7 @@ from trio_vmess.outbound.vmess import (
     Server,
     VMessOutbound,
 )
-from trio_vmess.relay import Ending, Scratch
+from trio_vmess.relay import CloseReason, SharedBuffers
 from trio_vmess.transport.dial import dial
 from trio_vmess.transport.tcp import SocketTransport
 
@@ -93,7 +93,7 @@ async def station(*accounts: Account) -> AsyncIterator[Station]:
             allow_insecure=True,
             entropy=SeededEntropy(here.port),
             clock=lambda: NOW,
-            room=Scratch().received,
+            buffer=SharedBuffers().received,
             switch_account=lambda _email: here.offers(),
         )
 
@@ -127,7 +127,7 @@ def make_outbound(*servers: Server, seed: int = 1) -> VMessOutbound:
         entropy=SeededEntropy(seed),
         clock=lambda: NOW,
         machine="x86_64",
-        room=Scratch().received,
+        buffer=SharedBuffers().received,
         connect=dial,
     )
 
@@ -142,7 +142,7 @@ async def talk(side: StreamSide) -> None:
         await client.send_eof()
         assert await client.receive_all() == b""
         await relay.ended.wait()
-    assert relay.result == (Ending.FINISHED, "")
+    assert relay.result == (CloseReason.FINISHED, "")
 
 
 async def visit(outbound: VMessOutbound) -> None:

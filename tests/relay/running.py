@@ -8,7 +8,7 @@ import trio
 
 from trio_vmess.contracts import StreamSide
 from trio_vmess.core.policy import Policy
-from trio_vmess.relay import Ending, Meter, Scratch, relay_streams
+from trio_vmess.relay import CloseReason, Meter, SharedBuffers, relay_streams
 
 
 @attrs.define(eq=False)
@@ -20,41 +20,53 @@ class RunningRelay:
         result: what `relay_streams` has returned.
         ended: is set then.
         at: Trio's time then.
+        scope: what cancels it.
     """
 
     meter: Meter = attrs.field(factory=Meter)
-    result: tuple[Ending, str] | None = None
+    result: tuple[CloseReason, str] | None = None
     ended: trio.Event = attrs.field(factory=trio.Event)
     at: float = 0.0
+    scope: trio.CancelScope | None = None
+
+    def _take_scope(self, scope: trio.CancelScope) -> None:
+        self.scope = scope
 
     async def run(
-        self, near: StreamSide, far: StreamSide, scratch: Scratch, policy: Policy
+        self, client: StreamSide, remote: StreamSide, buffers: SharedBuffers, policy: Policy
     ) -> None:
         """Relay, and close both sides as dispatch does."""
         try:
             self.result = await relay_streams(
-                near, far, scratch=scratch, policy=policy, meter=self.meter
+                client,
+                remote,
+                buffers=buffers,
+                policy=policy,
+                meter=self.meter,
+                on_start=self._take_scope,
             )
             self.at = trio.current_time()
         finally:
             try:
-                await near.transport.aclose()
+                await client.transport.aclose()
             finally:
-                await far.transport.aclose()
+                await remote.transport.aclose()
         self.ended.set()
 
 
 @asynccontextmanager
 async def running(
-    near: StreamSide,
-    far: StreamSide,
+    client: StreamSide,
+    remote: StreamSide,
     *,
     policy: Policy | None = None,
-    scratch: Scratch | None = None,
+    buffers: SharedBuffers | None = None,
 ) -> AsyncIterator[RunningRelay]:
     """Run a relay while the block runs; one that has not ended by then is cancelled."""
     relay = RunningRelay()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(relay.run, near, far, scratch or Scratch(), policy or Policy())
+        nursery.start_soon(
+            relay.run, client, remote, buffers or SharedBuffers(), policy or Policy()
+        )
         yield relay
         nursery.cancel_scope.cancel()

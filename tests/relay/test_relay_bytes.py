@@ -15,7 +15,7 @@ from tests.kit.sockets import transport_pair
 from tests.relay.running import running
 from tests.relay.sides import FAR, NEAR, all_codecs, exchange, some_codecs
 from trio_vmess.core.policy import Policy
-from trio_vmess.relay import Ending
+from trio_vmess.relay import CloseReason
 
 # Bytes --------------------------------------------------------------------------------------------
 
@@ -27,7 +27,7 @@ async def test_bytes_arrive_as_they_were_sent(near_name: str, far_name: str) -> 
     async with running(near, far, policy=Policy(uplink_only=30, downlink_only=30)) as relay:
         await exchange(client, origin, 1_300_000, 2_100_003)
         await relay.ended.wait()
-    assert relay.result == (Ending.FINISHED, "")
+    assert relay.result == (CloseReason.FINISHED, "")
     assert (relay.meter.uplink, relay.meter.downlink) == (1_300_000, 2_100_003)
 
 
@@ -55,7 +55,7 @@ async def test_chunks_may_come_in_any_pieces(autojump_clock: MockClock) -> None:
         assert await origin.receive_all() == b"first chunk, second chunk"
         await origin.send_eof()
         await relay.ended.wait()
-    assert relay.result == (Ending.FINISHED, "")
+    assert relay.result == (CloseReason.FINISHED, "")
 
 
 @pytest.mark.parametrize("near_name", NEAR)
@@ -81,7 +81,7 @@ async def test_early_bytes_may_be_the_whole_request(autojump_clock: MockClock) -
         await origin.send_eof()
         assert await client.receive_all() == b"answer"
         await relay.ended.wait()
-    assert relay.result == (Ending.FINISHED, "")
+    assert relay.result == (CloseReason.FINISHED, "")
 
 
 async def test_early_bytes_of_the_far_side_reach_the_client(autojump_clock: MockClock) -> None:
@@ -143,7 +143,7 @@ async def test_a_server_that_speaks_first_is_heard(autojump_clock: MockClock) ->
         # Not the closing chunk, just the end of the stream: that is legal between two chunks.
         assert await client.receive() == b""
         await relay.ended.wait()
-    assert relay.result == (Ending.UPLINK_ONLY, "")
+    assert relay.result == (CloseReason.UPLINK_ONLY, "")
 
 
 async def test_the_header_of_an_answer_waits_for_the_answer(autojump_clock: MockClock) -> None:

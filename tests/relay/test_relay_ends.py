@@ -18,7 +18,7 @@ from tests.kit.sockets import transport_pair
 from tests.relay.running import running
 from tests.relay.sides import FAR, NEAR, some_codecs
 from trio_vmess.core.policy import Policy
-from trio_vmess.relay import Ending
+from trio_vmess.relay import CloseReason
 
 # Ends ---------------------------------------------------------------------------------------------
 
@@ -44,7 +44,7 @@ async def test_a_reply_of_megabytes_after_the_end_of_the_request(
             await client.send_eof()
             assert hashlib.sha256(await client.receive_all()).hexdigest() == pattern_sha256(size)
         await relay.ended.wait()
-    assert relay.result == (Ending.FINISHED, "")
+    assert relay.result == (CloseReason.FINISHED, "")
 
 
 @some_codecs
@@ -63,7 +63,7 @@ async def test_an_upload_goes_on_after_the_end_of_the_answer(
         await client.send_eof()
         assert await origin.receive_all() == b""
         await relay.ended.wait()
-    assert relay.result == (Ending.FINISHED, "")
+    assert relay.result == (CloseReason.FINISHED, "")
 
 
 async def test_the_end_that_the_protocol_says_needs_no_end_of_the_connection(
@@ -76,7 +76,7 @@ async def test_the_end_that_the_protocol_says_needs_no_end_of_the_connection(
         assert await origin.receive_all() == b"x"
         await origin.send_eof()
         await relay.ended.wait()
-    assert relay.result == (Ending.FINISHED, "")
+    assert relay.result == (CloseReason.FINISHED, "")
 
 
 async def test_an_end_without_any_answer_still_carries_the_header(
@@ -103,7 +103,7 @@ async def test_silence_ends_it(autojump_clock: MockClock) -> None:
     start = trio.current_time()
     async with running(near, far, policy=LIMITS) as relay:
         await relay.ended.wait()
-    assert relay.result == (Ending.IDLE, "")
+    assert relay.result == (CloseReason.IDLE, "")
     assert 100 <= relay.at - start <= 100 + GRAIN
 
 
@@ -119,7 +119,7 @@ async def test_data_of_either_side_puts_the_limit_off(
             await (client if speaker == "client" else origin).send(b"still here")
         last = trio.current_time()
         await relay.ended.wait()
-    assert relay.result == (Ending.IDLE, "")
+    assert relay.result == (CloseReason.IDLE, "")
     assert 100 <= relay.at - last <= 100 + GRAIN
 
 
@@ -138,10 +138,10 @@ async def test_small_steps_put_the_limit_off_too(autojump_clock: MockClock) -> N
 
 @pytest.mark.parametrize(
     ("ends_first", "ending", "limit"),
-    [("client", Ending.DOWNLINK_ONLY, 13), ("origin", Ending.UPLINK_ONLY, 7)],
+    [("client", CloseReason.DOWNLINK_ONLY, 13), ("origin", CloseReason.UPLINK_ONLY, 7)],
 )
 async def test_half_a_relay_has_a_limit_of_its_own(
-    ends_first: str, ending: Ending, limit: float, autojump_clock: MockClock
+    ends_first: str, ending: CloseReason, limit: float, autojump_clock: MockClock
 ) -> None:
     near, client = plain_side()
     far, origin = plain_side()
@@ -179,4 +179,4 @@ async def test_a_client_that_does_not_read_is_idle_in_the_end() -> None:
         with pytest.raises(trio.BrokenResourceError):
             await origin.send(pattern(2_000_000))
         await relay.ended.wait()
-    assert relay.result == (Ending.IDLE, "")
+    assert relay.result == (CloseReason.IDLE, "")

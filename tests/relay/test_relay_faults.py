@@ -17,7 +17,7 @@ from tests.kit.sockets import reset, tcp_pair
 from tests.relay.running import running
 from trio_vmess.contracts import StreamSide
 from trio_vmess.core.vmess import Security
-from trio_vmess.relay import Ending
+from trio_vmess.relay import CloseReason
 from trio_vmess.transport.tcp import SocketTransport
 
 
@@ -47,7 +47,10 @@ async def test_a_reset_is_put_down_to_the_right_side(who: str, doing: str) -> No
         await relay.ended.wait()
     for sock in (client, origin):
         sock.close()
-    assert relay.result == (Ending.CLIENT_RESET if who == "client" else Ending.REMOTE_RESET, "")
+    assert relay.result == (
+        CloseReason.CLIENT_RESET if who == "client" else CloseReason.REMOTE_RESET,
+        "",
+    )
 
 
 async def send_until_broken(transport: SocketTransport) -> None:
@@ -89,7 +92,7 @@ async def test_a_server_that_breaks_under_the_header(
     far.transport = SilentBrokenTransport()
     async with running(near, far) as relay:
         await relay.ended.wait()
-    assert relay.result == (Ending.REMOTE_RESET, "")
+    assert relay.result == (CloseReason.REMOTE_RESET, "")
 
 
 async def test_a_client_that_breaks_under_the_end_of_the_answer(
@@ -101,7 +104,7 @@ async def test_a_client_that_breaks_under_the_end_of_the_answer(
     await origin.send_eof()
     async with running(near, far) as relay:
         await relay.ended.wait()
-    assert relay.result == (Ending.CLIENT_RESET, "")
+    assert relay.result == (CloseReason.CLIENT_RESET, "")
 
 
 @pytest.mark.parametrize(
@@ -124,7 +127,7 @@ async def test_a_client_that_breaks_the_protocol(
         await relay.ended.wait()
         assert await origin.receive_all() == b""
     assert relay.result is not None
-    assert relay.result[0] is Ending.CLIENT_PROTOCOL
+    assert relay.result[0] is CloseReason.CLIENT_PROTOCOL
     assert sentence in relay.result[1]
 
 
@@ -138,7 +141,7 @@ async def test_a_server_that_breaks_the_protocol(autojump_clock: MockClock) -> N
         await relay.ended.wait()
         assert await client.receive_all() == b""
     assert relay.result is not None
-    assert relay.result[0] is Ending.REMOTE_PROTOCOL
+    assert relay.result[0] is CloseReason.REMOTE_PROTOCOL
     assert relay.result[1]
 
 
@@ -152,7 +155,7 @@ async def test_a_server_that_closes_without_an_answer_has_refused(
         await server.transport.send_eof()
         await relay.ended.wait()
     assert relay.result is not None
-    assert relay.result[0] is Ending.REMOTE_PROTOCOL
+    assert relay.result[0] is CloseReason.REMOTE_PROTOCOL
     assert "closed without an answer" in relay.result[1]
 
 

@@ -7,7 +7,7 @@ from trio.testing import MockClock
 from tests.kit.remote_ends import memory_pair, plain_side, vmess_client_side
 from tests.relay.running import running
 from tests.relay.sides import FAR, NEAR, some_codecs
-from trio_vmess.relay import Ending
+from trio_vmess.relay import CloseReason
 
 
 @some_codecs
@@ -49,7 +49,7 @@ async def test_the_end_may_have_been_opened_too(payload: bytes, autojump_clock: 
         assert await origin.receive_all() == payload
         await origin.send_eof()
         await relay.ended.wait()
-    assert relay.result == (Ending.FINISHED, "")
+    assert relay.result == (CloseReason.FINISHED, "")
 
 
 async def test_a_far_side_that_resets_is_named(autojump_clock: MockClock) -> None:
@@ -64,4 +64,4 @@ async def test_a_far_side_that_resets_is_named(autojump_clock: MockClock) -> Non
     far.transport.send_all = reset  # type: ignore[method-assign, assignment]
     async with running(near, far) as relay:
         await relay.ended.wait()
-    assert relay.result == (Ending.REMOTE_RESET, "")
+    assert relay.result == (CloseReason.REMOTE_RESET, "")

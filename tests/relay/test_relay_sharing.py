@@ -20,7 +20,7 @@ from tests.relay.running import running
 from tests.relay.sides import FAR, NEAR, all_codecs, exchange, some_codecs
 from trio_vmess.contracts import StreamSide
 from trio_vmess.core.policy import Policy
-from trio_vmess.relay import Ending, Scratch
+from trio_vmess.relay import CloseReason, SharedBuffers
 
 
 @some_codecs
@@ -58,14 +58,14 @@ async def test_a_small_buffer_size_makes_small_reads(autojump_clock: MockClock) 
     await client.send(pattern(100_000))
     await client.send_eof()
     async with running(near, far, policy=Policy(buffer_size=20_000)):
-        origin._room = memoryview(bytearray(100_000))
+        origin._buffer = memoryview(bytearray(100_000))
         first = await origin.receive()
         assert 0 < len(first) <= 20_000
         assert first + await origin.receive_all() == pattern(100_000)
 
 
 async def test_two_relays_share_one_run() -> None:
-    scratch = Scratch()
+    buffers = SharedBuffers()
     policy = Policy(uplink_only=30, downlink_only=30)
     async with trio.open_nursery() as nursery:
         for name in ("plain", "aes-128-gcm", "chacha20-poly1305"):
@@ -75,10 +75,10 @@ async def test_two_relays_share_one_run() -> None:
             async def one(
                 near: StreamSide, far: StreamSide, client: RemoteEnd, origin: RemoteEnd
             ) -> None:
-                async with running(near, far, policy=policy, scratch=scratch) as relay:
+                async with running(near, far, policy=policy, buffers=buffers) as relay:
                     await exchange(client, origin, 700_000, 900_000)
                     await relay.ended.wait()
-                assert relay.result == (Ending.FINISHED, "")
+                assert relay.result == (CloseReason.FINISHED, "")
 
             nursery.start_soon(one, near, far, client, origin)
 
@@ -119,22 +119,22 @@ async def test_shared_buffers_are_nobodys_across_a_checkpoint(
         make = partial(transport_pair, buffer_size=8192)
     near, client = NEAR[near_name](make)
     far, origin = FAR[far_name](make)
-    scratch = Scratch()
+    buffers = SharedBuffers()
     junk = b"\xa5" * 70_000
 
     async def scribble() -> None:
         while True:
-            for buffer in (scratch.received, scratch.middle, scratch.output):
+            for buffer in (buffers.received, buffers.opened, buffers.sealed):
                 buffer[: len(junk)] = junk
             await trio.lowlevel.checkpoint()
 
     policy = Policy(uplink_only=30, downlink_only=30)
     async with (
-        running(near, far, policy=policy, scratch=scratch) as relay,
+        running(near, far, policy=policy, buffers=buffers) as relay,
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(scribble)
         await exchange(client, origin, 200_000, 300_000)
         await relay.ended.wait()
         nursery.cancel_scope.cancel()
-    assert relay.result == (Ending.FINISHED, "")
+    assert relay.result == (CloseReason.FINISHED, "")

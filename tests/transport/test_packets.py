@@ -46,8 +46,8 @@ def links(
     near, far = memory_pair()
     # The request header was read above; only the answer's is still to come.
     return (
-        BodyPacketLink(near, client_body, prefix=b"", room=ROOM),
-        BodyPacketLink(far, server_body, prefix=answer, room=ROOM),
+        BodyPacketLink(near, client_body, prefix=b"", buffer=ROOM),
+        BodyPacketLink(far, server_body, prefix=answer, buffer=ROOM),
         responses,
     )
 

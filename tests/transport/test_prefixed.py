@@ -8,20 +8,20 @@ from trio_vmess.transport.trio_stream import StreamTransport
 
 
 async def read_all(transport: PrefixedTransport, size: int) -> list[bytes]:
-    room = memoryview(bytearray(size))
+    buffer = memoryview(bytearray(size))
     pieces = []
-    while count := await transport.receive_into(room):
-        pieces.append(bytes(room[:count]))
+    while count := await transport.receive_into(buffer):
+        pieces.append(bytes(buffer[:count]))
     return pieces
 
 
 async def test_the_prefix_comes_first(autojump_clock: trio.testing.MockClock) -> None:
     ours, theirs = trio.testing.memory_stream_pair()
     transport = PrefixedTransport(StreamTransport(ours), b"prefix")
-    room = memoryview(bytearray(4))
+    buffer = memoryview(bytearray(4))
     # It comes without waiting for the peer, in pieces if need be.
-    assert await transport.receive_into(room) == 4
-    assert bytes(room) == b"pref"
+    assert await transport.receive_into(buffer) == 4
+    assert bytes(buffer) == b"pref"
     await theirs.send_all(b"rest")
     await theirs.send_eof()
     assert await read_all(transport, 4) == [b"ix", b"rest"]

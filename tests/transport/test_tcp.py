@@ -22,10 +22,10 @@ both_kinds = pytest.mark.parametrize("make", [loopback_pair, transport_pair])
 
 
 async def receive_all(transport: SocketTransport) -> bytes:
-    room = memoryview(bytearray(65_536))
+    buffer = memoryview(bytearray(65_536))
     received = bytearray()
-    while size := await transport.receive_into(room):
-        received += room[:size]
+    while size := await transport.receive_into(buffer):
+        received += buffer[:size]
     return bytes(received)
 
 
@@ -68,13 +68,13 @@ async def test_the_end_of_one_direction_leaves_the_other(make: Make) -> None:
 async def test_a_reset_breaks_both_directions() -> None:
     near, far = tcp_pair()
     transport = SocketTransport(near)
-    room = memoryview(bytearray(10))
+    buffer = memoryview(bytearray(10))
     async with trio.open_nursery() as nursery:
 
         @nursery.start_soon
         async def wait() -> None:
             with pytest.raises(trio.BrokenResourceError, match="receiving"):
-                await transport.receive_into(room)
+                await transport.receive_into(buffer)
 
         await trio.testing.wait_all_tasks_blocked()
         reset(far)
@@ -106,10 +106,10 @@ async def test_closing_wakes_who_waits(doing: str, make: Make) -> None:
 
         @nursery.start_soon
         async def wait() -> None:
-            room = bytearray(50_000_000)
+            buffer = bytearray(50_000_000)
             operation = near.send_all if doing == "sending" else near.receive_into
             with pytest.raises(trio.ClosedResourceError):
-                await operation(memoryview(room))
+                await operation(memoryview(buffer))
 
         await trio.testing.wait_all_tasks_blocked()
         await near.aclose()
@@ -118,16 +118,16 @@ async def test_closing_wakes_who_waits(doing: str, make: Make) -> None:
 @both_kinds
 async def test_a_closed_transport_says_so(make: Make) -> None:
     near, far = make()
-    room = memoryview(bytearray(10))
+    buffer = memoryview(bytearray(10))
     await far.send_all(b"ab")
     await trio.testing.wait_all_tasks_blocked()
-    assert await near.receive_into(room[:1]) == 1
+    assert await near.receive_into(buffer[:1]) == 1
     for _ in range(2):
         await near.aclose()
     # Once as after a read that waited, and once more: the two ways through.
     for _ in range(2):
         with pytest.raises(trio.ClosedResourceError):
-            await near.receive_into(room)
+            await near.receive_into(buffer)
     with pytest.raises(trio.ClosedResourceError):
         await near.send_all(b"x")
     with pytest.raises(trio.ClosedResourceError):
@@ -147,14 +147,14 @@ async def test_closing_works_under_cancellation(make: Make) -> None:
 @both_kinds
 async def test_cancelling_a_read_loses_nothing(make: Make) -> None:
     near, far = make()
-    room = memoryview(bytearray(100))
+    buffer = memoryview(bytearray(100))
     for number in range(20):
         with trio.CancelScope() as scope:
             if number % 2:
                 scope.cancel()
             else:
                 scope.deadline = trio.current_time() + 0.002
-            await near.receive_into(room)
+            await near.receive_into(buffer)
             raise AssertionError("there was nothing to read")
     await far.send_all(b"all of it")
     await far.send_eof()
@@ -172,14 +172,14 @@ async def test_a_busy_connection_lets_others_run(make: Make) -> None:
             await trio.lowlevel.checkpoint()
             turns += 1
 
-    room = memoryview(bytearray(100))
+    buffer = memoryview(bytearray(100))
     await far.send_all(bytes(20_000))
     await trio.sleep(0.05)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(count)
         for _ in range(200):
             # There is always something to read: nothing here has to wait.
-            assert await near.receive_into(room) == 100
+            assert await near.receive_into(buffer) == 100
             reads += 1
         nursery.cancel_scope.cancel()
     assert turns >= reads * 0.45
@@ -216,23 +216,23 @@ async def test_what_has_come_before_is_read_at_once() -> None:
     near, far = tcp_pair()
     far.sendall(b"early")
     transport = SocketTransport(near, is_readable=True)
-    room = memoryview(bytearray(10))
+    buffer = memoryview(bytearray(10))
     with trio.testing.assert_no_checkpoints():
-        assert await transport.receive_into(room) == 5
+        assert await transport.receive_into(buffer) == 5
     with trio.move_on_after(0) as scope:
-        await transport.receive_into(room)
+        await transport.receive_into(buffer)
     assert scope.cancelled_caught
 
 
 async def test_what_has_not_come_yet_is_waited_for() -> None:
     near, far = tcp_pair()
     transport = SocketTransport(near, is_readable=True)
-    room = memoryview(bytearray(10))
+    buffer = memoryview(bytearray(10))
     async with trio.open_nursery() as nursery:
 
         @nursery.start_soon
         async def receive() -> None:
-            assert await transport.receive_into(room) == 4
+            assert await transport.receive_into(buffer) == 4
 
         await trio.testing.wait_all_tasks_blocked()
         far.sendall(b"late")

@@ -11,18 +11,18 @@ from trio_vmess.transport.trio_stream import CLOSE_LIMIT, StreamTransport
 async def test_bytes_and_the_end_of_one_direction() -> None:
     ours, theirs = trio.testing.memory_stream_pair()
     transport = StreamTransport(ours)
-    room = memoryview(bytearray(4))
+    buffer = memoryview(bytearray(4))
     await theirs.send_all(b"123456")
-    assert await transport.receive_into(room) == 4
-    assert bytes(room) == b"1234"
-    assert await transport.receive_into(room) == 2
-    assert bytes(room) == b"5634"
+    assert await transport.receive_into(buffer) == 4
+    assert bytes(buffer) == b"1234"
+    assert await transport.receive_into(buffer) == 2
+    assert bytes(buffer) == b"5634"
     await transport.send_all(memoryview(b"abc"))
     await transport.send_eof()
     assert await theirs.receive_some(10) == b"abc"
     assert await theirs.receive_some(10) == b""
     await theirs.send_eof()
-    assert await transport.receive_into(room) == 0
+    assert await transport.receive_into(buffer) == 0
 
 
 async def test_what_is_sent_is_copied_before_anybody_else_runs() -> None:

@@ -39,7 +39,7 @@ _SILENCE_PAUSE: Final = 0.5
 _REFUSAL_PAUSE: Final = 0.02
 
 _PING: Final = bytes(TRIP_SIZE)
-_room: Final = memoryview(bytearray(BLOCK_SIZE))
+_buffer: Final = memoryview(bytearray(BLOCK_SIZE))
 _block: Final = memoryview(bytes(BLOCK_SIZE))
 
 
@@ -139,11 +139,11 @@ def download(target: Target, *, streams: int, seconds: float) -> Figures:
         while selector.get_map():
             for key, _ in selector.select():
                 receive_into, tail = key.data
-                size = receive_into(_room)
+                size = receive_into(_buffer)
                 if not size:
                     raise LoadError("a download broke off")
                 total += size
-                if tail.ends(_room[:size]):
+                if tail.ends(_buffer[:size]):
                     selector.unregister(key.fileobj)
         elapsed = time.perf_counter() - start
     return {"bytes": total, "seconds": elapsed}
@@ -184,7 +184,7 @@ def round_trips(target: Target, *, seconds: float) -> Figures:
         now = time.perf_counter()
         while now < end:
             sock.sendall(_PING)
-            if sock.recv_into(_room, TRIP_SIZE) != TRIP_SIZE:
+            if sock.recv_into(_buffer, TRIP_SIZE) != TRIP_SIZE:
                 raise LoadError("an echo came in pieces, or not at all")
             last, now = now, time.perf_counter()
             times.append(now - last)
@@ -361,7 +361,7 @@ def datagrams(target: Target, *, size: int, seconds: float) -> Figures:
                 sock.send(packet)
                 under_way += 1
             try:
-                if sock.recv_into(_room, _DATAGRAM_SIZE_MAX) != len(packet):
+                if sock.recv_into(_buffer, _DATAGRAM_SIZE_MAX) != len(packet):
                     raise LoadError("an echo has another size")
                 came += 1
                 under_way -= 1

@@ -33,7 +33,7 @@ BLOCK_SIZE: Final = 1024 * 1024
 _DATAGRAMS_PER_TURN: Final = 64
 _DATAGRAM_SIZE_MAX: Final = 65_535
 
-_room: Final = memoryview(bytearray(BLOCK_SIZE))
+_buffer: Final = memoryview(bytearray(BLOCK_SIZE))
 _block: Final = memoryview(bytes(BLOCK_SIZE))
 
 
@@ -156,24 +156,24 @@ class _Visit:
         return False
 
     def _swallow(self) -> bool:
-        size = self._sock.recv_into(_room)
+        size = self._sock.recv_into(_buffer)
         if not size:
             return True
         self._count += size
-        if self._tail.ends(_room[:size]):
+        if self._tail.ends(_buffer[:size]):
             self._sock.sendall(COUNT.pack(self._count))
             self._step = self._await_end
         return False
 
     def _echo(self) -> bool:
-        size = self._sock.recv_into(_room)
+        size = self._sock.recv_into(_buffer)
         if not size:
             return True
-        self._sock.sendall(_room[:size])
+        self._sock.sendall(_buffer[:size])
         return False
 
     def _await_end(self) -> bool:
-        return not self._sock.recv_into(_room)
+        return not self._sock.recv_into(_buffer)
 
 
 def run_origin() -> NoReturn:

@@ -27,22 +27,22 @@ READ_SIZE: Final = 64 * 1024
 """Bytes that one read takes: a whole chunk of any cipher, which opens as a whole or not at all."""
 
 
-def look(near: StreamSide, *, limit: int = SNIFF_SIZE_MAX) -> Verdict:
+def look(client: StreamSide, *, limit: int = SNIFF_SIZE_MAX) -> Verdict:
     """Look at what has come with the request; what was `early` is `payload` then.
 
     Raises:
         RemoteProtocolError: the client broke the protocol.
     """
-    early, near.early = near.early, b""
+    early, client.early = client.early, b""
     if early:
-        _take(near, early)
-    return sniff(near.payload, limit=limit)
+        _take(client, early)
+    return sniff(client.payload, limit=limit)
 
 
 async def peek(
-    near: StreamSide,
+    client: StreamSide,
     *,
-    room: memoryview,
+    buffer: memoryview,
     limit: int = SNIFF_SIZE_MAX,
     seconds: float = PEEK_TIME,
 ) -> Sniffed | None:
@@ -52,8 +52,8 @@ async def peek(
     seen again by whoever reads next.
 
     Args:
-        near: the client's side.
-        room: where reads go to; shared with everybody else.
+        client: the client's side.
+        buffer: where reads go to; shared with everybody else.
         limit: bytes of payload that are looked at.
         seconds: how long it may take.
 
@@ -64,24 +64,24 @@ async def peek(
         RemoteProtocolError: the client broke the protocol.
         trio.BrokenResourceError: the connection was reset.
     """
-    verdict = look(near, limit=limit)
+    verdict = look(client, limit=limit)
     with trio.move_on_after(seconds):
-        while verdict is NEED_DATA and not (near.opener is not None and near.opener.ended):
-            size = await near.transport.receive_into(room[:READ_SIZE])
+        while verdict is NEED_DATA and not (client.opener is not None and client.opener.ended):
+            size = await client.transport.receive_into(buffer[:READ_SIZE])
             if not size:
                 break
-            _take(near, room[:size])
-            verdict = sniff(near.payload, limit=limit)
+            _take(client, buffer[:size])
+            verdict = sniff(client.payload, limit=limit)
     return None if verdict is NEED_DATA else verdict
 
 
-def _take(near: StreamSide, wire: bytes | memoryview) -> None:
-    if near.opener is None:
-        near.payload += wire
+def _take(client: StreamSide, wire: bytes | memoryview) -> None:
+    if client.opener is None:
+        client.payload += wire
         return
-    opened = bytearray(near.opener.output_size(len(wire)))
-    size = near.opener.update_into(wire, memoryview(opened))
-    near.payload += opened[:size]
+    opened = bytearray(client.opener.output_size(len(wire)))
+    size = client.opener.update_into(wire, memoryview(opened))
+    client.payload += opened[:size]
 
 
 @attrs.frozen(kw_only=True)
@@ -98,12 +98,12 @@ class Peeked:
 
 
 async def peek_packets(
-    near: PacketLink, *, limit: int = SNIFF_DATAGRAM_COUNT_MAX, seconds: float = PEEK_TIME
+    client: PacketLink, *, limit: int = SNIFF_DATAGRAM_COUNT_MAX, seconds: float = PEEK_TIME
 ) -> Peeked:
     """Read the first datagrams of a link, until they tell what they are, or that they do not.
 
     Args:
-        near: the client's side.
+        client: the client's side.
         limit: datagrams that are looked at.
         seconds: how long it may take.
 
@@ -114,7 +114,7 @@ async def peek_packets(
     datagrams: list[bytes] = []
     verdict: Verdict = NEED_DATA
     with trio.move_on_after(seconds):
-        while verdict is NEED_DATA and (batch := await near.receive()):
+        while verdict is NEED_DATA and (batch := await client.receive()):
             datagrams += batch
             verdict = sniff_datagrams(datagrams, limit=limit)
     return Peeked(found=None if verdict is NEED_DATA else verdict, datagrams=tuple(datagrams))

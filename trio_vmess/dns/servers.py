@@ -252,7 +252,7 @@ async def _exchange(side: StreamSide, request: bytes) -> bytes | None:
     framed = len(request).to_bytes(2, "big") + request
     out = memoryview(bytearray(sealer.output_size(len(framed))))
     await side.transport.send_all(out[: sealer.update_into(framed, out)])
-    room = memoryview(bytearray(_READ_SIZE))
+    buffer = memoryview(bytearray(_READ_SIZE))
     received = bytearray()
     data: bytes | memoryview = side.early
     while True:
@@ -262,9 +262,9 @@ async def _exchange(side: StreamSide, request: bytes) -> bytes | None:
         end = 2 + int.from_bytes(received[:2], "big")
         if 2 < end <= len(received):
             return bytes(received[2:end])
-        if opener.ended or not (size := await side.transport.receive_into(room)):
+        if opener.ended or not (size := await side.transport.receive_into(buffer)):
             return None
-        data = room[:size]
+        data = buffer[:size]
 
 
 def _failure(text: str) -> DialError:

@@ -7,9 +7,8 @@ from typing import Final
 
 import trio
 
-from trio_vmess.contracts import Dispatch, StreamSide, Transport
+from trio_vmess.contracts import SILENT_ANSWER, Dispatch, StreamSide, Transport
 from trio_vmess.core import Destination, Flow, Host, Network, User, format_endpoint, parse_host
-from trio_vmess.errors import DialFailure
 from trio_vmess.inbound.associations import FlowTable, Opening
 from trio_vmess.transport import DatagramSocket, SocketAddress
 
@@ -38,7 +37,7 @@ class DokodemoInbound:
         """See `Inbound.serve`."""
         try:
             flow = self._flow(Network.TCP, source)
-            await self._dispatch.stream(flow, StreamSide(transport=transport), _SILENCE)
+            await self._dispatch.stream(flow, StreamSide(transport=transport), SILENT_ANSWER)
         finally:
             await transport.aclose()
 
@@ -80,19 +79,6 @@ class DokodemoInbound:
             inbound_tag=self._tag,
             user=self._user,
         )
-
-
-class _Silence:
-    """The client asked for nothing, so it is answered nothing; it sees data or a close."""
-
-    async def established(self, far: StreamSide | None, /) -> None:
-        """Say nothing."""
-
-    async def refused(self, reason: DialFailure, /) -> None:
-        """Say nothing."""
-
-
-_SILENCE: Final = _Silence()
 
 
 def _format(address: SocketAddress) -> str:

@@ -87,16 +87,16 @@ class ForwardTransport:
                 self._request_ended = True
                 return
 
-    async def _read(self, room: memoryview) -> None:
+    async def _read(self, buffer: memoryview) -> None:
         """Read once, unless the response is delivered before anything has come.
 
         Behind the request, too: a reset is seen there, and one read of the next request may wait.
         """
         try:
             with trio.CancelScope() as self._reading:
-                size = await self._client.receive_into(room)
+                size = await self._client.receive_into(buffer)
                 if size:
-                    self._server.receive_data(room[:size])
+                    self._server.receive_data(buffer[:size])
                 else:
                     self._server.receive_eof()
                 if not size or self._request_ended:

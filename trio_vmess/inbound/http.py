@@ -24,8 +24,8 @@ from trio_vmess.core.http import (
     HttpProxyServer,
 )
 from trio_vmess.errors import DialFailure, LocalProtocolError, RemoteProtocolError
-from trio_vmess.inbound.farewell import say_farewell
 from trio_vmess.inbound.forward import ForwardTransport
+from trio_vmess.inbound.lingering_close import close_lingering
 
 log: Final = logging.getLogger("trio_vmess.inbound.http")
 
@@ -116,7 +116,7 @@ class _Conversation:
             self._request_count += 1
             if self._inbound.allow_transparent and self._is_own(request.destination):
                 # Such a request would come back to us, again and again.
-                await self._say_farewell(f"{_name(request.destination)} is the proxy itself.")
+                await self._close_lingering(f"{_name(request.destination)} is the proxy itself.")
                 return
             if isinstance(request, Connect):
                 await self._open_tunnel(request)
@@ -135,7 +135,7 @@ class _Conversation:
                 return await self._read_request(limit)
         except RemoteProtocolError as exc:
             log.warning("http.refused source=%s reason=%r", self._source, str(exc))
-            await say_farewell(self._transport, self._server.data_to_send())
+            await close_lingering(self._transport, self._server.data_to_send())
             return None
         except trio.BrokenResourceError:
             reason = "the connection was reset before the request"
@@ -151,13 +151,13 @@ class _Conversation:
             RemoteProtocolError: the client is refused.
             trio.BrokenResourceError: the connection was reset.
         """
-        room = memoryview(bytearray(READ_SIZE))
+        buffer = memoryview(bytearray(READ_SIZE))
         while True:
             event = self._server.next_event()
             if event is NEED_DATA:
-                size = await self._transport.receive_into(room)
+                size = await self._transport.receive_into(buffer)
                 if size:
-                    self._server.receive_data(room[:size])
+                    self._server.receive_data(buffer[:size])
                 else:
                     self._server.receive_eof()
             elif isinstance(event, Connect | Forward):
@@ -171,14 +171,14 @@ class _Conversation:
             else:
                 raise LocalProtocolError(f"no request was read, but {event!r} came")
 
-    async def _say_farewell(self, reason: str) -> None:
+    async def _close_lingering(self, reason: str) -> None:
         """Tell the client what the server has to say, or the reason if nothing was said yet."""
         words = self._server.data_to_send()
         if not words and not self._server.response_started:
             # No request waits any more where the client did not take its whole response.
             with contextlib.suppress(LocalProtocolError):
                 words = self._server.send(Failure(reason=reason))
-        await say_farewell(self._transport, words)
+        await close_lingering(self._transport, words)
 
     def _is_own(self, destination: Destination) -> bool:
         """Tell whether a destination is the very port that the client has reached."""
@@ -200,18 +200,18 @@ class _Conversation:
 
     async def _forward(self, request: Forward) -> bool:
         """Serve one request; tell whether the client may send another."""
-        near = ForwardTransport(self._server, self._transport)
-        side = StreamSide(transport=near, early=request.head)
-        answer = _ForwardAnswer(near)
+        forward = ForwardTransport(self._server, self._transport)
+        side = StreamSide(transport=forward, early=request.head)
+        answer = _ForwardAnswer(forward)
         flow = self._inbound.flow(request, self._source)
         scope = trio.CancelScope()
         self._nursery.start_soon(self._carry, flow, side, answer, scope)
-        await near.over.wait()
+        await forward.over.wait()
         scope.deadline = trio.current_time() + FLOW_LINGER
-        if near.keep_alive:
+        if forward.keep_alive:
             return True
-        reason = near.failure or "the connection to the server ended without a response"
-        await self._say_farewell(f"{_name(request.destination)}: {reason}.")
+        reason = forward.failure or "the connection to the server ended without a response"
+        await self._close_lingering(f"{_name(request.destination)}: {reason}.")
         return False
 
     async def _carry(
@@ -231,7 +231,7 @@ class _TunnelAnswer:
         self._transport = transport
         self._destination = destination
 
-    async def established(self, far: StreamSide | None, /) -> None:
+    async def established(self, remote: StreamSide | None, /) -> None:
         """See `Answer.established`.
 
         Raises:
@@ -242,21 +242,21 @@ class _TunnelAnswer:
     async def refused(self, reason: DialFailure, /) -> None:
         """See `Answer.refused`."""
         failure = Failure(reason=f"{_name(self._destination)}: {reason.value}.")
-        await say_farewell(self._transport, self._server.send(failure))
+        await close_lingering(self._transport, self._server.send(failure))
 
 
 class _ForwardAnswer:
     """The response to a request whose server is not reached; else the server gives it."""
 
-    def __init__(self, near: ForwardTransport) -> None:
-        self._near = near
+    def __init__(self, forward: ForwardTransport) -> None:
+        self._forward = forward
 
-    async def established(self, far: StreamSide | None, /) -> None:
+    async def established(self, remote: StreamSide | None, /) -> None:
         """See `Answer.established`: the client waits for the server's own response."""
 
     async def refused(self, reason: DialFailure, /) -> None:
         """See `Answer.refused`: the conversation tells the client when the flow is over."""
-        self._near.failure = reason.value
+        self._forward.failure = reason.value
 
 
 def _name(destination: Destination) -> str:

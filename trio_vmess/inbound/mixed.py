@@ -44,10 +44,10 @@ class MixedInbound:
 
     async def _peek(self, transport: Transport, source: str, deadline: float) -> bytes:
         """Read once; nothing where nothing comes."""
-        room = memoryview(bytearray(READ_SIZE))
+        buffer = memoryview(bytearray(READ_SIZE))
         try:
             with trio.move_on_at(deadline):
-                return bytes(room[: await transport.receive_into(room)])
+                return bytes(buffer[: await transport.receive_into(buffer)])
             log.info("mixed.refused source=%s reason=%r", source, "no request in time")
         except trio.BrokenResourceError:
             log.info("mixed.refused source=%s reason=%r", source, "the connection was reset")

@@ -38,7 +38,7 @@ from trio_vmess.core.socks import (
 from trio_vmess.errors import DialFailure, RemoteProtocolError
 from trio_vmess.inbound.associations import FlowTable, Opening
 from trio_vmess.inbound.associations import Reply as SendBack
-from trio_vmess.inbound.farewell import say_farewell
+from trio_vmess.inbound.lingering_close import close_lingering
 from trio_vmess.transport import DatagramSocket, SocketAddress, cancel_at_end
 
 log: Final = logging.getLogger("trio_vmess.inbound.socks")
@@ -107,7 +107,7 @@ class SocksInbound:
             else:
                 log.info("socks.refused source=%s reason=%r", source, "UDP is not enabled")
                 reply = Reply(code=ReplyCode.COMMAND_NOT_SUPPORTED)
-                await say_farewell(transport, server.send(reply))
+                await close_lingering(transport, server.send(reply))
         finally:
             await transport.aclose()
 
@@ -137,7 +137,7 @@ class SocksInbound:
                 reason = "the client left before its request"
         except RemoteProtocolError as exc:
             log.warning("socks.refused source=%s reason=%r", source, str(exc))
-            await say_farewell(transport, server.data_to_send())
+            await close_lingering(transport, server.data_to_send())
             return None
         except trio.BrokenResourceError:
             reason = "the connection was reset before the request"
@@ -161,7 +161,7 @@ class SocksInbound:
         except OSError as exc:
             log.warning("socks.refused source=%s reason=%r", source, f"no UDP port: {exc}")
             reply = Reply(code=ReplyCode.GENERAL_FAILURE)
-            await say_farewell(transport, server.send(reply))
+            await close_lingering(transport, server.send(reply))
             return
         try:
             bound = Destination(
@@ -251,18 +251,20 @@ class _Answer:
         self._server = server
         self._transport = transport
 
-    async def established(self, far: StreamSide | None, /) -> None:
+    async def established(self, remote: StreamSide | None, /) -> None:
         """See `Answer.established`.
 
         Raises:
             trio.BrokenResourceError: the client is gone.
         """
-        reply = Reply(code=ReplyCode.SUCCEEDED, bound=None if far is None else far.transport.local)
+        reply = Reply(
+            code=ReplyCode.SUCCEEDED, bound=None if remote is None else remote.transport.local
+        )
         await self._transport.send_all(self._server.send(reply))
 
     async def refused(self, reason: DialFailure, /) -> None:
         """See `Answer.refused`."""
-        await say_farewell(self._transport, self._server.send(Reply(code=REPLY_CODES[reason])))
+        await close_lingering(self._transport, self._server.send(Reply(code=REPLY_CODES[reason])))
 
 
 async def _negotiate(server: SocksServer, transport: Transport) -> Request | None:
@@ -272,17 +274,17 @@ async def _negotiate(server: SocksServer, transport: Transport) -> Request | Non
         RemoteProtocolError: the client is refused.
         trio.BrokenResourceError: the connection was reset.
     """
-    room = memoryview(bytearray(READ_SIZE))
+    buffer = memoryview(bytearray(READ_SIZE))
     while True:
         event = server.next_event()
         if words := server.data_to_send():
             await transport.send_all(words)
         if event is not NEED_DATA:
             return event
-        size = await transport.receive_into(room)
+        size = await transport.receive_into(buffer)
         if not size:
             return None
-        server.receive_data(room[:size])
+        server.receive_data(buffer[:size])
 
 
 def _bind(host: Host) -> socket.socket:

@@ -11,7 +11,7 @@ from typing import Final
 
 import trio
 
-from trio_vmess.contracts import Dispatch, StreamSide, Transport
+from trio_vmess.contracts import SILENT_ANSWER, Dispatch, StreamSide, Transport
 from trio_vmess.core import NEED_DATA, Entropy, Flow, PrefixedCodec
 from trio_vmess.core.vmess import (
     AUTH_SIZE,
@@ -28,7 +28,7 @@ from trio_vmess.core.vmess import (
     SwitchAccount,
     UserRegistry,
 )
-from trio_vmess.errors import AuthenticationError, DialFailure, Refusal, RemoteProtocolError
+from trio_vmess.errors import AuthenticationError, Refusal, RemoteProtocolError
 from trio_vmess.transport import BodyPacketLink
 
 log: Final = logging.getLogger("trio_vmess.inbound.vmess")
@@ -51,7 +51,7 @@ class VMessInbound:
         allow_insecure: False refuses the securities none and aes-128-cfb.
         entropy: where padding comes from.
         clock: UTC seconds.
-        room: where reads go to; shared with everybody else.
+        buffer: where reads go to; shared with everybody else.
         switch_account: is asked with a user's email for another port and account to offer.
     """
 
@@ -66,7 +66,7 @@ class VMessInbound:
         allow_insecure: bool,
         entropy: Entropy,
         clock: Callable[[], int],
-        room: memoryview,
+        buffer: memoryview,
         switch_account: Callable[[str], SwitchAccount | None] | None = None,
     ) -> None:
         self.users = users
@@ -77,7 +77,7 @@ class VMessInbound:
         self._allow_insecure = allow_insecure
         self._entropy = entropy
         self._clock = clock
-        self._room = room
+        self._buffer = buffer
         self._switch_account = switch_account
         self._next_search = 0.0
 
@@ -115,8 +115,8 @@ class VMessInbound:
         first_bytes = b""
         try:
             while True:
-                size = await transport.receive_into(self._room)
-                data = self._room[:size]
+                size = await transport.receive_into(self._buffer)
+                data = self._buffer[:size]
                 if len(first_bytes) < AUTH_SIZE:
                     first_bytes += data[:AUTH_SIZE]
                 connection.receive_data(data, now=self._clock())
@@ -143,7 +143,7 @@ class VMessInbound:
         except RemoteProtocolError as exc:
             log.warning("vmess.refused source=%s reason=%r", source, str(exc))
         # Silence: to a stranger all refusals look like a server that has nothing to say.
-        while await transport.receive_into(self._room):
+        while await transport.receive_into(self._buffer):
             pass
         return None
 
@@ -180,26 +180,13 @@ class VMessInbound:
             is_remote=True,
         )
         if isinstance(body, PacketBody):
-            link = BodyPacketLink(transport, body, prefix=header, room=self._room)
+            link = BodyPacketLink(transport, body, prefix=header, buffer=self._buffer)
             await self._dispatch.packets(flow, link)
             return
-        near = StreamSide(
+        client = StreamSide(
             transport=transport,
             opener=body.opener,
             sealer=PrefixedCodec(header, body.sealer),
             early=body.trailing,
         )
-        await self._dispatch.stream(flow, near, _SILENCE)
-
-
-class _Silence:
-    """VMess has no way to say that a destination was reached or not, except by data or a close."""
-
-    async def established(self, far: StreamSide | None, /) -> None:
-        """Say nothing."""
-
-    async def refused(self, reason: DialFailure, /) -> None:
-        """Say nothing."""
-
-
-_SILENCE: Final = _Silence()
+        await self._dispatch.stream(flow, client, SILENT_ANSWER)

@@ -39,7 +39,7 @@ from trio_vmess.outbound import (
     UpstreamServer,
     VMessOutbound,
 )
-from trio_vmess.relay import Scratch
+from trio_vmess.relay import SharedBuffers
 from trio_vmess.transport import dial, resolve
 
 SwitchSource = Callable[[str], SwitchAccount | None]
@@ -109,12 +109,12 @@ class Assembler:
     """What all objects of one node have in common.
 
     Attributes:
-        scratch: the buffers of this Trio run.
+        buffers: the buffers of this Trio run.
         policy_of: the limits of a user level.
         resolve: finds the addresses of names, for outbounds that are told to resolve them.
     """
 
-    scratch: Scratch
+    buffers: SharedBuffers
     policy_of: Callable[[int], Policy]
     resolve: Resolve = resolve
 
@@ -142,7 +142,7 @@ class Assembler:
             allow_insecure=not protocol.disable_insecure_encryption,
             entropy=secrets,
             clock=utc_seconds,
-            room=self.scratch.received,
+            buffer=self.buffers.received,
             switch_account=switch_account,
         )
 
@@ -217,7 +217,7 @@ class Assembler:
                     entropy=secrets,
                     clock=utc_seconds,
                     machine=platform.machine(),
-                    room=self.scratch.received,
+                    buffer=self.buffers.received,
                     connect=connect,
                 )
             case config.FreedomOutboundSettings() as freedom:

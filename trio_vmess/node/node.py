@@ -27,7 +27,7 @@ from trio_vmess.config import (
 from trio_vmess.contracts import Inbound, Outbound
 from trio_vmess.core import Flow, Network, PortPlan
 from trio_vmess.core.vmess import ReplayCache, SwitchAccount, UserRegistry
-from trio_vmess.dispatch import Connection, Dispatcher, Selection
+from trio_vmess.dispatch import AccessLog, Connection, Dispatcher, Selection
 from trio_vmess.inbound import DokodemoInbound
 from trio_vmess.listen import (
     DynamicListener,
@@ -50,7 +50,7 @@ from trio_vmess.node.endpoints import (
 )
 from trio_vmess.node.routing import make_choice, probes_of
 from trio_vmess.operations import ControlServer, Monitor, open_control
-from trio_vmess.relay import Scratch
+from trio_vmess.relay import SharedBuffers
 from trio_vmess.routing import GeoFiles
 from trio_vmess.transport import resolve
 
@@ -83,7 +83,7 @@ class Node:
     """
 
     def __init__(self, config: Config) -> None:
-        scratch = Scratch()
+        buffers = SharedBuffers()
         self._config = config
         assets = Assets(_folders(config))
         self.resolver = make_resolver(
@@ -93,7 +93,7 @@ class Node:
         )
         self.statistics = statistics_of(config.policy) if config.stats else None
         self._assembler = Assembler(
-            scratch=scratch,
+            buffers=buffers,
             policy_of=config.policy.level,
             resolve=resolve if self.resolver is None else self.resolver.resolve,
         )
@@ -109,9 +109,9 @@ class Node:
         self._dispatcher = Dispatcher(
             self._choose,
             policy_of=self._assembler.policy_of,
-            scratch=scratch,
+            buffers=buffers,
             sniffing_of=sniffing_of(config.inbounds),
-            on_close=None if self.statistics is None else self.statistics.close,
+            observers=[AccessLog(), *([] if self.statistics is None else [self.statistics])],
         )
         self._ways = [self._build_way(settings) for settings in config.inbounds]
         self._stop = trio.Event()

@@ -96,7 +96,7 @@ class ControlServer:
 
     def __init__(self, answer: Answerer) -> None:
         self._answer = answer
-        self._room = trio.CapacityLimiter(CONNECTIONS_MAX)
+        self._sessions = trio.CapacityLimiter(CONNECTIONS_MAX)
 
     async def run(
         self,
@@ -124,7 +124,7 @@ class ControlServer:
     async def serve(self, transport: Transport, *, source: str, deadline: float) -> None:
         """Serve one connection to its end, and close it; see `Handler`."""
         try:
-            self._room.acquire_on_behalf_of_nowait(transport)
+            self._sessions.acquire_on_behalf_of_nowait(transport)
         except trio.WouldBlock:
             await transport.aclose()
             return
@@ -133,7 +133,7 @@ class ControlServer:
         except trio.BrokenResourceError:
             return
         finally:
-            self._room.release_on_behalf_of(transport)
+            self._sessions.release_on_behalf_of(transport)
             await transport.aclose()
 
 

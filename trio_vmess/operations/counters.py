@@ -11,35 +11,15 @@ Source:
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final, Protocol
+from typing import Final
 from weakref import WeakKeyDictionary
 
 import attrs
 
-from trio_vmess.core import Flow
-from trio_vmess.relay import Meter
+from trio_vmess.dispatch import Connection, Observer
 
 SEPARATOR: Final = ">>>"
 """Between the parts of a name, as in `user>>>ann@example.com>>>traffic>>>uplink`."""
-
-
-class Metered(Protocol):
-    """A connection, as far as it counts."""
-
-    @property
-    def flow(self) -> Flow:
-        """Whose it is, and where it came from."""
-        ...
-
-    @property
-    def outbound_tag(self) -> str:
-        """The way it takes; may be empty."""
-        ...
-
-    @property
-    def meter(self) -> Meter:
-        """What it has carried so far."""
-        ...
 
 
 @attrs.frozen
@@ -53,7 +33,7 @@ class Directions:
 NOTHING: Final = Directions()
 
 
-class Statistics:
+class Statistics(Observer):
     """The counters of one node.
 
     Args:
@@ -74,14 +54,14 @@ class Statistics:
         self._outbounds = outbounds
         self._totals: dict[str, int] = {}
         # What was counted of connections that go on; only a reset puts anything in.
-        self._counted: WeakKeyDictionary[Metered, tuple[int, int]] = WeakKeyDictionary()
+        self._counted: WeakKeyDictionary[Connection, tuple[int, int]] = WeakKeyDictionary()
 
-    def close(self, connection: Metered) -> None:
-        """Add a connection that has ended, and that nobody will pass to `read` any more."""
+    def closed(self, connection: Connection) -> None:
+        """See `Observer.closed`: from here on its bytes are in the totals."""
         self._add(self._totals, connection)
         self._counted.pop(connection, None)
 
-    def read(self, running: Iterable[Metered], *, reset: bool = False) -> Mapping[str, int]:
+    def read(self, running: Iterable[Connection], *, reset: bool = False) -> Mapping[str, int]:
         """Return all counters by name, in the order of the names.
 
         Args:
@@ -97,7 +77,7 @@ class Statistics:
             self._totals = dict.fromkeys(totals, 0)
         return dict(sorted(totals.items()))
 
-    def _add(self, totals: dict[str, int], connection: Metered) -> None:
+    def _add(self, totals: dict[str, int], connection: Connection) -> None:
         uplink, downlink = self._counted.get(connection, (0, 0))
         sizes = connection.meter.uplink - uplink, connection.meter.downlink - downlink
         for owner, directions in self._owners(connection):
@@ -108,7 +88,7 @@ class Statistics:
                 name = counter_name(owner, "downlink")
                 totals[name] = totals.get(name, 0) + sizes[1]
 
-    def _owners(self, connection: Metered) -> Iterator[tuple[tuple[str, str], Directions]]:
+    def _owners(self, connection: Connection) -> Iterator[tuple[tuple[str, str], Directions]]:
         flow, user = connection.flow, connection.flow.user
         if user.email:
             yield ("user", user.email), self._users(user.level)

@@ -76,12 +76,12 @@ async def _negotiate(
         RemoteProtocolError: the server's answer is none.
         trio.BrokenResourceError: the connection was reset.
     """
-    room = memoryview(bytearray(READ_SIZE))
+    buffer = memoryview(bytearray(READ_SIZE))
     await send_pending(client, transport)
     while (event := client.next_event()) is NEED_DATA:
-        size = await transport.receive_into(room)
+        size = await transport.receive_into(buffer)
         if size:
-            client.receive_data(room[:size])
+            client.receive_data(buffer[:size])
         else:
             client.receive_eof()
     return event

@@ -185,16 +185,16 @@ async def _negotiate(client: SocksClient, transport: Transport) -> Reply:
         RemoteProtocolError: the server does not accept us, or does not speak SOCKS5.
         trio.BrokenResourceError: the connection was reset.
     """
-    room = memoryview(bytearray(READ_SIZE))
+    buffer = memoryview(bytearray(READ_SIZE))
     while True:
         event = client.next_event()
         if event is not NEED_DATA:
             return event
         await send_pending(client, transport)
-        size = await transport.receive_into(room)
+        size = await transport.receive_into(buffer)
         if not size:
             raise RemoteProtocolError("the server closed the connection without an answer")
-        client.receive_data(room[:size])
+        client.receive_data(buffer[:size])
 
 
 async def _relay_address(relay: Destination, control: Transport) -> IPAddress:

@@ -112,7 +112,7 @@ class VMessOutbound:
         entropy: where keys, padding, jitter and choices come from.
         clock: UTC seconds.
         machine: the processor, as `platform.machine()` names it.
-        room: where reads go to; shared with everybody else.
+        buffer: where reads go to; shared with everybody else.
         connect: opens transports to servers.
         jitter: seconds by which legacy timestamps may be off; 0 for sing-box servers.
     """
@@ -127,7 +127,7 @@ class VMessOutbound:
         entropy: Entropy,
         clock: Callable[[], int],
         machine: str,
-        room: memoryview,
+        buffer: memoryview,
         connect: Connect,
         jitter: int = TIMESTAMP_JITTER,
     ) -> None:
@@ -138,7 +138,7 @@ class VMessOutbound:
         self._entropy = entropy
         self._clock = clock
         self._machine = machine
-        self._room = room[:PACKET_READ_SIZE]
+        self._buffer = buffer[:PACKET_READ_SIZE]
         self._connect = connect
         self._jitter = jitter
         self._turn = 0
@@ -169,7 +169,7 @@ class VMessOutbound:
         transport, header, body = await self._open(flow)
         if not isinstance(body, PacketBody):
             raise TypeError("datagrams were asked for")
-        link = BodyPacketLink(transport, body, prefix=header, room=self._room)
+        link = BodyPacketLink(transport, body, prefix=header, buffer=self._buffer)
         return Connected(self.tag, link)
 
     async def _open(self, flow: Flow) -> tuple[Transport, bytes, StreamBody | PacketBody]:

@@ -1,8 +1,16 @@
 """The relay: two tasks that carry bytes, or datagrams, between the two sides of a flow."""
 
-from trio_vmess.relay.ending import Ending, Meter
+from trio_vmess.relay.buffers import SharedBuffers
+from trio_vmess.relay.close_reason import CloseReason
+from trio_vmess.relay.meter import Meter
 from trio_vmess.relay.packets import relay_packets
-from trio_vmess.relay.scratch import Scratch
-from trio_vmess.relay.streams import relay_streams
+from trio_vmess.relay.streams import OnStart, relay_streams
 
-__all__ = ["Ending", "Meter", "Scratch", "relay_packets", "relay_streams"]
+__all__ = [
+    "CloseReason",
+    "Meter",
+    "OnStart",
+    "SharedBuffers",
+    "relay_packets",
+    "relay_streams",
+]

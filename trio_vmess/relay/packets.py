@@ -7,25 +7,28 @@ import trio
 from trio_vmess.contracts import PacketLink
 from trio_vmess.core import Policy
 from trio_vmess.errors import RemoteProtocolError
-from trio_vmess.relay.ending import Ending, Meter
-from trio_vmess.relay.streams import DEADLINE_GRAIN
+from trio_vmess.relay.close_reason import CloseReason
+from trio_vmess.relay.meter import Meter
+from trio_vmess.relay.streams import DEADLINE_GRAIN, OnStart
 
 
 async def relay_packets(
-    near: PacketLink,
-    far: PacketLink,
+    client: PacketLink,
+    remote: PacketLink,
     *,
     policy: Policy,
     meter: Meter,
+    on_start: OnStart,
     early: Sequence[bytes] = (),
-) -> tuple[Ending, str]:
+) -> tuple[CloseReason, str]:
     """Carry datagrams between two links until one of them ends, or nothing has come for a while.
 
     Args:
-        near: the client's side.
-        far: the destination's side.
+        client: the client's side.
+        remote: the destination's side.
         policy: its `connection_idle` is the limit.
         meter: is kept up to date while the relay runs.
+        on_start: is given the relay's own scope.
         early: what the client's side has given already.
 
     Returns:
@@ -34,31 +37,34 @@ async def relay_packets(
     Raises:
         trio.Cancelled: from outside.
     """
-    relay = _Relay(near, far, policy, meter)
-    return await relay.run(early)
+    relay = _Relay(client, remote, policy, meter)
+    return await relay.run(early, on_start)
 
 
 class _Relay:
-    def __init__(self, near: PacketLink, far: PacketLink, policy: Policy, meter: Meter) -> None:
-        self._near = near
-        self._far = far
+    def __init__(
+        self, client: PacketLink, remote: PacketLink, policy: Policy, meter: Meter
+    ) -> None:
+        self._client = client
+        self._remote = remote
         self._limit = policy.connection_idle
         self._meter = meter
         self._scope: trio.CancelScope
         self._next_move = 0.0
-        self._ending: Ending | None = None
+        self._reason: CloseReason | None = None
         self._fault = ""
 
-    async def run(self, early: Sequence[bytes]) -> tuple[Ending, str]:
+    async def run(self, early: Sequence[bytes], on_start: OnStart) -> tuple[CloseReason, str]:
         async with trio.open_nursery() as nursery:
             self._scope = nursery.cancel_scope
             self._touch()
-            nursery.start_soon(self._uplink, early)
-            await self._carry(self._far, self._near, (), uplink=False)
-        return self._ending or Ending.IDLE, self._fault
+            on_start(self._scope)
+            nursery.start_soon(self._uplink, early, name="uplink")
+            await self._carry(self._remote, self._client, (), uplink=False)
+        return self._reason or CloseReason.IDLE, self._fault
 
     async def _uplink(self, early: Sequence[bytes]) -> None:
-        await self._carry(self._near, self._far, early, uplink=True)
+        await self._carry(self._client, self._remote, early, uplink=True)
 
     async def _carry(
         self, source: PacketLink, sink: PacketLink, datagrams: Sequence[bytes], *, uplink: bool
@@ -78,11 +84,13 @@ class _Relay:
                 at_sink = False
                 datagrams = ()
         except RemoteProtocolError as exc:
-            self._end(Ending.CLIENT_PROTOCOL if uplink else Ending.REMOTE_PROTOCOL, str(exc))
+            self._end(
+                CloseReason.CLIENT_PROTOCOL if uplink else CloseReason.REMOTE_PROTOCOL, str(exc)
+            )
         except trio.BrokenResourceError:
-            self._end(Ending.CLIENT_RESET if uplink != at_sink else Ending.REMOTE_RESET)
+            self._end(CloseReason.CLIENT_RESET if uplink != at_sink else CloseReason.REMOTE_RESET)
         else:
-            self._end(Ending.FINISHED)
+            self._end(CloseReason.FINISHED)
 
     def _touch(self) -> None:
         now = trio.current_time()
@@ -90,7 +98,7 @@ class _Relay:
             self._next_move = now + DEADLINE_GRAIN
             self._scope.deadline = now + self._limit + DEADLINE_GRAIN
 
-    def _end(self, ending: Ending, fault: str = "") -> None:
-        if self._ending is None:
-            self._ending, self._fault = ending, fault
+    def _end(self, reason: CloseReason, fault: str = "") -> None:
+        if self._reason is None:
+            self._reason, self._fault = reason, fault
         self._scope.cancel()

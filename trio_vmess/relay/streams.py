@@ -15,8 +15,12 @@ import trio
 from trio_vmess.contracts import StreamSide
 from trio_vmess.core import Policy
 from trio_vmess.errors import RemoteProtocolError
-from trio_vmess.relay.ending import Ending, Meter
-from trio_vmess.relay.scratch import READ_SIZE, Scratch
+from trio_vmess.relay.buffers import READ_SIZE, SharedBuffers
+from trio_vmess.relay.close_reason import CloseReason
+from trio_vmess.relay.meter import Meter
+
+OnStart = Callable[[trio.CancelScope], None]
+"""Is told when a relay begins; cancelling the scope ends it."""
 
 DEADLINE_GRAIN: Final = 1.0
 """Seconds: the deadline moves no more often, because moving it costs more than a small read."""
@@ -25,119 +29,163 @@ READ_SIZE_MIN: Final = 16 * 1024
 
 
 def relay_streams(
-    near: StreamSide, far: StreamSide, *, scratch: Scratch, policy: Policy, meter: Meter
-) -> Awaitable[tuple[Ending, str]]:
+    client: StreamSide,
+    remote: StreamSide,
+    *,
+    buffers: SharedBuffers,
+    policy: Policy,
+    meter: Meter,
+    on_start: OnStart,
+) -> Awaitable[tuple[CloseReason, str]]:
     """Carry bytes between two sides until both have ended, or a limit ends it.
 
     Args:
-        near: the client's side.
-        far: the destination's side.
-        scratch: the buffers of this Trio run.
+        client: the client's side.
+        remote: the destination's side.
+        buffers: those of this Trio run.
         policy: the idle limits.
         meter: is kept up to date while the relay runs.
+        on_start: is given the relay's own scope.
 
     Returns:
-        Why it ended, and a sentence where a peer broke the protocol (else it is empty). Both
-        transports are still to be closed.
+        Why it ended, and a sentence where a peer broke the protocol (else it is empty); without
+        meaning where somebody has cancelled the scope. Both transports are still to be closed.
 
     Raises:
         trio.Cancelled: from outside; both transports are then of no further use.
     """
-    return _Relay(near, far, scratch, policy, meter).run()
+    return _Relay(client, remote, buffers, policy, meter).run(on_start)
+
+
+class _SinkBroken(Exception):  # noqa: N818 (it never leaves this module)
+    """The connection that was written to is broken, not the one that was read from."""
 
 
 class _Relay:
     def __init__(
-        self, near: StreamSide, far: StreamSide, scratch: Scratch, policy: Policy, meter: Meter
+        self,
+        client: StreamSide,
+        remote: StreamSide,
+        buffers: SharedBuffers,
+        policy: Policy,
+        meter: Meter,
     ) -> None:
-        self._near = near
-        self._far = far
-        self._scratch = scratch
+        self._client = client
+        self._remote = remote
+        self._buffers = buffers
         self._policy = policy
         self._meter = meter
         self._scope: trio.CancelScope
-        self._open_ways = 2
+        self._open_directions = 2
         self._limit = policy.connection_idle
-        self._on_limit = Ending.IDLE
+        self._on_limit = CloseReason.IDLE
         self._next_move = 0.0
-        self._ending: Ending | None = None
-        self._fault: RemoteProtocolError | None = None
+        self._reason: CloseReason | None = None
+        self._fault = ""
         size = policy.buffer_size
         self._read_size = READ_SIZE if size is None else max(min(size, READ_SIZE), READ_SIZE_MIN)
 
-    async def run(self) -> tuple[Ending, str]:
+    async def run(self, on_start: OnStart) -> tuple[CloseReason, str]:
         async with trio.open_nursery() as nursery:
+            # The nursery's own scope holds the idle deadline and ends the relay from outside: a
+            # scope of ours would cost every connection a microsecond, and say the same.
             self._scope = nursery.cancel_scope
             self._move_deadline(trio.current_time())
-            nursery.start_soon(self._carry, self._near, self._far, _UPLINK)
-            await self._carry(self._far, self._near, _DOWNLINK)
-        if self._ending is not None:
-            return self._ending, str(self._fault or "")
-        return (self._on_limit if self._scope.cancelled_caught else Ending.FINISHED), ""
+            on_start(self._scope)
+            nursery.start_soon(self._carry, self._client, self._remote, _UPLINK, name="uplink")
+            # The downlink needs no task of its own: the connection's can carry it.
+            await self._carry(self._remote, self._client, _DOWNLINK)
+        if self._reason is not None:
+            return self._reason, self._fault
+        return (self._on_limit if self._scope.cancelled_caught else CloseReason.FINISHED), ""
 
-    async def _carry(self, source: StreamSide, sink: StreamSide, way: "_Way") -> None:
+    async def _carry(self, source: StreamSide, sink: StreamSide, direction: "_Direction") -> None:
         """Run one direction to its end, good or bad."""
-        # Whose fault a broken resource is depends on what was being done.
-        at_sink = False
-        scratch, opener, sealer = self._scratch, source.opener, sink.sealer
+        buffers, opener, sealer = self._buffers, source.opener, sink.sealer
         receive_into, send_all = source.transport.receive_into, sink.transport.send_all
-        room = scratch.received[: self._read_size]
-        data: bytes | memoryview = source.early
+        read_buffer = buffers.received[: self._read_size]
         try:
-            if source.payload:
-                at_sink = True
-                await self._send_payload(source, sink, way)
-                at_sink = False
-            elif not data and sink.flush_after is not None:
-                # The header need not go alone if the first payload comes soon.
-                with trio.move_on_after(sink.flush_after) as wait:
-                    data = room[: await receive_into(room)]
-                if wait.cancelled_caught and sealer is not None:
-                    at_sink = True
-                    await send_all(scratch.output[: sealer.update_into(b"", scratch.output)])
-                    at_sink = False
+            data = await self._begin(source, sink, direction, read_buffer)
+            # From each read to its write there is no checkpoint: the buffers are everybody's.
             while True:
                 if data:
                     if opener is not None:
-                        data = scratch.middle[: opener.update_into(data, scratch.middle)]
-                    self._count(len(data), way)
+                        # All complete chunks of the read; half a one stays with the opener.
+                        data = buffers.opened[: opener.update_into(data, buffers.opened)]
+                    self._count(len(data), direction)
                     if sealer is not None and data:
-                        data = scratch.output[: sealer.update_into(data, scratch.output)]
+                        data = buffers.sealed[: sealer.update_into(data, buffers.sealed)]
                     if data:
-                        at_sink = True
-                        await send_all(data)
-                        at_sink = False
+                        try:
+                            await send_all(data)
+                        except trio.BrokenResourceError:
+                            raise _SinkBroken from None
                 if opener is not None and opener.ended:
+                    # The body says that it has ended; its connection may stay open behind it.
                     break
-                size = await receive_into(room)
+                size = await receive_into(read_buffer)
                 if not size:
                     if opener is not None:
-                        opener.finalize_into(scratch.middle)
+                        # Raises where the connection has ended, but not the body.
+                        opener.finalize_into(buffers.opened)
                     break
-                data = room[:size]
-            at_sink = True
-            size = 0 if sealer is None else sealer.finalize_into(scratch.output)
-            await sink.transport.send_eof(scratch.output[:size])
+                data = read_buffer[:size]
+            await self._end_sink(sink)
         except RemoteProtocolError as exc:
-            self._fault = exc
-            self._break_off(way.source_protocol)
+            # Its text, not itself: with its traceback it would keep this frame, and so the whole
+            # relay, in a circle that only the garbage collector could free.
+            self._break_off(direction.source_protocol, str(exc))
+        except _SinkBroken:
+            self._break_off(direction.sink_reset)
         except trio.BrokenResourceError:
-            self._break_off(way.sink_reset if at_sink else way.source_reset)
+            self._break_off(direction.source_reset)
         else:
-            self._linger(way)
+            self._linger(direction)
 
-    async def _send_payload(self, source: StreamSide, sink: StreamSide, way: "_Way") -> None:
-        """Send what was opened before the relay began; it is not kept for the relay's lifetime."""
-        data: bytes | memoryview = source.payload
-        source.payload = b""
-        self._count(len(data), way)
+    async def _begin(
+        self,
+        source: StreamSide,
+        sink: StreamSide,
+        direction: "_Direction",
+        read_buffer: memoryview,
+    ) -> bytes | memoryview:
+        """Send what was opened before the relay began, or a header that waits for its payload.
+
+        Returns:
+            Bytes of the source that are still to be opened.
+        """
+        if source.payload:
+            # It is not kept for the relay's lifetime.
+            payload, source.payload = source.payload, b""
+            self._count(len(payload), direction)
+            await self._seal_and_send(payload, sink)
+        elif not source.early and sink.flush_after is not None:
+            # The header need not go alone if the first payload comes soon.
+            with trio.move_on_after(sink.flush_after):
+                return read_buffer[: await source.transport.receive_into(read_buffer)]
+            await self._seal_and_send(b"", sink)
+        return source.early
+
+    async def _seal_and_send(self, payload: bytes, sink: StreamSide) -> None:
+        data: bytes | memoryview = payload
         if sink.sealer is not None:
-            output = self._scratch.output
-            data = output[: sink.sealer.update_into(data, output)]
-        await sink.transport.send_all(data)
+            sealed = self._buffers.sealed
+            data = sealed[: sink.sealer.update_into(payload, sealed)]
+        try:
+            await sink.transport.send_all(data)
+        except trio.BrokenResourceError:
+            raise _SinkBroken from None
 
-    def _count(self, size: int, way: "_Way") -> None:
-        if way.is_uplink:
+    async def _end_sink(self, sink: StreamSide) -> None:
+        sealed = self._buffers.sealed
+        size = 0 if sink.sealer is None else sink.sealer.finalize_into(sealed)
+        try:
+            await sink.transport.send_eof(sealed[:size])
+        except trio.BrokenResourceError:
+            raise _SinkBroken from None
+
+    def _count(self, size: int, direction: "_Direction") -> None:
+        if direction.is_uplink:
             self._meter.uplink += size
         else:
             self._meter.downlink += size
@@ -151,56 +199,56 @@ class _Relay:
         self._next_move = now + DEADLINE_GRAIN
         self._scope.deadline = now + self._limit + DEADLINE_GRAIN
 
-    def _linger(self, ended: "_Way") -> None:
+    def _linger(self, ended: "_Direction") -> None:
         """Let the other direction go on for as long as it has not been idle for too long."""
-        self._open_ways -= 1
-        if not self._open_ways:
+        self._open_directions -= 1
+        if not self._open_directions:
             return
         self._limit = ended.limit_after(self._policy)
-        self._on_limit = ended.ending_after
+        self._on_limit = ended.reason_after
         self._next_move = now = trio.current_time()
         self._scope.deadline = now + self._limit
 
-    def _break_off(self, ending: Ending) -> None:
-        if self._ending is None:
-            self._ending = ending
+    def _break_off(self, reason: CloseReason, fault: str = "") -> None:
+        if self._reason is None:
+            self._reason, self._fault = reason, fault
         self._scope.cancel()
 
 
 @attrs.frozen(kw_only=True)
-class _Way:
+class _Direction:
     """What the two directions differ in.
 
     Attributes:
         is_uplink: which one it is.
         limit_after: the idle limit of the other direction once this one has ended.
-        ending_after: the relay's ending if that limit is reached.
-        source_protocol: its ending if the source breaks the protocol.
-        source_reset: its ending if the source's connection is reset.
-        sink_reset: its ending if the sink's is.
+        reason_after: why the relay ended, if that limit is reached.
+        source_protocol: the same, if the source broke the protocol.
+        source_reset: the same, if the source's connection was reset.
+        sink_reset: the same, if the sink's was.
     """
 
     is_uplink: bool
     limit_after: Callable[[Policy], float]
-    ending_after: Ending
-    source_protocol: Ending
-    source_reset: Ending
-    sink_reset: Ending
+    reason_after: CloseReason
+    source_protocol: CloseReason
+    source_reset: CloseReason
+    sink_reset: CloseReason
 
 
-_UPLINK: Final = _Way(
+_UPLINK: Final = _Direction(
     is_uplink=True,
     limit_after=attrgetter("downlink_only"),
-    ending_after=Ending.DOWNLINK_ONLY,
-    source_protocol=Ending.CLIENT_PROTOCOL,
-    source_reset=Ending.CLIENT_RESET,
-    sink_reset=Ending.REMOTE_RESET,
+    reason_after=CloseReason.DOWNLINK_ONLY,
+    source_protocol=CloseReason.CLIENT_PROTOCOL,
+    source_reset=CloseReason.CLIENT_RESET,
+    sink_reset=CloseReason.REMOTE_RESET,
 )
-_DOWNLINK: Final = _Way(
+_DOWNLINK: Final = _Direction(
     is_uplink=False,
     limit_after=attrgetter("uplink_only"),
-    ending_after=Ending.UPLINK_ONLY,
-    source_protocol=Ending.REMOTE_PROTOCOL,
-    source_reset=Ending.REMOTE_RESET,
-    sink_reset=Ending.CLIENT_RESET,
+    reason_after=CloseReason.UPLINK_ONLY,
+    source_protocol=CloseReason.REMOTE_PROTOCOL,
+    source_reset=CloseReason.REMOTE_RESET,
+    sink_reset=CloseReason.CLIENT_RESET,
 )

@@ -13,18 +13,18 @@ class BodyPacketLink:
         transport: carries the chunks; it belongs to the link from now on.
         body: the codecs.
         prefix: a header that goes out with the first datagram.
-        room: where reads go to; shared with everybody else.
+        buffer: where reads go to; shared with everybody else.
     """
 
     def __init__(
-        self, transport: Transport, body: PacketBody, *, prefix: bytes, room: memoryview
+        self, transport: Transport, body: PacketBody, *, prefix: bytes, buffer: memoryview
     ) -> None:
         self._transport = transport
         self._opener = body.opener
         self._sealer = body.sealer
         self._early = body.trailing
         self._prefix = prefix
-        self._room = room
+        self._buffer = buffer
 
     async def receive(self) -> Sequence[bytes]:
         """See `PacketLink.receive`."""
@@ -33,11 +33,11 @@ class BodyPacketLink:
             if datagrams := self._opener.open(early):
                 return datagrams
         while not self._opener.ended:
-            size = await self._transport.receive_into(self._room)
+            size = await self._transport.receive_into(self._buffer)
             if not size:
                 self._opener.finalize()
                 break
-            if datagrams := self._opener.open(self._room[:size]):
+            if datagrams := self._opener.open(self._buffer[:size]):
                 return datagrams
         return ()
 

@@ -34,7 +34,6 @@ def test_a_session_is_admitted_once_whatever_its_key() -> None:
     cache = ReplayCache(window=WINDOW)
     session = session_key(bytes(16), b"k" * 16, b"i" * 16)
     assert cache.admit(key=key_of(1), session=session, timestamp=NOW, now=NOW)
-    assert cache.seen_session(session, now=NOW)
     assert not cache.admit(key=key_of(2), session=session, timestamp=NOW, now=NOW)
     # A refused request leaves no trace.
     assert not cache.seen(key_of(2), now=NOW)
@@ -44,7 +43,8 @@ def test_a_key_is_admitted_once_whatever_its_session() -> None:
     cache = ReplayCache(window=WINDOW)
     assert cache.admit(key=key_of(1), session=b"one", timestamp=NOW, now=NOW)
     assert not cache.admit(key=key_of(1), session=b"two", timestamp=NOW, now=NOW)
-    assert not cache.seen_session(b"two", now=NOW)
+    # A refused request leaves no session either.
+    assert cache.admit(key=key_of(2), session=b"two", timestamp=NOW, now=NOW)
 
 
 def test_a_repeated_user_hash_alone_is_no_replay() -> None:
@@ -84,11 +84,10 @@ def test_a_clock_that_steps_back_by_a_window_opens_no_second_door() -> None:
 
 def test_a_session_is_remembered_for_three_minutes() -> None:
     cache = ReplayCache(window=30)
-    admit(cache, 1)
-    session = b"session " + key_of(1)
-    cache.sweep(NOW + 180)
-    assert cache.seen_session(session, now=NOW + 180)
-    assert not cache.seen_session(session, now=NOW + 181)
+    for now, admitted in [(NOW, True), (NOW + 180, False), (NOW + 181, True)]:
+        cache.sweep(now)
+        key = key_of(now)
+        assert cache.admit(key=key, session=b"session", timestamp=now, now=now) is admitted
 
 
 def test_a_tainted_hash_stays_tainted_as_long_as_it_could_come_in() -> None:
@@ -207,6 +206,11 @@ def test_it_agrees_with_a_naive_model(capacity: int, life: list[tuple[str, int, 
         for number in range(9):
             assert cache.seen(key_of(number), now=now) is requests.holds(key_of(number), now)
             assert cache.is_tainted(key_of(number), now=now) is tainted.holds(key_of(number), now)
-            session = key_of(100 + number)
-            assert cache.seen_session(session, now=now) is sessions.holds(session, now)
     assert len(cache) == len(requests.entries)
+    for number in range(9):
+        # A key that was never used: whether it is admitted depends on the session alone.
+        key, session = b"fresh " + key_of(number), key_of(100 + number)
+        fresh = not sessions.holds(session, now)
+        assert cache.admit(key=key, session=session, timestamp=now, now=now) is fresh
+        if fresh:
+            sessions.add(session, now + history, now)

@@ -9,24 +9,46 @@ import functools
 import zlib
 from typing import Final
 
-import attrs
-
 from trio_vmess.core.crypto import (
     AES_KEY_SIZE,
-    aes_block_decryptor,
     aes_block_encryptor,
     hmac_md5,
     md5,
 )
-from trio_vmess.core.vmess.constants import AUTH_SIZE, Label
+from trio_vmess.core.vmess.constants import Label
 from trio_vmess.core.vmess.kdf import kdf
+from trio_vmess.errors import LocalProtocolError
+
+TIMESTAMP_SIZE: Final = 8
+TIMESTAMP_MAX: Final = (1 << 63) - 1
+TIMESTAMP_MIN: Final = -(1 << 63)
+"""UTC seconds: what 8 signed bytes can hold."""
 
 AUTH_ID_RANDOM_SIZE: Final = 4
+_CHECKED_SIZE: Final = TIMESTAMP_SIZE + AUTH_ID_RANDOM_SIZE
+
+
+def check_timestamp(timestamp: int) -> int:
+    """Return a time that has a form on the wire.
+
+    Args:
+        timestamp: UTC seconds.
+
+    Raises:
+        LocalProtocolError: it does not fit 64 bits.
+    """
+    if not TIMESTAMP_MIN <= timestamp <= TIMESTAMP_MAX:
+        raise LocalProtocolError(f"timestamp: {timestamp} does not fit 64 bits")
+    return timestamp
 
 
 def encode_timestamp(timestamp: int) -> bytes:
-    """Write UTC seconds as 8 bytes, big-endian, signed."""
-    return timestamp.to_bytes(8, "big", signed=True)
+    """Write UTC seconds as 8 bytes, big-endian, signed.
+
+    Raises:
+        LocalProtocolError: they do not fit 64 bits.
+    """
+    return check_timestamp(timestamp).to_bytes(TIMESTAMP_SIZE, "big", signed=True)
 
 
 def derive_user_hash(authenticating_id: bytes, timestamp: int) -> bytes:
@@ -35,6 +57,9 @@ def derive_user_hash(authenticating_id: bytes, timestamp: int) -> bytes:
     Args:
         authenticating_id: the main id or an alter id, 16 bytes.
         timestamp: UTC seconds with the jitter in; the header's IV needs the same.
+
+    Raises:
+        LocalProtocolError: the timestamp does not fit 64 bits.
     """
     return hmac_md5(authenticating_id, encode_timestamp(timestamp))
 
@@ -42,19 +67,6 @@ def derive_user_hash(authenticating_id: bytes, timestamp: int) -> bytes:
 def derive_legacy_header_iv(timestamp: int) -> bytes:
     """Return the IV of a legacy request header: MD5 of the time written four times."""
     return md5(encode_timestamp(timestamp) * 4)
-
-
-@attrs.frozen(kw_only=True)
-class AuthId:
-    """An opened auth id.
-
-    Attributes:
-        timestamp: the client's UTC seconds; nothing was added to it.
-        random: 4 bytes that make it unique.
-    """
-
-    timestamp: int
-    random: bytes
 
 
 _encryptor = functools.lru_cache(maxsize=256)(aes_block_encryptor)
@@ -67,12 +79,20 @@ def derive_auth_id_key(cmd_key: bytes) -> bytes:
 
 
 def seal_auth_id(key: bytes, timestamp: int, random: bytes) -> bytes:
-    """Encrypt an auth id, the inverse of `open_auth_id`.
+    """Encrypt an auth id.
+
+    Layout (big-endian): 8 UTC seconds, signed | 4 random | 4 CRC-32 (IEEE) of the first 12.
 
     Args:
         key: 16 bytes from `derive_auth_id_key`.
         timestamp: UTC seconds, as they are.
         random: 4 bytes.
+
+    Raises:
+        LocalProtocolError: the timestamp does not fit 64 bits.
+
+    Source:
+        v2ray-core, proxy/vmess/aead/authid.go, CreateAuthID and Decode.
     """
     plain = encode_timestamp(timestamp) + random
     return _encryptor(key).update(plain + zlib.crc32(plain).to_bytes(4, "big"))
@@ -80,31 +100,6 @@ def seal_auth_id(key: bytes, timestamp: int, random: bytes) -> bytes:
 
 def read_auth_time(plain: bytes) -> int | None:
     """Return the time in a decrypted auth id, as UTC seconds; None if its checksum is wrong."""
-    if zlib.crc32(plain[:12]) != int.from_bytes(plain[12:], "big"):
+    if zlib.crc32(plain[:_CHECKED_SIZE]) != int.from_bytes(plain[_CHECKED_SIZE:], "big"):
         return None
-    return int.from_bytes(plain[:8], "big", signed=True)
-
-
-def open_auth_id(sealed: bytes, key: bytes) -> AuthId | None:
-    """Decrypt an auth id with one user's key.
-
-    Layout (big-endian): 8 UTC seconds, signed | 4 random | 4 CRC-32 (IEEE) of the first 12.
-
-    Args:
-        sealed: 16 bytes as received.
-        key: 16 bytes from `derive_auth_id_key`.
-
-    Returns:
-        The id, or None if this key did not seal it: every user is tried, so a miss is no error.
-
-    Raises:
-        ValueError: an argument has not 16 bytes.
-
-    Source:
-        v2ray-core, proxy/vmess/aead/authid.go, CreateAuthID and Decode.
-    """
-    if len(sealed) != AUTH_SIZE or len(key) != AUTH_SIZE:
-        raise ValueError("an auth id and its key have 16 bytes each")
-    plain = aes_block_decryptor(key).update(sealed)
-    timestamp = read_auth_time(plain)
-    return None if timestamp is None else AuthId(timestamp=timestamp, random=plain[8:12])
+    return int.from_bytes(plain[:TIMESTAMP_SIZE], "big", signed=True)

@@ -29,7 +29,7 @@ import attrs
 
 from trio_vmess.core.crypto import HmacState, equal, hmac_md5_many, hmac_md5_state
 from trio_vmess.core.vmess.account import Account
-from trio_vmess.core.vmess.auth import encode_timestamp
+from trio_vmess.core.vmess.auth import TIMESTAMP_MAX, TIMESTAMP_MIN, encode_timestamp
 
 AHEAD_SECONDS: Final = 4
 """How far beyond the window's edge `prepare` works, so that a search never meets a new second."""
@@ -316,7 +316,7 @@ class LegacyTable:
             low = high = now
         else:
             low, high = self._ready
-        first = now - self.window
+        first, last = max(now - self.window, TIMESTAMP_MIN), min(last, TIMESTAMP_MAX)
         for distance in range(min(now - low, high - now) + 1, last - now + 1):
             if high < now + distance <= last:
                 yield now + distance

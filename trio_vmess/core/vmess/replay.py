@@ -143,10 +143,6 @@ class ReplayCache:
         """
         return self._requests.holds(key, now)
 
-    def seen_session(self, session: bytes, *, now: int) -> bool:
-        """Tell whether this session, the result of `session_key`, was admitted before."""
-        return self._sessions.holds(session, now)
-
     def admit(self, *, key: bytes, session: bytes, timestamp: int, now: int) -> bool:
         """Let a request in for the first time, and for the last.
 

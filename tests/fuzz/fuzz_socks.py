@@ -12,8 +12,9 @@ if __name__ == "__main__":
 
 import attrs
 
-from trio_vmess.core import NEED_DATA, NeedData
+from trio_vmess.core import NEED_DATA
 from trio_vmess.core.socks import (
+    ConnectionClosed,
     Reply,
     ReplyCode,
     Request,
@@ -57,15 +58,18 @@ def converse(pieces: Iterable[bytes], *, with_accounts: bool) -> Outcome:
     sent = b""
     request: Request | None = None
     error: str | None = None
-    for piece in pieces:
+    # An empty piece would be the end of the stream.
+    for piece in filter(None, pieces):
         server.receive_data(piece)
         if error is not None:
             continue
         try:
-            event: Request | NeedData = server.next_event()
+            event = server.next_event()
         except RemoteProtocolError as exc:
             error = str(exc)
         else:
+            if isinstance(event, ConnectionClosed):
+                raise ValueError("the connection was closed before its end")
             if event is not NEED_DATA:
                 if request is not None:
                     raise ValueError("two requests in one conversation")
@@ -78,11 +82,25 @@ def converse(pieces: Iterable[bytes], *, with_accounts: bool) -> Outcome:
     return Outcome(request=request, sent=sent, trailing=trailing, error=error)
 
 
+def check_end(data: bytes, *, with_accounts: bool) -> None:
+    """End the stream after `data`: without a request before it, the server must notice."""
+    server = SocksServer(accounts=ACCOUNTS if with_accounts else None)
+    if data:
+        server.receive_data(data)
+    server.receive_eof()
+    try:
+        first, second = server.next_event(), server.next_event()
+    except RemoteProtocolError:
+        return
+    if first is NEED_DATA or second is not NEED_DATA:
+        raise ValueError(f"the end of the stream came out as {first}, {second}")
+
+
 def check(data: bytes) -> None:
     """Raise where an invariant is broken.
 
-    No exception but `RemoteProtocolError` comes out; how the bytes are split changes nothing; and
-    a datagram that can be read can be written.
+    No exception but `RemoteProtocolError` comes out; how the bytes are split changes nothing; the
+    end of the stream is noticed; and a datagram that can be read can be written.
     """
     for with_accounts in (False, True):
         whole = converse([data], with_accounts=with_accounts)
@@ -97,6 +115,7 @@ def check(data: bytes) -> None:
             raise ValueError(f"granted and refused: {whole}")
         if whole.request is not None and with_accounts and whole.request.user not in ACCOUNTS:
             raise ValueError(f"nobody asked: {whole}")
+        check_end(data, with_accounts=with_accounts)
     try:
         datagram = decode_datagram(data)
     except RemoteProtocolError:

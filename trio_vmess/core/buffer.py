@@ -3,7 +3,7 @@
 import enum
 from typing import Final, Literal
 
-from trio_vmess.errors import RemoteProtocolError
+from trio_vmess.errors import LocalProtocolError, RemoteProtocolError
 
 
 class NeedData(enum.Enum):
@@ -24,11 +24,20 @@ class ReceiveBuffer:
     `peek` looks, `take` consumes. A parser that finds half a message takes nothing, so it can begin
     anew when more has come.
 
+    Every conversation of the core receives through this buffer, so the end of a stream means the
+    same in all of them: `receive_eof()` announces it, and so does `receive_data(b"")`, because that
+    is what a read of a socket returns there. The end may be announced again; bytes after it are a
+    mistake of the caller.
+
     Args:
         limit: the most bytes that may wait here.
+
+    Attributes:
+        ended: the peer has ended its stream; what waits here is all there will ever be.
     """
 
     def __init__(self, limit: int) -> None:
+        self.ended = False
         self._bytes = bytearray()
         self._limit = limit
 
@@ -36,16 +45,26 @@ class ReceiveBuffer:
         return len(self._bytes)
 
     def append(self, data: bytes | bytearray | memoryview) -> None:
-        """Store `data` behind what is there.
+        """Store `data` behind what is there; no bytes at all are the end, as in `append_eof`.
 
         Raises:
             RemoteProtocolError: the limit would be passed; nothing was stored.
+            LocalProtocolError: the stream has ended before.
         """
+        if not len(data):
+            self.ended = True
+            return
+        if self.ended:
+            raise LocalProtocolError("the stream has ended: no bytes can follow")
         if len(self._bytes) + len(data) > self._limit:
             raise RemoteProtocolError(
-                f"{len(self._bytes) + len(data)} bytes wait unparsed; the limit is {self._limit}"
+                f"{len(self._bytes) + len(data)} unparsed bytes; the limit is {self._limit}"
             )
         self._bytes += data
+
+    def append_eof(self) -> None:
+        """Note that the peer has ended its stream."""
+        self.ended = True
 
     def peek(self, size: int | None = None) -> bytes:
         """Return the first `size` bytes (fewer where there are fewer; all for None)."""
@@ -64,7 +83,7 @@ class ReceiveBuffer:
         if size is None:
             size = len(self._bytes)
         elif size > len(self._bytes):
-            raise ValueError(f"{size} bytes asked for, {len(self._bytes)} there")
+            raise ValueError(f"cannot take {size} bytes: only {len(self._bytes)} are there")
         taken = bytes(self._bytes[:size])
         del self._bytes[:size]
         return taken

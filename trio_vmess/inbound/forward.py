@@ -115,6 +115,8 @@ class ForwardTransport:
         """
         if self._response_ended:
             raise trio.BrokenResourceError("the response is over")
+        if not len(data):
+            return
         self._server.receive_origin_data(data)
         await self._pass_on()
 

@@ -27,6 +27,7 @@ from trio_vmess.core import (
 )
 from trio_vmess.core.socks import (
     Command,
+    ConnectionClosed,
     Reply,
     ReplyCode,
     Request,
@@ -279,11 +280,11 @@ async def _negotiate(server: SocksServer, transport: Transport) -> Request | Non
         event = server.next_event()
         if words := server.data_to_send():
             await transport.send_all(words)
+        if isinstance(event, ConnectionClosed):
+            return None
         if event is not NEED_DATA:
             return event
         size = await transport.receive_into(buffer)
-        if not size:
-            return None
         server.receive_data(buffer[:size])
 
 

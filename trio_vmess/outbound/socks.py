@@ -192,8 +192,6 @@ async def _negotiate(client: SocksClient, transport: Transport) -> Reply:
             return event
         await send_pending(client, transport)
         size = await transport.receive_into(buffer)
-        if not size:
-            raise RemoteProtocolError("the server closed the connection without an answer")
         client.receive_data(buffer[:size])
 
 

@@ -13,7 +13,7 @@ from trio_vmess.core.http import (
     HttpProxyServer,
     TunnelRefused,
 )
-from trio_vmess.errors import RemoteProtocolError
+from trio_vmess.errors import LocalProtocolError, RemoteProtocolError
 
 TARGET = Destination(host="example.com", port=443)
 V6 = Destination(host=ipaddress.ip_address("2001:db8::1"), port=443)
@@ -70,9 +70,12 @@ def test_answers(received: bytes, answer: object, trailing: bytes, step: int) ->
 @pytest.mark.parametrize("received", [b"", b"HTTP/1.1 200 OK\r\n"])
 def test_an_end_instead_of_an_answer(received: bytes) -> None:
     client = HttpConnectClient(destination=TARGET)
-    client.receive_data(received)
+    if received:
+        client.receive_data(received)
     assert client.next_event() is NEED_DATA
     client.receive_eof()
+    with pytest.raises(LocalProtocolError, match="ended"):
+        client.receive_data(b"\r\n")
     with pytest.raises(RemoteProtocolError, match="without an answer"):
         client.next_event()
 

@@ -740,10 +740,16 @@ def test_a_truncated_body_is_refused() -> None:
         server.next_event()
 
 
-def test_a_truncated_response_is_no_whole_one() -> None:
+@pytest.mark.parametrize("explicitly", [True, False])
+def test_a_truncated_response_is_an_error(explicitly: bool) -> None:
     server = forwarded(GET + b"\r\n")
     assert len(origin_events(server, OK[:-1])) == 2
-    server.receive_origin_eof()
+    if explicitly:
+        server.receive_origin_eof()
+    else:
+        server.receive_origin_data(b"")
+    with pytest.raises(LocalProtocolError, match="ended"):
+        server.receive_origin_data(OK[-1:])
     with pytest.raises(RemoteProtocolError, match="malformed"):
         server.next_origin_event()
     with pytest.raises(LocalProtocolError):
@@ -791,10 +797,14 @@ def test_an_unusual_status_has_no_phrase() -> None:
     assert server.send(Failure(status=499, reason="x")).startswith(b"HTTP/1.1 499 \r\n")
 
 
-def test_the_end_between_requests() -> None:
+@pytest.mark.parametrize("explicitly", [True, False])
+def test_the_end_between_requests(explicitly: bool) -> None:
     server = HttpProxyServer()
     assert server.next_event() is NEED_DATA
-    server.receive_eof()
+    if explicitly:
+        server.receive_eof()
+    else:
+        server.receive_data(b"")
     assert server.next_event() == ConnectionClosed()
     assert server.next_event() is PAUSED
     with pytest.raises(LocalProtocolError):

@@ -6,8 +6,16 @@ import attrs
 import pytest
 
 from trio_vmess.core import NEED_DATA, Destination, NeedData, Network
-from trio_vmess.core.socks import Command, Reply, ReplyCode, Request, SocksClient, SocksServer
-from trio_vmess.errors import RemoteProtocolError
+from trio_vmess.core.socks import (
+    Command,
+    ConnectionClosed,
+    Reply,
+    ReplyCode,
+    Request,
+    SocksClient,
+    SocksServer,
+)
+from trio_vmess.errors import LocalProtocolError, RemoteProtocolError
 
 TARGET = Destination(host="example.com", port=443)
 V6 = Destination(host=ipaddress.ip_address("2001:db8::1"), port=53)
@@ -152,6 +160,23 @@ def test_a_refusal_is_final() -> None:
         conversation.next_event()
 
 
+@pytest.mark.parametrize("explicitly", [True, False])
+@pytest.mark.parametrize("received", [b"", b"\x05", b"\x05\x00", b"\x05\x00" + GRANTED[:-1]])
+def test_the_end_before_the_reply(received: bytes, explicitly: bool) -> None:
+    conversation = client()
+    if received:
+        conversation.receive_data(received)
+    if explicitly:
+        conversation.receive_eof()
+    else:
+        conversation.receive_data(b"")
+    for _ in range(2):
+        with pytest.raises(RemoteProtocolError, match="closed the connection without an answer"):
+            conversation.next_event()
+    with pytest.raises(LocalProtocolError, match="ended"):
+        conversation.receive_data(GRANTED)
+
+
 def test_nothing_is_parsed_behind_the_reply() -> None:
     conversation = client()
     conversation.receive_data(b"\x05\x00" + GRANTED)
@@ -183,7 +208,9 @@ def _next(server: SocksServer, ours: SocksClient) -> Request | NeedData:
     assert ours.next_event() is NEED_DATA
     server.receive_data(ours.data_to_send())
     event = server.next_event()
-    ours.receive_data(server.data_to_send())
+    assert not isinstance(event, ConnectionClosed)
+    if answer := server.data_to_send():
+        ours.receive_data(answer)
     return event
 
 

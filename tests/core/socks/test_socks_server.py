@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.fuzz.engine import mutated
 from tests.fuzz.fuzz_socks import ACCOUNTS, SEEDS, Outcome, check, converse
 from trio_vmess.core import NEED_DATA, Destination, Network
-from trio_vmess.core.socks import Command, Reply, ReplyCode, Request, SocksServer
+from trio_vmess.core.socks import Command, ConnectionClosed, Reply, ReplyCode, Request, SocksServer
 from trio_vmess.errors import AuthenticationError, LocalProtocolError, RemoteProtocolError
 
 V4 = ipaddress.IPv4Address("127.0.0.1")
@@ -400,6 +400,48 @@ def test_a_failed_request_ends_the_conversation() -> None:
     server.send(Reply(code=ReplyCode.HOST_UNREACHABLE))
     with pytest.raises(RemoteProtocolError, match="HOST_UNREACHABLE"):
         server.next_event()
+
+
+BEFORE_A_MESSAGE = (b"", b"\x05\x01\x02", b"\x05\x01\x02\x01\x03ann\x06secret")
+INSIDE_A_MESSAGE = (
+    b"\x05",
+    b"\x05\x01",
+    b"\x05\x01\x02\x01\x03ann",
+    b"\x05\x01\x02\x01\x03ann\x06secret\x05\x01",
+    b"\x04\x01",
+)
+
+
+@pytest.mark.parametrize("explicitly", [True, False])
+@pytest.mark.parametrize("received", [*BEFORE_A_MESSAGE, *INSIDE_A_MESSAGE])
+def test_the_end_before_the_request(received: bytes, explicitly: bool) -> None:
+    server = SocksServer(accounts={"ann": "secret"})
+    if received:
+        server.receive_data(received)
+    assert server.next_event() is NEED_DATA
+    if explicitly:
+        server.receive_eof()
+    else:
+        server.receive_data(b"")
+    with pytest.raises(LocalProtocolError, match="ended"):
+        server.receive_data(b"x")
+    if received in BEFORE_A_MESSAGE:
+        assert server.next_event() == ConnectionClosed()
+        assert server.next_event() is NEED_DATA
+    else:
+        for _ in range(2):
+            with pytest.raises(RemoteProtocolError, match="closed inside a message"):
+                server.next_event()
+
+
+def test_the_end_after_the_request_leaves_the_early_data() -> None:
+    server = requested(HELLO + b"\x05\x01\x00" + NAME + b"\x00\x50early")
+    server.receive_eof()
+    assert server.next_event() is NEED_DATA
+    assert server.send(Reply(code=ReplyCode.SUCCEEDED)) == refused5(ReplyCode.SUCCEEDED)
+    assert server.trailing_data == b"early"
+    with pytest.raises(LocalProtocolError, match="ended"):
+        server.receive_data(b"x")
 
 
 def test_no_accounts_is_nobody() -> None:

@@ -122,7 +122,7 @@ def test_server_understands_real_clients(capture: dict[str, Any], whole: bool) -
     for piece in [wire] if whole else cut(wire, capture["client_writes"]):
         server.receive_data(piece, now=capture["captured_at"])
         events += events_of(server)
-    server.receive_data(b"", now=capture["captured_at"])
+    server.receive_eof()
     events += events_of(server)
 
     header = capture["decoded"]["request_header"]
@@ -161,7 +161,7 @@ def test_client_understands_real_servers(capture: dict[str, Any], whole: bool) -
     for piece in [wire] if whole else cut(wire, capture["server_writes"]):
         client.receive_data(piece)
         events += events_of(client)
-    client.receive_data(b"")
+    client.receive_eof()
     events += events_of(client)
 
     answer = capture["decoded"]["response_header"]

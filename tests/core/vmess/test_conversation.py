@@ -28,6 +28,7 @@ from trio_vmess.core.vmess import (
     SwitchAccount,
     choose_security,
 )
+from trio_vmess.core.vmess.state import Signal, advance
 from trio_vmess.errors import LocalProtocolError, RemoteProtocolError
 
 KINDS = [
@@ -70,13 +71,12 @@ def test_a_whole_conversation(
     # The other direction goes on for as long as it likes.
     assert payload_of(pair.down(Data(payload=b"bye"))) == b"bye"
     assert pair.down(EndOfStream()) == ([EndOfStream()] if sends_terminator else [])
-    pair.server.receive_data(b"", now=NOW)
-    pair.client.receive_data(b"")
+    pair.server.receive_eof()
+    pair.client.receive_eof()
     ends: list[Event] = [] if sends_terminator else [EndOfStream(explicit=False)]
     assert events_of(pair.server) == ends
     assert events_of(pair.client) == ends
-    assert {pair.client.sending, pair.client.receiving} == {Phase.ENDED}
-    assert {pair.server.sending, pair.server.receiving} == {Phase.ENDED}
+    assert {pair.client.receiving, pair.server.receiving} == {Phase.ENDED}
 
 
 @pytest.mark.parametrize(("dialect", "alter_ids", "security", "options"), KINDS)
@@ -180,7 +180,6 @@ def test_a_refused_event_changes_nothing() -> None:
     bad = request(pair.account, destination=Destination(host="a b", port=1))
     with pytest.raises(LocalProtocolError, match="domain"):
         pair.client.send(bad)
-    assert pair.client.sending is Phase.HEADER
     assert payload_of(pair.up(request(pair.account), Data(payload=b"ok"))) == b"ok"
 
 
@@ -204,7 +203,7 @@ def test_a_close_before_the_answer_is_an_error_and_stays_one(alter_ids: int) -> 
     pair.up(request(pair.account))
     pair.client.receive_data(pair.server.send(Response())[:3])
     assert pair.client.next_event() is NEED_DATA
-    pair.client.receive_data(b"")
+    pair.client.receive_eof()
     for _ in range(2):
         with pytest.raises(RemoteProtocolError, match="closed without an answer"):
             pair.client.next_event()
@@ -225,9 +224,127 @@ def test_a_body_cut_off_inside_a_chunk_is_an_error() -> None:
     pair = ConnectionPair()
     pair.up(request(pair.account))
     pair.server.receive_data(pair.client.send(Data(payload=b"x" * 100))[:50], now=NOW)
-    pair.server.receive_data(b"", now=NOW)
+    pair.server.receive_eof()
     with pytest.raises(RemoteProtocolError, match="cut off"):
         events_of(pair.server)
+
+
+@pytest.mark.parametrize("explicitly", [True, False])
+@pytest.mark.parametrize("cut", [0, 5, 40])
+def test_a_request_cannot_be_completed_after_the_end_of_the_stream(
+    explicitly: bool, cut: int
+) -> None:
+    pair = ConnectionPair()
+    wire = pair.client.send(request(pair.account))
+    if cut:
+        pair.server.receive_data(wire[:cut], now=NOW)
+    if explicitly:
+        pair.server.receive_eof()
+    else:
+        pair.server.receive_data(b"", now=NOW)
+    with pytest.raises(LocalProtocolError, match="ended"):
+        pair.server.receive_data(wire[cut:], now=NOW)
+    # The end may be announced again.
+    pair.server.receive_eof()
+    for _ in range(2):
+        with pytest.raises(RemoteProtocolError, match=f"ended after {cut} bytes"):
+            pair.server.next_event()
+    with pytest.raises(LocalProtocolError, match="ended"):
+        pair.server.receive_data(wire[cut:], now=NOW)
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_an_answer_cannot_go_on_after_the_end_of_the_stream(answered: bool) -> None:
+    pair = ConnectionPair()
+    pair.up(request(pair.account))
+    wire = pair.server.send(Response())
+    if answered:
+        pair.client.receive_data(wire)
+        wire = pair.server.send(Data(payload=b"late"))
+    pair.client.receive_eof()
+    with pytest.raises(LocalProtocolError, match="ended"):
+        pair.client.receive_data(wire)
+    if answered:
+        assert events_of(pair.client) == [Response(), EndOfStream(explicit=False)]
+        with pytest.raises(LocalProtocolError, match="ended"):
+            pair.client.receive_data(wire)
+    else:
+        with pytest.raises(RemoteProtocolError, match="closed without an answer"):
+            pair.client.next_event()
+
+
+def test_bytes_behind_the_terminator_are_ignored_until_the_stream_ends() -> None:
+    pair = ConnectionPair()
+    assert pair.up(request(pair.account), EndOfStream())[1:] == [EndOfStream()]
+    pair.server.receive_data(b"behind it", now=NOW)
+    assert pair.server.next_event() is NEED_DATA
+    pair.server.receive_eof()
+    assert pair.server.next_event() is NEED_DATA
+    with pytest.raises(LocalProtocolError, match="ended"):
+        pair.server.receive_data(b"and more", now=NOW)
+
+
+@pytest.mark.parametrize("alter_ids", [0, 4])
+@pytest.mark.parametrize("timestamp", [1 << 63, -(1 << 63) - 31])
+def test_a_request_needs_a_timestamp_of_64_bits(alter_ids: int, timestamp: int) -> None:
+    pair = ConnectionPair(alter_id_count=alter_ids)
+    pair.client = ClientConnection(entropy=SeededEntropy(), jitter=0)
+    with pytest.raises(LocalProtocolError, match="64 bits"):
+        pair.client.send(request(pair.account, timestamp=timestamp))
+    # A refused event changes nothing.
+    assert len(pair.up(request(pair.account))) == 1
+
+
+@pytest.mark.parametrize("alter_ids", [0, 4])
+@pytest.mark.parametrize("now", [1 << 63, -(1 << 63) - 1])
+def test_a_server_needs_a_clock_of_64_bits(alter_ids: int, now: int) -> None:
+    pair = ConnectionPair(alter_id_count=alter_ids)
+    wire = pair.client.send(request(pair.account))
+    with pytest.raises(LocalProtocolError, match="64 bits"):
+        pair.server.receive_data(wire, now=now)
+    # Nothing was stored.
+    pair.server.receive_data(wire, now=NOW)
+    assert isinstance(pair.server.next_event(), Request)
+
+
+@pytest.mark.parametrize("alter_ids", [0, 4])
+@pytest.mark.parametrize("now", [(1 << 63) - 1, -(1 << 63)])
+def test_the_first_and_the_last_second_are_like_any_other(alter_ids: int, now: int) -> None:
+    pair = ConnectionPair(alter_id_count=alter_ids)
+    pair.client = ClientConnection(entropy=SeededEntropy(), jitter=0)
+    wire = pair.client.send(request(pair.account, timestamp=now))
+    if alter_ids:
+        pair.server.receive_data(wire, now=now)
+        assert isinstance(pair.server.next_event(), Request)
+    stranger = pair.another_server()
+    stranger.receive_data(bytes(100), now=now)
+    with pytest.raises(RemoteProtocolError):
+        stranger.next_event()
+
+
+@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize(
+    "step", [Response(), Data(payload=b"x"), EndOfStream(), *Signal], ids=lambda step: repr(step)
+)
+def test_the_state_table(phase: Phase, step: Event | Signal) -> None:
+    match phase, step:
+        case Phase.HEADER, Response():
+            expected = Phase.BODY
+        case Phase.BODY, Data():
+            expected = Phase.BODY
+        case Phase.BODY, EndOfStream():
+            expected = Phase.ENDED
+        case Phase.BODY, Signal.HAND_OVER:
+            expected = Phase.HANDED_OVER
+        case ((Phase.HEADER | Phase.BODY), Signal.FAULT):
+            expected = Phase.FAILED
+        case _:
+            with pytest.raises(
+                LocalProtocolError, match=f"not allowed in the phase '{phase.value}'"
+            ):
+                advance(phase, step)
+            return
+    assert advance(phase, step) is expected
 
 
 def test_the_buffer_has_a_bound() -> None:

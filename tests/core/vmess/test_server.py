@@ -82,7 +82,7 @@ def test_a_spoilt_legacy_header_burns_its_hash(spoil: str) -> None:
         assert refusal(pair.server, bytes(damaged)).reason is Refusal.BAD_HEADER
     else:
         pair.server.receive_data(wire[:-1], now=NOW)
-        pair.server.receive_data(b"", now=NOW)
+        pair.server.receive_eof()
         with pytest.raises(AuthenticationError, match="ended after") as caught:
             pair.server.next_event()
         assert caught.value.reason is Refusal.TRUNCATED
@@ -97,7 +97,7 @@ def test_a_short_probe_burns_nothing(alter_ids: int) -> None:
         probe = pair.another_server()
         if size:
             probe.receive_data(wire[:size], now=NOW)
-        probe.receive_data(b"", now=NOW)
+        probe.receive_eof()
         with pytest.raises(AuthenticationError, match="ended after"):
             probe.next_event()
     pair.server.receive_data(wire, now=NOW)
@@ -114,7 +114,7 @@ def test_damage_anywhere_in_a_header_is_refused(alter_ids: int) -> None:
         damaged[position] ^= 0x10
         server = pair.another_server()
         server.receive_data(bytes(damaged), now=NOW)
-        server.receive_data(b"", now=NOW)
+        server.receive_eof()
         with pytest.raises(AuthenticationError):
             server.next_event()
 

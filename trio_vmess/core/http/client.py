@@ -63,7 +63,7 @@ class HttpConnectClient:
         return data
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> None:
-        """Store what the server sent.
+        """Store what the server sent; no bytes mean the same as `receive_eof`.
 
         Raises:
             RemoteProtocolError: more than a mebibyte waits.

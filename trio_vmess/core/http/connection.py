@@ -9,7 +9,7 @@ from typing import Final
 import h11
 
 from trio_vmess.core.buffer import NEED_DATA, NeedData, ReceiveBuffer
-from trio_vmess.errors import LocalProtocolError, RemoteProtocolError
+from trio_vmess.errors import RemoteProtocolError
 
 HEAD_SIZE_MAX: Final = 64 * 1024
 """Bytes of a request line or status line with its headers, the empty line included."""
@@ -30,29 +30,30 @@ class BoundedConnection:
         self._h11 = _connection(role)
         self._buffer = ReceiveBuffer(RECEIVE_LIMIT)
         self._head_begun = False
-        self.ended = False
-        """True once the peer has ended the stream."""
+
+    @property
+    def ended(self) -> bool:
+        """True once the peer has ended its stream."""
+        return self._buffer.ended
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> None:
-        """Store what the peer sent.
+        """Store what the peer sent; no bytes mean the same as `receive_eof`.
 
         Raises:
             RemoteProtocolError: more than `RECEIVE_LIMIT` bytes wait.
             LocalProtocolError: the stream has ended before.
         """
-        if self.ended and len(data):
-            raise LocalProtocolError("the stream has ended; it cannot go on")
         # What h11 holds is counted too, so that all of it fits when a new request begins.
         waiting = len(self._h11.trailing_data[0]) + len(self._buffer)
         if waiting + len(data) > RECEIVE_LIMIT:
             raise RemoteProtocolError(
-                f"{waiting + len(data)} bytes wait unparsed; the limit is {RECEIVE_LIMIT}"
+                f"{waiting + len(data)} unparsed bytes; the limit is {RECEIVE_LIMIT}"
             )
         self._buffer.append(data)
 
     def receive_eof(self) -> None:
-        """Note that the peer has ended the stream."""
-        self.ended = True
+        """Note that the peer has ended its stream."""
+        self._buffer.append_eof()
 
     def next_event(self) -> h11.Event | NeedData:
         """Parse the next event.
@@ -93,10 +94,13 @@ class BoundedConnection:
             h11.LocalProtocolError: `reusable` is False.
         """
         self._h11.start_next_cycle()
-        ahead = self.unparsed
+        ahead, ended = self.unparsed, self.ended
         self._h11 = _connection(self._role)
         self._buffer = ReceiveBuffer(RECEIVE_LIMIT)
-        self._buffer.append(ahead)
+        if ahead:
+            self._buffer.append(ahead)
+        if ended:
+            self._buffer.append_eof()
         self._head_begun = False
 
     def _skip_empty_lines(self) -> bool:

@@ -137,7 +137,7 @@ class HttpProxyServer:
     # The client's side ------------------------------------------------------------------------
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> None:
-        """Store what the client sent.
+        """Store what the client sent; no bytes mean the same as `receive_eof`.
 
         Raises:
             RemoteProtocolError: more than a mebibyte waits.
@@ -213,7 +213,7 @@ class HttpProxyServer:
     # The origin's side ----------------------------------------------------------------------
 
     def receive_origin_data(self, data: bytes | bytearray | memoryview) -> None:
-        """Store what the origin sent.
+        """Store what the origin sent; no bytes mean the same as `receive_origin_eof`.
 
         Raises:
             RemoteProtocolError: more than a mebibyte waits.

@@ -80,12 +80,17 @@ class SocksClient:
         self._outgoing = bytearray([SOCKS5_VERSION, len(methods), *methods])
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> None:
-        """Store what the server sent.
+        """Store what the server sent; no bytes mean the same as `receive_eof`.
 
         Raises:
-            RemoteProtocolError: more than a mebibyte waits.
+            RemoteProtocolError: more than a mebibyte waits unparsed.
+            LocalProtocolError: the stream has ended before.
         """
         self._buffer.append(data)
+
+    def receive_eof(self) -> None:
+        """Note that the server has ended its stream."""
+        self._buffer.append_eof()
 
     def next_event(self) -> Reply | NeedData:
         """Parse the next message.
@@ -94,13 +99,15 @@ class SocksClient:
             The reply, once; `NEED_DATA` before there is one and ever after.
 
         Raises:
-            RemoteProtocolError: the server does not accept us, or does not speak SOCKS5. Each
-                further call raises it again.
+            RemoteProtocolError: the server does not accept us, does not speak SOCKS5, or has ended
+                its stream before the reply. Each further call raises it again.
         """
         if self._refusal is not None:
             raise self._refusal
         while (parser := self._PARSERS.get(self._state)) is not None:
             event = parser(self)
+            if event is NEED_DATA and self._buffer.ended:
+                self._refuse("the server closed the connection without an answer")
             if event is not None:
                 return event
         return NEED_DATA

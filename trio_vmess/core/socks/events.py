@@ -23,6 +23,11 @@ class Request:
 
 
 @attrs.frozen(kw_only=True)
+class ConnectionClosed:
+    """The program ended the connection before its request, between two messages."""
+
+
+@attrs.frozen(kw_only=True)
 class Reply:
     """What became of the request.
 

@@ -7,12 +7,12 @@ has moved on to another state.
 
     VERSION -> GREETING [-> PASSWORD] -> REQUEST5 -> REPLY -> OPEN      SOCKS5
     VERSION -> REQUEST4 ------------------------> REPLY -> OPEN        SOCKS4
-    any ----> REFUSED
+    any ----> REFUSED                   before REPLY, at the end of the stream: CLOSED
 
 The shell loops: `receive_data`, then `next_event`, then it sends whatever `data_to_send` holds. A
 refusal is a `RemoteProtocolError` out of `next_event`; the bytes that tell the program of it are in
 `data_to_send` by then. After a `Request` nothing more is parsed: what follows is early data, which
-`trailing_data` gives back. A stream that ends before the request is for the shell to see.
+`trailing_data` gives back.
 
 What is not done: GSSAPI, BIND, and identd for SOCKS4.
 """
@@ -47,7 +47,7 @@ from trio_vmess.core.socks.constants import (
     Method,
     ReplyCode,
 )
-from trio_vmess.core.socks.events import Reply, Request
+from trio_vmess.core.socks.events import ConnectionClosed, Reply, Request
 from trio_vmess.errors import (
     AuthenticationError,
     LocalProtocolError,
@@ -72,6 +72,7 @@ class _State(enum.Enum):
     REQUEST4 = enum.auto()
     REPLY = enum.auto()
     OPEN = enum.auto()
+    CLOSED = enum.auto()
     REFUSED = enum.auto()
 
 
@@ -93,28 +94,36 @@ class SocksServer:
         self._refusal: RemoteProtocolError | None = None
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> None:
-        """Store what the program sent.
+        """Store what the program sent; no bytes mean the same as `receive_eof`.
 
         Raises:
-            RemoteProtocolError: more than a mebibyte waits.
+            RemoteProtocolError: more than a mebibyte waits unparsed.
+            LocalProtocolError: the stream has ended before.
         """
         self._buffer.append(data)
 
-    def next_event(self) -> Request | NeedData:
+    def receive_eof(self) -> None:
+        """Note that the program has ended its stream."""
+        self._buffer.append_eof()
+
+    def next_event(self) -> Request | ConnectionClosed | NeedData:
         """Parse the next message.
 
         Returns:
-            The request, once; `NEED_DATA` before there is one and ever after.
+            The request, or the end of the connection between two messages, once; `NEED_DATA`
+            before there is either and ever after.
 
         Raises:
             RemoteProtocolError: the program is refused, and `data_to_send` holds what it is to be
-                told. Each further call raises it again.
+                told; or its stream ends inside a message. Each further call raises it again.
             AuthenticationError: the same, for a wrong user name or password.
         """
         if self._refusal is not None:
             raise self._refusal
         while (parser := self._PARSERS.get(self._state)) is not None:
             event = parser(self)
+            if event is NEED_DATA and self._buffer.ended:
+                return self._end()
             if event is not None:
                 return event
         return NEED_DATA
@@ -146,6 +155,12 @@ class SocksServer:
     def trailing_data(self) -> bytes:
         """What the program sent behind its request: the first bytes of the tunnel."""
         return self._buffer.peek()
+
+    def _end(self) -> ConnectionClosed:
+        if self._buffer:
+            self._refuse(RemoteProtocolError("the connection was closed inside a message"))
+        self._state = _State.CLOSED
+        return ConnectionClosed()
 
     def _encode_reply(self, reply: Reply) -> bytes:
         host: Host = _UNSPECIFIED if reply.bound is None else reply.bound.host

@@ -1,5 +1,6 @@
 """The client's side of a VMess connection."""
 
+import struct
 from collections.abc import Callable
 from typing import Final
 
@@ -23,6 +24,8 @@ from trio_vmess.core.vmess.body import (
 )
 from trio_vmess.core.vmess.constants import (
     AEAD_NONCE_SIZE,
+    BODY_IV_SIZE,
+    BODY_KEY_SIZE,
     PADDING_MAX,
     TIMESTAMP_JITTER,
     Security,
@@ -37,18 +40,20 @@ from trio_vmess.core.vmess.header import (
     seal_aead_header,
 )
 from trio_vmess.core.vmess.response import (
+    AEAD_RESPONSE_MAX,
     RESPONSE_FIXED_SIZE,
     decode_response_header,
     open_response_header,
     response_header_size,
 )
 from trio_vmess.core.vmess.security import BodyKeys, choose_framing, derive_response_keys
-from trio_vmess.core.vmess.state import Phase, advance
+from trio_vmess.core.vmess.state import Phase, Signal, advance
 from trio_vmess.errors import LocalProtocolError, RemoteProtocolError
 
-_PADDING_START: Final = 34
-_SECRET_SIZE: Final = _PADDING_START + PADDING_MAX + AUTH_ID_RANDOM_SIZE + AEAD_NONCE_SIZE
-"""Body IV and key, response authentication, padding length, padding, auth id's random, nonce."""
+_SECRETS: Final = struct.Struct(
+    f">{BODY_IV_SIZE}s{BODY_KEY_SIZE}sBB{PADDING_MAX}s{AUTH_ID_RANDOM_SIZE}s{AEAD_NONCE_SIZE}s"
+)
+"""Body IV, body key, response authentication, padding length, padding, auth id's random, nonce."""
 
 
 class ClientConnection(Conversation):
@@ -91,11 +96,11 @@ class ClientConnection(Conversation):
         self._legacy_fixed = b""
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> None:
-        """Store what the server sent; nothing means that it has closed its side.
+        """Store what the server sent; no bytes mean the same as `receive_eof`.
 
         Raises:
-            RemoteProtocolError: too much waits unparsed.
-            LocalProtocolError: the body was handed over.
+            RemoteProtocolError: more than a mebibyte waits unparsed.
+            LocalProtocolError: the stream has ended, or the body was handed over.
         """
         self._receive(data)
 
@@ -127,12 +132,13 @@ class ClientConnection(Conversation):
         Raises:
             LocalProtocolError: no request was sent, or the response has begun.
         """
-        if self._plan is None or self._sending is not Phase.BODY:
-            raise LocalProtocolError(f"no hand-over in the phase {self._sending.value!r}")
+        phase = advance(self._sending, Signal.HAND_OVER)
         if self._receiving is not Phase.HEADER:
             raise LocalProtocolError("the response has begun: use hand_over")
+        if self._plan is None:
+            raise LocalProtocolError("there is no body yet")
         sealer, trailing = self._sealer, self._buffer.take()
-        self._sending = Phase.HANDED_OVER
+        self._sending = phase
         self._boundaries = [] if self._plan.framing.packets else None
         opener = ResponseOpener(self, on_response)
         if isinstance(sealer, PacketSealer):
@@ -161,24 +167,25 @@ class ClientConnection(Conversation):
             return NEED_DATA
         if not isinstance(event, Response) or self._codec is None:
             raise LocalProtocolError("the response header was read before")
-        self._receiving = Phase.HANDED_OVER
+        self._receiving = advance(self._receiving, Signal.HAND_OVER)
         return event, self._codec, self._buffer.take()
 
     def _encode_request(self, event: Request) -> bytes:
         account, entropy, dialect = event.account, self._entropy, self._dialect
-        # One draw for all of it: each asks the operating system.
-        secret = entropy.token_bytes(_SECRET_SIZE)
-        keys = BodyKeys(iv=secret[:16], key=secret[16:32])
-        padding = secret[_PADDING_START : _PADDING_START + secret[33] % (PADDING_MAX + 1)]
+        # All random bytes at once: each call asks the operating system.
+        body_iv, body_key, response_auth, padding_number, padding, auth_random, nonce = (
+            _SECRETS.unpack(entropy.token_bytes(_SECRETS.size))
+        )
+        keys = BodyKeys(iv=body_iv, key=body_key)
         header = RequestHeader(
-            body_iv=keys.iv,
-            body_key=keys.key,
-            response_auth=secret[32],
+            body_iv=body_iv,
+            body_key=body_key,
+            response_auth=response_auth,
             options=event.options,
             security=event.security,
             command=event.command,
             destination=event.destination,
-            padding=padding,
+            padding=padding[: padding_number % (PADDING_MAX + 1)],
         )
         plain = encode_request_header(header, dialect)
         self._aead = dialect.has_aead_header and not account.alter_id_count
@@ -187,13 +194,8 @@ class ClientConnection(Conversation):
                 f"form: the account's alterId and the dialect call for {self._form.value}"
             )
         if self._aead:
-            nonce_start = _SECRET_SIZE - AEAD_NONCE_SIZE
-            auth_id = seal_auth_id(
-                account.auth_id_key,
-                event.timestamp,
-                secret[nonce_start - AUTH_ID_RANDOM_SIZE : nonce_start],
-            )
-            wire = seal_aead_header(plain, account.cmd_key, auth_id, secret[nonce_start:])
+            auth_id = seal_auth_id(account.auth_id_key, event.timestamp, auth_random)
+            wire = seal_aead_header(plain, account.cmd_key, auth_id, nonce)
         else:
             timestamp = event.timestamp
             if self._jitter:
@@ -203,7 +205,7 @@ class ClientConnection(Conversation):
                 authenticating_id = account.alter_ids[entropy.randbelow(account.alter_id_count)]
             wire = derive_user_hash(authenticating_id, timestamp)
             wire += encrypt_legacy_header(plain, account.cmd_key, timestamp)
-        self._response_auth = header.response_auth
+        self._response_auth = response_auth
         self._response_keys = derive_response_keys(keys, aead_header=self._aead)
         self._plan = BodyPlan(
             security=event.security,
@@ -225,12 +227,12 @@ class ClientConnection(Conversation):
 
     def _next_header(self) -> Event | NeedData:
         if self._plan is None:
-            if len(self._buffer) or self._eof:
+            if len(self._buffer) or self._buffer.ended:
                 raise RemoteProtocolError("the server spoke before it was asked")
             return NEED_DATA
         plain = self._read_aead() if self._aead else self._read_legacy()
         if plain is NEED_DATA:
-            if self._eof:
+            if self._buffer.ended:
                 raise RemoteProtocolError(
                     "the server closed without an answer: it refused the request (id, clock), "
                     "or could not reach the destination"
@@ -243,7 +245,7 @@ class ClientConnection(Conversation):
         return Response(options=header.options, switch_account=header.switch_account)
 
     def _read_aead(self) -> bytes | NeedData:
-        opened = open_response_header(self._buffer.peek(1024), self._response_keys)
+        opened = open_response_header(self._buffer.peek(AEAD_RESPONSE_MAX), self._response_keys)
         if opened is NEED_DATA:
             return NEED_DATA
         plain, size = opened

@@ -52,6 +52,8 @@ class Label:
 # Request header ---------------------------------------------------------------------------------
 
 VERSION: Final = 1
+BODY_IV_SIZE: Final = 16
+BODY_KEY_SIZE: Final = 16
 PADDING_MAX: Final = 15
 CHECKSUM_SIZE: Final = 4
 REQUEST_HEADER_MAX: Final = 316

@@ -19,7 +19,7 @@ from trio_vmess.core.vmess.body import (
 from trio_vmess.core.vmess.dialect import Dialect
 from trio_vmess.core.vmess.events import Data, EndOfStream, Event
 from trio_vmess.core.vmess.security import BodyKeys
-from trio_vmess.core.vmess.state import Phase, advance
+from trio_vmess.core.vmess.state import Phase, Signal, advance
 from trio_vmess.errors import LocalProtocolError, RemoteProtocolError
 
 RECEIVE_MAX: Final = 1 << 20
@@ -29,8 +29,9 @@ RECEIVE_MAX: Final = 1 << 20
 class Conversation(abc.ABC):
     """The body half of a connection, as events.
 
-    `receive_data` only stores, `next_event` only parses, and only `RemoteProtocolError` leaves
-    either. After it, every further `next_event` raises it again.
+    `receive_data` only stores and `next_event` only parses. What the peer does wrong leaves either
+    as a `RemoteProtocolError`, and every further `next_event` raises it again. What the caller does
+    wrong (bytes after the end of the stream, bytes after a hand-over) is a `LocalProtocolError`.
 
     Args:
         dialect: which VMess is spoken.
@@ -41,7 +42,6 @@ class Conversation(abc.ABC):
         self._dialect = dialect
         self._entropy = entropy
         self._buffer = ReceiveBuffer(RECEIVE_MAX)
-        self._eof = False
         self._failure: RemoteProtocolError | None = None
         self._receiving = Phase.HEADER
         self._sending = Phase.HEADER
@@ -56,15 +56,19 @@ class Conversation(abc.ABC):
         """How far the peer's direction has come."""
         return self._receiving
 
-    @property
-    def sending(self) -> Phase:
-        """How far our direction has come."""
-        return self._sending
+    def receive_eof(self) -> None:
+        """Note that the peer has ended its stream; `receive_data(b"")` does the same.
+
+        Raises:
+            LocalProtocolError: the body was handed over.
+        """
+        self._receive(b"")
 
     def next_event(self) -> Event | NeedData:
         """Return the next event that the received bytes hold, or NEED_DATA.
 
-        After `EndOfStream` it is NEED_DATA for good.
+        After `EndOfStream` it is NEED_DATA for good. An end of the stream that comes where the
+        protocol does not allow it is a fault of the peer.
 
         Raises:
             RemoteProtocolError: the peer broke the protocol.
@@ -81,7 +85,7 @@ class Conversation(abc.ABC):
                     return NEED_DATA
         except RemoteProtocolError as exc:
             self._failure = exc
-            self._receiving = Phase.FAILED
+            self._receiving = advance(self._receiving, Signal.FAULT)
             raise
         if event is not NEED_DATA:
             self._receiving = advance(self._receiving, event)
@@ -95,11 +99,10 @@ class Conversation(abc.ABC):
         Raises:
             LocalProtocolError: a header is missing, or a direction is over.
         """
-        for phase in (self._receiving, self._sending):
-            if phase is not Phase.BODY:
-                raise LocalProtocolError(f"no hand-over in the phase {phase.value!r}")
+        receiving = advance(self._receiving, Signal.HAND_OVER)
+        sending = advance(self._sending, Signal.HAND_OVER)
         opener, sealer, trailing = self._opener, self._sealer, self._buffer.take()
-        self._receiving = self._sending = Phase.HANDED_OVER
+        self._receiving, self._sending = receiving, sending
         if isinstance(opener, PacketOpener) and isinstance(sealer, PacketSealer):
             return PacketBody(opener=opener, sealer=sealer, trailing=trailing)
         if isinstance(opener, PacketOpener) or isinstance(sealer, PacketSealer):
@@ -115,9 +118,9 @@ class Conversation(abc.ABC):
     def _receive(self, data: bytes | bytearray | memoryview) -> None:
         if self._receiving is Phase.HANDED_OVER:
             raise LocalProtocolError("the body was handed over: feed its opener")
-        if not len(data):
-            self._eof = True
-        elif self._receiving in (Phase.HEADER, Phase.BODY):
+        # Nobody reads on behind the terminator or a fault: what still comes is not worth keeping.
+        is_read = self._receiving in (Phase.HEADER, Phase.BODY)
+        if is_read or self._buffer.ended or not len(data):
             self._buffer.append(data)
 
     def _build_opener(self, plan: BodyPlan, keys: BodyKeys, cipher: StreamCipher | None) -> None:
@@ -143,7 +146,7 @@ class Conversation(abc.ABC):
                 self._datagrams += opener.open(data)
             if self._datagrams:
                 return Data(payload=self._datagrams.pop(0))
-            if self._eof and not opener.ended:
+            if self._buffer.ended and not opener.ended:
                 opener.finalize()
         else:
             if data:
@@ -151,9 +154,9 @@ class Conversation(abc.ABC):
                 written = opener.update_into(data, memoryview(out))
                 if written:
                     return Data(payload=bytes(out[:written]))
-            if self._eof and not opener.ended:
+            if self._buffer.ended and not opener.ended:
                 opener.finalize_into(memoryview(b""))
-        if opener.ended or self._eof:
+        if opener.ended or self._buffer.ended:
             return EndOfStream(explicit=opener.ended)
         return NEED_DATA
 

@@ -94,6 +94,7 @@ def decode_response_header(plain: bytes, response_auth: int, dialect: Dialect) -
 
 
 _SEALED_LENGTH_SIZE: Final = 2 + AEAD_TAG_SIZE
+AEAD_RESPONSE_MAX: Final = _SEALED_LENGTH_SIZE + RESPONSE_HEADER_MAX + AEAD_TAG_SIZE
 
 
 def seal_response_header(plain: bytes, keys: BodyKeys) -> bytes:

@@ -6,7 +6,14 @@ from typing import Final
 import attrs
 
 from trio_vmess.core.crypto import AES_KEY_SIZE, Aead, aes_gcm, chacha20_poly1305, md5, sha256
-from trio_vmess.core.vmess.constants import Command, Label, Option, Security
+from trio_vmess.core.vmess.constants import (
+    BODY_IV_SIZE,
+    BODY_KEY_SIZE,
+    Command,
+    Label,
+    Option,
+    Security,
+)
 from trio_vmess.core.vmess.dialect import Dialect
 from trio_vmess.core.vmess.kdf import kdf
 from trio_vmess.errors import LocalProtocolError
@@ -23,7 +30,9 @@ class BodyKeys:
 def derive_response_keys(request: BodyKeys, *, aead_header: bool) -> BodyKeys:
     """Return the keys of the response; the form of the header decides, not the security."""
     if aead_header:
-        return BodyKeys(key=sha256(request.key)[:16], iv=sha256(request.iv)[:16])
+        return BodyKeys(
+            key=sha256(request.key)[:BODY_KEY_SIZE], iv=sha256(request.iv)[:BODY_IV_SIZE]
+        )
     return BodyKeys(key=md5(request.key), iv=md5(request.iv))
 
 

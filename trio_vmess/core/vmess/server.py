@@ -6,6 +6,7 @@ from trio_vmess.core.buffer import NEED_DATA, NeedData
 from trio_vmess.core.crypto import cfb_encryptor
 from trio_vmess.core.entropy import Entropy
 from trio_vmess.core.vmess.account import Account
+from trio_vmess.core.vmess.auth import check_timestamp
 from trio_vmess.core.vmess.body import BodyPlan
 from trio_vmess.core.vmess.constants import AUTH_SIZE, REQUEST_HEADER_MAX, Security
 from trio_vmess.core.vmess.conversation import Conversation
@@ -86,17 +87,18 @@ class ServerConnection(Conversation):
         self._response_keys = BodyKeys(key=b"", iv=b"")
 
     def receive_data(self, data: bytes | bytearray | memoryview, *, now: int) -> None:
-        """Store what the client sent; nothing means that it has closed its side.
+        """Store what the client sent.
 
         Args:
-            data: any number of bytes.
+            data: any number of bytes; none means the same as `receive_eof`.
             now: UTC seconds.
 
         Raises:
-            RemoteProtocolError: too much waits unparsed.
-            LocalProtocolError: the body was handed over.
+            RemoteProtocolError: more than a mebibyte waits unparsed.
+            LocalProtocolError: the stream has ended, the body was handed over, or `now` does not
+                fit 64 bits.
         """
-        self._now = now
+        self._now = check_timestamp(now)
         self._receive(data)
 
     def send(self, event: Event) -> bytes:
@@ -120,7 +122,7 @@ class ServerConnection(Conversation):
         match = self._match
         if match is None:
             if len(self._buffer) < AUTH_SIZE:
-                if self._eof:
+                if self._buffer.ended:
                     raise self._truncated()
                 return NEED_DATA
             match = self._authenticate(self._buffer.peek(AUTH_SIZE))
@@ -131,7 +133,7 @@ class ServerConnection(Conversation):
             self._taint()
             raise self._refuse(str(exc), exc.reason) from None
         if decoded is NEED_DATA:
-            if self._eof:
+            if self._buffer.ended:
                 # Less than the fixed part tells a prober nothing about the rest.
                 if len(self._buffer) >= AUTH_SIZE + FIXED_SIZE:
                     self._taint()

@@ -3,12 +3,15 @@
 A conversation has two directions, and each goes through the same phases on its own:
 
     HEADER --Request or Response--> BODY --Data--> BODY --EndOfStream--> ENDED
+                                    BODY --HAND_OVER--> HANDED_OVER
+    HEADER or BODY --FAULT--> FAILED
 
-From BODY the shell may take the codecs and drive them itself: then the direction is HANDED_OVER.
-Any fault of the peer makes it FAILED. Two rules are not in the table: who says which header (the
-client the Request, the server the Response), and that a Response needs a Request before it. Neither
-direction waits for the other otherwise: a client sends its body at once, and a server may answer
-after the client's end.
+`HAND_OVER` and `FAULT` are not events: nothing of them is on the wire. After the first the caller
+drives the codecs itself; the second is any fault of the peer.
+
+Two rules are not in the table: who says which header (the client the Request, the server the
+Response), and that a Response needs a Request before it. Neither direction waits for the other
+otherwise: a client sends its body at once, and a server may answer after the client's end.
 """
 
 import enum
@@ -29,23 +32,39 @@ class Phase(enum.Enum):
     FAILED = "failed"
 
 
-TRANSITIONS: Final[Mapping[tuple[Phase, type[Event]], Phase]] = {
-    (Phase.HEADER, Request): Phase.BODY,
-    (Phase.HEADER, Response): Phase.BODY,
-    (Phase.BODY, Data): Phase.BODY,
-    (Phase.BODY, EndOfStream): Phase.ENDED,
+class Signal(enum.Enum):
+    """What moves a direction besides events."""
+
+    HAND_OVER = "a hand-over"
+    FAULT = "a fault of the peer"
+
+
+TRANSITIONS: Final[Mapping[Phase, Mapping[type[Event] | Signal, Phase]]] = {
+    Phase.HEADER: {
+        Request: Phase.BODY,
+        Response: Phase.BODY,
+        Signal.FAULT: Phase.FAILED,
+    },
+    Phase.BODY: {
+        Data: Phase.BODY,
+        EndOfStream: Phase.ENDED,
+        Signal.HAND_OVER: Phase.HANDED_OVER,
+        Signal.FAULT: Phase.FAILED,
+    },
+    Phase.ENDED: {},
+    Phase.HANDED_OVER: {},
+    Phase.FAILED: {},
 }
 
 
-def advance(phase: Phase, event: Event) -> Phase:
-    """Return the phase that `event` leads to.
+def advance(phase: Phase, step: Event | Signal) -> Phase:
+    """Return the phase that an event or a signal leads to.
 
     Raises:
-        LocalProtocolError: it may not come now.
+        LocalProtocolError: it is not allowed in this phase.
     """
     try:
-        return TRANSITIONS[phase, type(event)]
+        return TRANSITIONS[phase][step if isinstance(step, Signal) else type(step)]
     except KeyError:
-        raise LocalProtocolError(
-            f"{type(event).__name__} may not come in the phase {phase.value!r}"
-        ) from None
+        name = step.value if isinstance(step, Signal) else type(step).__name__
+        raise LocalProtocolError(f"{name} is not allowed in the phase {phase.value!r}") from None

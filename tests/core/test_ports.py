@@ -27,7 +27,7 @@ def test_a_generation_has_different_ports_of_the_range() -> None:
     ports = plan.next_generation(0.0)
     assert len(set(ports)) == 3
     assert set(ports) <= set(range(1000, 1010))
-    assert plan.in_use == set(ports)
+    assert plan._in_use == set(ports)
 
 
 def test_the_draw_names_the_nth_free_port() -> None:
@@ -65,7 +65,7 @@ def test_a_full_range_says_what_to_change() -> None:
         "3 new ports are wanted, but of the 4 in 20-23 3 are in use; "
         "widen the range to at least 6 ports, or lower the concurrency"
     )
-    assert plan.in_use == set(first)
+    assert plan._in_use == set(first)
     plan.give_back(first)
     assert len(plan.next_generation(600.0)) == 3
 
@@ -102,10 +102,10 @@ def test_a_busy_port_is_exchanged_and_left_alone_until_the_next_refresh() -> Non
     tried = {port, other := plan.exchange(port)}
     tried.add(plan.exchange(other))
     assert tried == {30, 31, 32}
-    last = next(iter(plan.in_use))
+    last = next(iter(plan._in_use))
     with pytest.raises(PortsExhausted, match="0 are in use and 3 more were tried"):
         plan.exchange(last)
-    assert plan.in_use == frozenset()
+    assert plan._in_use == frozenset()
     assert plan.next_generation(300.0)[0] in range(30, 33)
 
 
@@ -118,7 +118,7 @@ def test_a_range_full_of_other_programs_is_given_up() -> None:
     with pytest.raises(PortsExhausted, match="choose a range that nothing else uses"):
         plan.exchange(tried[-1])
     assert len(tried) == len(set(tried)) == EXCHANGES_MAX + 1
-    assert plan.in_use == frozenset()
+    assert plan._in_use == frozenset()
 
 
 def test_only_ports_in_use_come_back() -> None:
@@ -128,11 +128,11 @@ def test_only_ports_in_use_come_back() -> None:
     for wrong in ((unused,), (*ports, unused), (ports[0], ports[0])):
         with pytest.raises(ValueError, match="not in use, or given back twice"):
             plan.give_back(wrong)
-        assert plan.in_use == set(ports)
+        assert plan._in_use == set(ports)
     with pytest.raises(ValueError, match="not in use"):
         plan.exchange(unused)
     plan.give_back(ports)
-    assert plan.in_use == frozenset()
+    assert plan._in_use == frozenset()
 
 
 # Minutes ----------------------------------------------------------------------------------------
@@ -192,12 +192,12 @@ class PlanMachine(RuleBasedStateMachine):
     def open_generation(self) -> None:
         self.now += 60.0
         self.tried = set()
-        before = self.plan.in_use
+        before = set(self.plan._in_use)
         try:
             ports = self.plan.next_generation(self.now)
         except PortsExhausted:
             assert len(self.range) - len(before) < self.concurrency
-            assert self.plan.in_use == before
+            assert self.plan._in_use == before
             return
         assert len(ports) == len(set(ports)) == self.concurrency
         assert not before & set(ports)
@@ -208,7 +208,7 @@ class PlanMachine(RuleBasedStateMachine):
     def find_a_port_busy(self, data: st.DataObject) -> None:
         newest = self.open[-1]
         port = newest.pop(data.draw(st.integers(0, len(newest) - 1)))
-        before = self.plan.in_use
+        before = set(self.plan._in_use)
         self.tried.add(port)
         try:
             other = self.plan.exchange(port)
@@ -231,7 +231,7 @@ class PlanMachine(RuleBasedStateMachine):
             return
         flat = [port for ports in self.open for port in ports]
         assert len(flat) == len(set(flat))
-        assert self.plan.in_use == set(flat)
+        assert self.plan._in_use == set(flat)
         assert set(flat) <= set(self.range)
 
 

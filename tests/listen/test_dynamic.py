@@ -71,7 +71,7 @@ async def start(scene: Scene, nursery: trio.Nursery) -> None:
 def everything_closes(scene: Scene) -> Iterator[None]:
     yield
     assert not scene.machine.open
-    assert scene.plan.in_use == frozenset()
+    assert scene.plan._in_use == frozenset()
     assert scene.listener.ports == []
     assert scene.listener.switch_account("a@example.com", now=0.0) is None
 
@@ -107,7 +107,7 @@ async def test_generations_overlap_and_end(
                 assert len(opened) == concurrency * (1 if is_first else 2)
                 assert sorted(scene.listener.ports) == sorted(opened)
                 assert all(port.is_served for port in scene.machine.open.values())
-                assert scene.plan.in_use == set(opened)
+                assert scene.plan._in_use == set(opened)
                 if minute % refresh == 0:
                     assert not generation & set(scene.newest)
                     generation = set(scene.newest)
@@ -180,7 +180,7 @@ async def test_busy_ports_are_replaced(
             assert len(scene.machine.open) == 3
             await trio.sleep(301.0)
             assert set(scene.machine.open) == set(range(1005, 1011))
-            assert scene.plan.in_use == set(range(1005, 1011))
+            assert scene.plan._in_use == set(range(1005, 1011))
             nursery.cancel_scope.cancel()
     failures = [line for line in caplog.messages if line.startswith("ports.failed")]
     assert failures
@@ -198,7 +198,7 @@ async def test_a_wholly_taken_range_is_tried_again(
             await start(scene, nursery)
             assert 3 <= len(machine.binds) <= 3 + 16
             assert len(set(machine.binds)) == len(machine.binds)
-            assert scene.plan.in_use == frozenset()
+            assert scene.plan._in_use == frozenset()
             assert scene.listener.switch_account("") is None
             assert any(line.startswith("ports.missing") for line in caplog.messages)
             assert any("choose a range" in line for line in caplog.messages)
@@ -278,7 +278,7 @@ def build_three_refreshes() -> Scenario:
 
     def check() -> None:
         assert not scene.machine.open
-        assert scene.plan.in_use == frozenset()
+        assert scene.plan._in_use == frozenset()
         assert scene.listener.ports == []
 
     return Scenario(run=run, check=check)

@@ -137,7 +137,7 @@ async def test_a_real_generation_and_a_connection_that_outlives_it() -> None:
                 streams = [await trio.open_tcp_stream("127.0.0.1", port) for port in opened]
                 await echo.until(lambda: echo.running == 3)
                 listeners.cancel_scope.cancel()
-            assert plan.in_use == frozenset()
+            assert plan._in_use == frozenset()
             for port, stream in zip(opened, streams, strict=True):
                 async with stream:
                     assert await ask(stream) == b"hello"

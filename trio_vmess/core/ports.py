@@ -72,11 +72,6 @@ class PortPlan:
         """How long after a generation the next one follows."""
         return self._refresh * _MINUTE
 
-    @property
-    def in_use(self) -> frozenset[int]:
-        """The ports that were handed out and have not come back."""
-        return frozenset(self._in_use)
-
     def next_generation(self, now: float) -> tuple[int, ...]:
         """Choose the ports of a new generation; they are in use from now on.
 

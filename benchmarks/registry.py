@@ -18,7 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from trio_vmess.core.vmess.account import Account
 from trio_vmess.core.vmess.auth import derive_auth_id_key, derive_user_hash, seal_auth_id
-from trio_vmess.core.vmess.refusal import ClockSearch
+from trio_vmess.core.vmess.clock_search import ClockSearch
 from trio_vmess.core.vmess.replay import ReplayCache
 from trio_vmess.core.vmess.users import RECENT_USERS_MAX, UserRegistry
 

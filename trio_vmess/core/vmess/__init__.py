@@ -9,6 +9,7 @@ Dialect                               the wire as it is, or as the documents wro
 from trio_vmess.core.vmess.account import Account, format_user_id, parse_user_id
 from trio_vmess.core.vmess.body import PacketBody, PacketOpener, PacketSealer, StreamBody
 from trio_vmess.core.vmess.client import ClientConnection
+from trio_vmess.core.vmess.clock_search import ClockSearch
 from trio_vmess.core.vmess.command import SwitchAccount
 from trio_vmess.core.vmess.constants import (
     AUTH_SIZE,
@@ -17,6 +18,7 @@ from trio_vmess.core.vmess.constants import (
     Option,
     Security,
 )
+from trio_vmess.core.vmess.diagnosis import Diagnosis, diagnose
 from trio_vmess.core.vmess.dialect import DIALECTS, DOCUMENT, V2RAY, Dialect
 from trio_vmess.core.vmess.events import (
     Data,
@@ -27,7 +29,6 @@ from trio_vmess.core.vmess.events import (
     Response,
 )
 from trio_vmess.core.vmess.header import MUX_DESTINATION
-from trio_vmess.core.vmess.refusal import ClockSearch, Diagnosis, diagnose
 from trio_vmess.core.vmess.replay import ReplayCache
 from trio_vmess.core.vmess.security import SECURITY_WORDS, choose_security
 from trio_vmess.core.vmess.server import ServerConnection

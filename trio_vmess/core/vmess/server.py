@@ -10,6 +10,7 @@ from trio_vmess.core.vmess.auth import check_timestamp
 from trio_vmess.core.vmess.body import BodyPlan
 from trio_vmess.core.vmess.constants import AUTH_SIZE, REQUEST_HEADER_MAX, Security
 from trio_vmess.core.vmess.conversation import Conversation
+from trio_vmess.core.vmess.diagnosis import diagnose
 from trio_vmess.core.vmess.dialect import V2RAY, Dialect
 from trio_vmess.core.vmess.events import Data, EndOfStream, Event, HeaderForm, Request, Response
 from trio_vmess.core.vmess.header import (
@@ -20,7 +21,6 @@ from trio_vmess.core.vmess.header import (
     decrypt_legacy_header,
     open_aead_header,
 )
-from trio_vmess.core.vmess.refusal import diagnose
 from trio_vmess.core.vmess.replay import ReplayCache, legacy_key, session_key
 from trio_vmess.core.vmess.response import (
     ResponseHeader,

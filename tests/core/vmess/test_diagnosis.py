@@ -1,0 +1,106 @@
+"""What the log says about a request that was refused."""
+
+import hashlib
+
+import pytest
+
+from trio_vmess.core.vmess.account import Account
+from trio_vmess.core.vmess.auth import derive_auth_id_key, seal_auth_id
+from trio_vmess.core.vmess.diagnosis import Diagnosis, aead_not_accepted, diagnose
+from trio_vmess.core.vmess.users import AuthMatch, UserRegistry
+from trio_vmess.errors import AuthenticationError, Refusal
+
+NOW = 1_700_000_000
+HOUR = 3600
+
+
+def make_account(number: int, alter_id_count: int, email: str = "") -> Account:
+    user_id = hashlib.md5(b"user %d" % number).digest()
+    return Account(user_id=user_id, alter_id_count=alter_id_count, email=email)
+
+
+LOVE = make_account(1, 0, "love@example.com")
+OLD = make_account(2, 4, "old@example.com")
+NAMELESS = make_account(3, 2)
+
+
+def make_auth_id(account: Account, timestamp: int) -> bytes:
+    return seal_auth_id(derive_auth_id_key(account.cmd_key), timestamp, b"1234")
+
+
+def test_a_wrong_clock_under_an_aead_header_is_told_in_full() -> None:
+    registry = UserRegistry([LOVE])
+    auth = make_auth_id(LOVE, NOW - 500)
+    expected = Diagnosis(
+        reason=Refusal.CLOCK_SKEW,
+        message="user love@example.com: the clock is 500 s behind ours; "
+        "synchronise both clocks (the limit is 120 s)",
+        account=LOVE,
+        clock_offset=-500,
+    )
+    assert diagnose(auth, registry, now=NOW) == expected
+    assert diagnose(auth + b"more", registry, now=NOW) == expected
+    match = registry.find_auth_id(auth, now=NOW)
+    assert diagnose(auth, registry, now=NOW, match=match) == expected
+
+
+@pytest.mark.parametrize(
+    ("offset", "hint"),
+    [
+        (HOUR, "about 1 h"),
+        (-HOUR - 30, "about 1 h"),
+        (8 * HOUR + 100, "about 8 h"),
+        (5 * HOUR + HOUR // 2, "about 5.5 h"),
+        (14 * HOUR, "about 14 h"),
+        (14 * HOUR + HOUR // 2, None),
+        (HOUR + 121, None),
+        (900, None),
+        (121, None),
+        (5 * 365 * 24 * HOUR, None),
+    ],
+)
+def test_offsets_near_half_hours_hint_at_the_time_zone(offset: int, hint: str | None) -> None:
+    found = diagnose(make_auth_id(LOVE, NOW + offset), UserRegistry([LOVE]), now=NOW)
+    assert found.clock_offset == offset
+    assert ("time zone" in found.message) == (hint is not None)
+    assert (hint or "") in found.message
+
+
+def test_a_match_that_was_asked_for_is_not_asked_for_again() -> None:
+    registry = UserRegistry([LOVE])
+    found = diagnose(make_auth_id(LOVE, NOW - 500), registry, now=NOW, match=None)
+    assert found.reason is Refusal.UNKNOWN_USER
+
+
+def test_an_aead_header_where_only_legacy_is_spoken() -> None:
+    registry = UserRegistry([LOVE], legacy_without_alter_ids=True)
+    found = diagnose(make_auth_id(LOVE, NOW), registry, now=NOW)
+    assert found == aead_not_accepted(AuthMatch(account=LOVE, timestamp=NOW))
+    assert (found.reason, found.account) == (Refusal.WRONG_FORM, LOVE)
+    assert found.message.startswith("user love@example.com: an AEAD header, but this inbound")
+
+
+def test_the_unknown_are_told_what_could_be_the_matter() -> None:
+    found = diagnose(bytes(range(100, 116)), UserRegistry([LOVE]), now=NOW)
+    assert found.reason is Refusal.UNKNOWN_USER
+    assert "no user has an alterId" in found.message
+    found = diagnose(bytes(range(100, 116)), UserRegistry([OLD]), now=NOW)
+    assert "clock or alterId is wrong" in found.message
+
+
+def test_a_diagnosis_becomes_an_error_that_says_the_same() -> None:
+    error = Diagnosis(
+        reason=Refusal.CLOCK_SKEW, message="late", account=NAMELESS, clock_offset=-7
+    ).error()
+    assert isinstance(error, AuthenticationError)
+    assert (str(error), error.reason, error.clock_offset) == ("late", Refusal.CLOCK_SKEW, -7)
+    assert error.user == NAMELESS.name
+    assert Diagnosis(reason=Refusal.UNKNOWN_USER, message="who").error().user is None
+
+
+def test_no_message_shows_a_whole_id() -> None:
+    registry = UserRegistry([NAMELESS])
+    found = diagnose(make_auth_id(NAMELESS, 0), registry, now=NOW)
+    assert NAMELESS.user_id[:4].hex() in found.message
+    assert NAMELESS.user_id[4:6].hex() not in found.message
+    assert NAMELESS.user_id.hex() not in repr(found)

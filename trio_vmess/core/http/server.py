@@ -2,16 +2,14 @@
 
 Theory of operation. h11 parses and writes all HTTP; this module decides what becomes of it.
 `_PARSERS` holds the client's side of the conversation, one parser for each state; in the states
-that are not in it nothing is read from the client, and `next_event` says `PAUSED`.
+that are not in it nothing is read from the client, and `next_event` says `PAUSED`. The transitions
+are a table of their own, `state.TRANSITIONS`:
 
     HEAD -> CONNECT -> TUNNEL                            CONNECT host:port
     HEAD -> BODY -> RESPONSE -> HEAD or CLOSED           a body follows
     HEAD -> END --> RESPONSE -> HEAD or CLOSED           no body
     HEAD -> DISCARD -> HEAD                              407; the browser asks its user, tries again
     any --> REFUSED                                      the answer is in `data_to_send`
-
-What the table cannot express: a response may end in BODY, before the request does. The connection
-is then CLOSED.
 
 The shell loops on `receive_data`, `next_event` and `data_to_send`. After `Connect` it dials, sends
 `Established` and copies bytes, `trailing_data` first. After `Forward` it dials and writes
@@ -29,7 +27,6 @@ reuse of connections to an origin, Via, and Max-Forwards. Requests without a Hos
 in HTTP/1.1, as RFC 9112 section 3.2 demands.
 """
 
-import enum
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Final, assert_never
 
@@ -61,25 +58,21 @@ from trio_vmess.core.http.events import (
     Forward,
     OriginEvent,
     Paused,
-    ResponseData,
     ResponseEnd,
-    ResponseHead,
 )
 from trio_vmess.core.http.message import (
     NotAbsoluteError,
     Target,
     check_request_framing,
-    client_response,
-    comma_list,
     declares_body,
-    end_to_end_headers,
     expects_continue,
-    origin_request,
     parse_absolute_form,
     parse_basic_credentials,
     parse_destination,
     parse_origin_form,
 )
+from trio_vmess.core.http.origin import OriginSide
+from trio_vmess.core.http.state import State, Step, advance
 from trio_vmess.core.mixed import PasswordBook
 from trio_vmess.errors import (
     AuthenticationError,
@@ -93,21 +86,6 @@ CHALLENGE_COUNT_MAX: Final = 8
 
 DISCARD_SIZE_MAX: Final = 64 * 1024
 """Bytes of the body of a refused request that are swallowed to keep its connection."""
-
-
-class _State(enum.Enum):
-    HEAD = enum.auto()
-    DISCARD = enum.auto()
-    BODY = enum.auto()
-    END = enum.auto()
-    RESPONSE = enum.auto()
-    CONNECT = enum.auto()
-    TUNNEL = enum.auto()
-    CLOSED = enum.auto()
-    REFUSED = enum.auto()
-
-
-_AWAITING_RESPONSE: Final = frozenset({_State.CONNECT, _State.BODY, _State.END, _State.RESPONSE})
 
 
 class HttpProxyServer:
@@ -125,9 +103,9 @@ class HttpProxyServer:
         self._allow_transparent = allow_transparent
         self._passwords = None if accounts is None else PasswordBook(accounts)
         self._client = BoundedConnection(h11.SERVER)
-        self._origin: BoundedConnection | None = None
+        self._origin: OriginSide | None = None
         self._outgoing = bytearray()
-        self._state = _State.HEAD
+        self._state = State.HEAD
         self._refusal: RemoteProtocolError | None = None
         self._first_byte_seen = False
         self._challenge_count = 0
@@ -185,16 +163,12 @@ class HttpProxyServer:
         """
         match event:
             case Established():
-                if self._state is not _State.CONNECT:
-                    raise LocalProtocolError(f"no tunnel was asked for (state {self._state.name})")
-                self._state = _State.TUNNEL
+                self._advance(Step.TUNNEL_OPENED)
                 return ESTABLISHED
             case Failure():
-                if self._state not in _AWAITING_RESPONSE or self.response_started:
-                    raise LocalProtocolError(
-                        f"no request waits for a response (state {self._state.name})"
-                    )
-                self._state = _State.CLOSED
+                if self.response_started:
+                    raise LocalProtocolError("the response has begun: close the connection instead")
+                self._advance(Step.FAILED)
                 self._origin = None
                 return self._answer(event.status, event.reason, CLOSE)
             case _:
@@ -237,65 +211,23 @@ class HttpProxyServer:
                 `Failure` tells the client; otherwise its connection is to be closed.
             LocalProtocolError: no request was forwarded.
         """
-        origin = self._require_origin()
-        try:
-            while (event := origin.next_event()) is not NEED_DATA:
-                passed_on = self._pass_on(event)
-                if passed_on is not None:
-                    return passed_on
-        except h11.RemoteProtocolError as exc:
-            if origin.ended and not self.response_started:
-                message = "the server closed the connection without a whole response"
+        event = self._require_origin().next_event()
+        if isinstance(event, ResponseEnd):
+            self._origin = None
+            if event.keep_alive:
+                self._client.start_next_cycle()
+                self._advance(Step.RESPONSE_ENDED)
             else:
-                message = f"the server's response is malformed: {describe(exc)}"
-            raise RemoteProtocolError(message) from None
-        except h11.LocalProtocolError as exc:
-            raise RemoteProtocolError(
-                f"the server's response cannot be passed on: {describe(exc)}"
-            ) from None
-        return NEED_DATA
+                self._advance(Step.LAST_RESPONSE_ENDED)
+        return event
 
-    def _require_origin(self) -> BoundedConnection:
+    def _require_origin(self) -> OriginSide:
         if self._origin is None:
             raise LocalProtocolError(f"no request was forwarded (state {self._state.name})")
         return self._origin
 
-    def _pass_on(self, event: h11.Event) -> OriginEvent | None:
-        match event:
-            case h11.InformationalResponse():
-                # RFC 9110 section 15.2: no 1xx for a client of HTTP/1.0.
-                if self._request is not None and self._request.http_version == b"1.0":
-                    return None
-                preliminary = h11.InformationalResponse(
-                    status_code=event.status_code,
-                    reason=event.reason,
-                    headers=end_to_end_headers(event),
-                )
-                return ResponseHead(
-                    status=event.status_code, payload=self._client.send(preliminary)
-                )
-            case h11.Response():
-                extra = [CLOSE] if self._client_wants_close() else []
-                payload = self._client.send(client_response(event, extra=extra))
-                return ResponseHead(status=event.status_code, payload=payload)
-            case h11.Data():
-                return ResponseData(payload=self._client.send(h11.Data(data=event.data)))
-            case h11.EndOfMessage():
-                payload = self._client.send(h11.EndOfMessage())
-                keep_alive = self._client.reusable
-                if keep_alive:
-                    self._client.start_next_cycle()
-                self._state = _State.HEAD if keep_alive else _State.CLOSED
-                self._origin = None
-                return ResponseEnd(payload=payload, keep_alive=keep_alive)
-            case _:
-                return None
-
-    def _client_wants_close(self) -> bool:
-        """Look at the header that old browsers use for proxies; h11 looks at the standard one."""
-        return self._request is not None and b"close" in comma_list(
-            self._request, b"proxy-connection"
-        )
+    def _advance(self, step: Step) -> None:
+        self._state = advance(self._state, step)
 
     # One parser for each state ----------------------------------------------------------------
 
@@ -310,7 +242,7 @@ class HttpProxyServer:
         if event is NEED_DATA:
             return NEED_DATA
         if not isinstance(event, h11.Request):
-            self._state = _State.CLOSED
+            self._advance(Step.CLIENT_LEFT)
             return ConnectionClosed()
         self._request = event
         try:
@@ -347,7 +279,7 @@ class HttpProxyServer:
                 return self._challenge(request, tried=credentials is not None)
         self._challenge_count = 0
         if target is None:
-            self._state = _State.CONNECT
+            self._advance(Step.TUNNEL_REQUESTED)
             return Connect(destination=destination, user=user)
         return self._forward(request, target, user)
 
@@ -361,25 +293,23 @@ class HttpProxyServer:
         return parse_origin_form(written, host.decode("ascii"))
 
     def _forward(self, request: h11.Request, target: Target, user: str | None) -> Forward:
-        rewritten = origin_request(request, target)
-        self._origin = BoundedConnection(h11.CLIENT)
-        head = self._origin.send(rewritten)
+        self._origin = OriginSide(request, target, self._client)
         has_body = declares_body(request)
         if has_body:
-            self._state = _State.BODY
+            self._advance(Step.FORWARDED_WITH_BODY)
         else:
             # h11 has the end at once; taking it now leaves the client's side done, whatever the
             # order in which the shell asks for the end and for the response.
             self._client.next_event()
-            self._state = _State.END
+            self._advance(Step.FORWARDED_WITHOUT_BODY)
         return Forward(
             destination=target.destination,
             method=request.method.decode("ascii"),
             target=target.origin_form,
-            headers=tuple(rewritten.headers.raw_items()),
+            headers=self._origin.headers,
             has_body=has_body,
             expects_continue=has_body and expects_continue(request),
-            head=head,
+            head=self._origin.head,
             user=user,
         )
 
@@ -391,12 +321,12 @@ class HttpProxyServer:
         headers = [CHALLENGE, CLOSE] if final else [CHALLENGE]
         self._outgoing += self._answer(407, PASSWORD_NEEDED, *headers)
         if self._client.must_close:
-            self._state = _State.REFUSED
+            self._advance(Step.REFUSED)
             message = "the user name or the password is wrong" if tried else "no password was sent"
             self._refusal = AuthenticationError(message, reason=Refusal.UNKNOWN_USER)
             raise self._refusal
         self._discarded_size = 0
-        self._state = _State.DISCARD
+        self._advance(Step.CHALLENGED)
         return Challenged(tried=tried)
 
     def _discard_body(self) -> NeedData | None:
@@ -409,7 +339,7 @@ class HttpProxyServer:
                 raise self._refuse_silently("the body of a refused request is too long")
         else:
             self._client.start_next_cycle()
-            self._state = _State.HEAD
+            self._advance(Step.BODY_DISCARDED)
         return None
 
     def _read_body(self) -> ClientEvent | NeedData:
@@ -417,26 +347,26 @@ class HttpProxyServer:
         if event is NEED_DATA:
             return NEED_DATA
         if isinstance(event, h11.Data):
-            return Data(payload=self._require_origin().send(h11.Data(data=event.data)))
+            return Data(payload=self._require_origin().send_data(event.data))
         return self._end_request()
 
     def _end_request(self) -> EndOfMessage:
-        self._state = _State.RESPONSE
-        return EndOfMessage(payload=self._require_origin().send(h11.EndOfMessage()))
+        self._advance(Step.REQUEST_ENDED)
+        return EndOfMessage(payload=self._require_origin().send_end())
 
     _PARSERS: ClassVar[
-        Mapping[_State, Callable[["HttpProxyServer"], ClientEvent | NeedData | None]]
+        Mapping[State, Callable[["HttpProxyServer"], ClientEvent | NeedData | None]]
     ] = {
-        _State.HEAD: _read_head,
-        _State.DISCARD: _discard_body,
-        _State.BODY: _read_body,
-        _State.END: _end_request,
+        State.HEAD: _read_head,
+        State.DISCARD: _discard_body,
+        State.BODY: _read_body,
+        State.END: _end_request,
     }
 
     # Answers of our own -----------------------------------------------------------------------
 
     def _refuse_silently(self, message: str) -> RemoteProtocolError:
-        self._state = _State.REFUSED
+        self._advance(Step.REFUSED)
         self._refusal = RemoteProtocolError(message)
         return self._refusal
 

@@ -10,7 +10,7 @@ cannot be read piece by piece, and OpenSSL's only from version 3.3 on. FNV-1a co
 import hashlib
 import hmac
 from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 import fnv_hash_fast
 from Crypto.Hash import SHAKE128
@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 try:
     # The interpreter's own MD5 has lighter objects than OpenSSL's: a copied state costs 0.3 µs for
     # an HMAC instead of 0.5, and the table of legacy user hashes needs tens of thousands a second.
-    from _md5 import md5 as _light_md5  # type: ignore[import-not-found]  # it has no stub
+    from _md5 import md5 as _built_in_md5  # type: ignore[import-not-found]  # it has no stub
 except ImportError:  # built without it, or a restricted build
-    _light_md5 = hashlib.md5
+    _built_in_md5 = hashlib.md5
 
 __all__ = [
     "AEAD_TAG_SIZE",
@@ -185,6 +185,8 @@ def hkdf_expand(key: bytes, info: bytes, size: int) -> bytes:
         output += block
     return output[:size]
 
+
+_light_md5 = cast("Callable[[bytes], HashState]", _built_in_md5)
 
 HmacState = tuple[HashState, HashState]
 """HMAC-MD5 with its key already in: the inner and the outer hash, each one block on."""

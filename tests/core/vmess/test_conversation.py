@@ -166,7 +166,7 @@ def test_what_may_not_be_said_now() -> None:
     pair.up(request(pair.account))
     with pytest.raises(LocalProtocolError, match="Request"):
         pair.client.send(request(pair.account))
-    with pytest.raises(LocalProtocolError, match="sends no Request"):
+    with pytest.raises(LocalProtocolError, match="only a client sends a Request"):
         pair.server.send(request(pair.account))
     pair.down(Response(), EndOfStream())
     for event in (Response(), Data(payload=b"late"), EndOfStream()):

@@ -191,7 +191,9 @@ def origin_request(request: h11.Request, target: Target) -> h11.Request:
     The Host header is made from the address (RFC 9112 section 3.2.2). An HTTP/1.0 client's Expect
     is left out: it would not understand the 100 (RFC 9110 section 10.1.1).
     """
-    dropped = {b"host"} | ({b"expect"} if request.http_version == b"1.0" else set())
+    dropped = {b"host"}
+    if request.http_version == b"1.0":
+        dropped.add(b"expect")
     headers = [
         (b"Host", target.authority.encode("ascii")),
         *(

@@ -1,9 +1,8 @@
 """The HTTP proxy's side: CONNECT tunnels, and requests with an absolute address.
 
 Theory of operation. h11 parses and writes all HTTP; this module decides what becomes of it.
-`_PARSERS` holds the client's side of the conversation, one parser for each state; in the states
-that are not in it nothing is read from the client, and `next_event` says `PAUSED`. The transitions
-are a table of their own, `state.TRANSITIONS`:
+There is one parser for each state in which something is read from the client; in the others
+`next_event` says `PAUSED`. The transitions are a table of their own, `state.TRANSITIONS`:
 
     HEAD -> CONNECT -> TUNNEL                            CONNECT host:port
     HEAD -> BODY -> RESPONSE -> HEAD or CLOSED           a body follows
@@ -27,8 +26,8 @@ reuse of connections to an origin, Via, and Max-Forwards. Requests without a Hos
 in HTTP/1.1, as RFC 9112 section 3.2 demands.
 """
 
-from collections.abc import Callable, Mapping
-from typing import ClassVar, Final, assert_never
+from collections.abc import Mapping
+from typing import Final, assert_never
 
 import h11
 
@@ -141,13 +140,11 @@ class HttpProxyServer:
         if self._refusal is not None:
             raise self._refusal
         try:
-            while (parser := self._PARSERS.get(self._state)) is not None:
-                event = parser(self)
-                if event is not None:
-                    return event
+            while (event := self._parse()) is None:
+                pass
         except h11.RemoteProtocolError as exc:
             raise self._refuse(exc.error_status_hint, describe(exc)) from None
-        return PAUSED
+        return event
 
     def data_to_send(self) -> bytes:
         """Take what this server itself has to say to the client; often nothing."""
@@ -230,6 +227,22 @@ class HttpProxyServer:
         self._state = advance(self._state, step)
 
     # One parser for each state ----------------------------------------------------------------
+
+    def _parse(self) -> ClientEvent | NeedData | Paused | None:
+        """Parse one event; None says that the state has changed and the next one can be tried."""
+        match self._state:
+            case State.HEAD:
+                return self._read_head()
+            case State.DISCARD:
+                return self._discard_body()
+            case State.BODY:
+                return self._read_body()
+            case State.END:
+                return self._end_request()
+            case State.RESPONSE | State.CONNECT | State.TUNNEL | State.CLOSED | State.REFUSED:
+                return PAUSED
+            case _:
+                assert_never(self._state)
 
     def _read_head(self) -> ClientEvent | NeedData | None:
         if not self._first_byte_seen and (first := self._client.first_byte):
@@ -353,15 +366,6 @@ class HttpProxyServer:
     def _end_request(self) -> EndOfMessage:
         self._advance(Step.REQUEST_ENDED)
         return EndOfMessage(payload=self._require_origin().send_end())
-
-    _PARSERS: ClassVar[
-        Mapping[State, Callable[["HttpProxyServer"], ClientEvent | NeedData | None]]
-    ] = {
-        State.HEAD: _read_head,
-        State.DISCARD: _discard_body,
-        State.BODY: _read_body,
-        State.END: _end_request,
-    }
 
     # Answers of our own -----------------------------------------------------------------------
 

@@ -13,8 +13,7 @@ What is not done: GSSAPI, BIND, SOCKS4.
 """
 
 import enum
-from collections.abc import Callable, Mapping
-from typing import ClassVar, Final, NoReturn
+from typing import Final, NoReturn, assert_never
 
 from trio_vmess.core.buffer import NEED_DATA, NeedData, ReceiveBuffer
 from trio_vmess.core.destination import Destination, Network
@@ -104,13 +103,9 @@ class SocksClient:
         """
         if self._refusal is not None:
             raise self._refusal
-        while (parser := self._PARSERS.get(self._state)) is not None:
-            event = parser(self)
-            if event is NEED_DATA and self._buffer.ended:
-                self._refuse("the server closed the connection without an answer")
-            if event is not None:
-                return event
-        return NEED_DATA
+        while (event := self._parse()) is None:
+            pass
+        return event
 
     def data_to_send(self) -> bytes:
         """Take what is to be sent to the server; often nothing."""
@@ -129,6 +124,24 @@ class SocksClient:
         raise self._refusal
 
     # One parser for each state ----------------------------------------------------------------
+
+    def _parse(self) -> Reply | NeedData | None:
+        """Parse one message; None says that the state has changed and the next one can be tried."""
+        event: Reply | NeedData | None
+        match self._state:
+            case _State.METHOD:
+                event = self._parse_method()
+            case _State.PASSWORD:
+                event = self._parse_password_status()
+            case _State.REPLY:
+                event = self._parse_reply()
+            case _State.OPEN | _State.REFUSED:
+                return NEED_DATA
+            case _:
+                assert_never(self._state)
+        if event is NEED_DATA and self._buffer.ended:
+            self._refuse("the server closed the connection without an answer")
+        return event
 
     def _parse_method(self) -> NeedData | None:
         """Layout (RFC 1928 section 3): version (1) | method (1)."""
@@ -186,12 +199,6 @@ class SocksClient:
         self._state = _State.OPEN
         bound = Destination(host=host, port=port, network=self._network)
         return Reply(code=ReplyCode.SUCCEEDED, bound=bound)
-
-    _PARSERS: ClassVar[Mapping[_State, Callable[["SocksClient"], Reply | NeedData | None]]] = {
-        _State.METHOD: _parse_method,
-        _State.PASSWORD: _parse_password_status,
-        _State.REPLY: _parse_reply,
-    }
 
 
 def _reply_code(number: int) -> ReplyCode:

@@ -1,9 +1,8 @@
 """The proxy's side of SOCKS4, SOCKS4a and SOCKS5, all on one port.
 
-Theory of operation. The first byte says which version it is. From there `_PARSERS` holds the whole
-conversation: one parser for each state. A parser takes a whole message or nothing, so it may be
-called again when more has come; it answers with an event, or with `NEED_DATA`, or with None when it
-has moved on to another state.
+Theory of operation. The first byte says which version it is. From there on there is one parser for
+each state. A parser takes a whole message or nothing, so it may be called again when more has come;
+it answers with an event, or with `NEED_DATA`, or with None when it has moved on to another state.
 
     VERSION -> GREETING [-> PASSWORD] -> REQUEST5 -> REPLY -> OPEN      SOCKS5
     VERSION -> REQUEST4 ------------------------> REPLY -> OPEN        SOCKS4
@@ -19,8 +18,8 @@ What is not done: GSSAPI, BIND, and identd for SOCKS4.
 
 import enum
 import ipaddress
-from collections.abc import Callable, Mapping
-from typing import ClassVar, Final, NoReturn
+from collections.abc import Mapping
+from typing import Final, NoReturn, assert_never
 
 from trio_vmess.core.buffer import NEED_DATA, NeedData, ReceiveBuffer
 from trio_vmess.core.destination import Destination, Host, Network
@@ -120,13 +119,9 @@ class SocksServer:
         """
         if self._refusal is not None:
             raise self._refusal
-        while (parser := self._PARSERS.get(self._state)) is not None:
-            event = parser(self)
-            if event is NEED_DATA and self._buffer.ended:
-                return self._end()
-            if event is not None:
-                return event
-        return NEED_DATA
+        while (event := self._parse()) is None:
+            pass
+        return event
 
     def data_to_send(self) -> bytes:
         """Take what the negotiation itself has to say to the program; often nothing."""
@@ -183,6 +178,26 @@ class SocksServer:
         self._refuse(RemoteProtocolError(message), self._encode_reply(Reply(code=code)))
 
     # One parser for each state ----------------------------------------------------------------
+
+    def _parse(self) -> Request | ConnectionClosed | NeedData | None:
+        """Parse one message; None says that the state has changed and the next one can be tried."""
+        event: Request | NeedData | None
+        match self._state:
+            case _State.VERSION:
+                event = self._parse_version()
+            case _State.GREETING:
+                event = self._parse_greeting()
+            case _State.PASSWORD:
+                event = self._parse_password()
+            case _State.REQUEST5:
+                event = self._parse_request5()
+            case _State.REQUEST4:
+                event = self._parse_request4()
+            case _State.REPLY | _State.OPEN | _State.CLOSED | _State.REFUSED:
+                return NEED_DATA
+            case _:
+                assert_never(self._state)
+        return self._end() if event is NEED_DATA and self._buffer.ended else event
 
     def _parse_version(self) -> NeedData | None:
         if not self._buffer:
@@ -319,14 +334,6 @@ class SocksServer:
             destination=Destination(host=host, port=port, network=network),
             user=self._user,
         )
-
-    _PARSERS: ClassVar[Mapping[_State, Callable[["SocksServer"], Request | NeedData | None]]] = {
-        _State.VERSION: _parse_version,
-        _State.GREETING: _parse_greeting,
-        _State.PASSWORD: _parse_password,
-        _State.REQUEST5: _parse_request5,
-        _State.REQUEST4: _parse_request4,
-    }
 
 
 def _describe_first_byte(first: int) -> str:

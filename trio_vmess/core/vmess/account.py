@@ -128,7 +128,7 @@ class Account:
     @functools.cached_property
     def alter_ids(self) -> tuple[bytes, ...]:
         """The alter ids, 16 bytes each."""
-        ids = []
+        ids: list[bytes] = []
         current = self.user_id
         for _ in range(self.alter_id_count):
             current = next_alter_id(current)

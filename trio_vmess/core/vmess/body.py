@@ -76,7 +76,7 @@ class PacketOpener:
         written = self._codec.update_into(data, out)
         if self._boundaries is None:
             return [bytes(out[:written])] if written else []
-        datagrams = []
+        datagrams: list[bytes] = []
         start = 0
         for size in self._boundaries:
             datagrams.append(bytes(out[start : start + size]))

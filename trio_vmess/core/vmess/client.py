@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Callable
-from typing import Final
+from typing import Final, assert_never
 
 import attrs
 
@@ -118,8 +118,10 @@ class ClientConnection(Conversation):
                 return wire
             case Data() | EndOfStream():
                 return self._send_body(event)
+            case Response():
+                raise LocalProtocolError("only a server sends a Response")
             case _:
-                raise LocalProtocolError("a client sends no Response")
+                assert_never(event)
 
     def hand_over_early(self, on_response: Callable[[Response], None]) -> StreamBody | PacketBody:
         """Give the codecs away right after the request, before the server has answered.

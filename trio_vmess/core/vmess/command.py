@@ -18,7 +18,7 @@ Source: v2ray-core, proxy/vmess/encoding/commands.go.
 
 import ipaddress
 import struct
-from typing import Final
+from typing import Final, assert_never
 
 import attrs
 
@@ -65,8 +65,12 @@ def encode_switch_account(command: SwitchAccount, dialect: Dialect) -> bytes:
             host = b""
         case ipaddress.IPv6Address():
             host = f"[{command.host}]".encode()
+        case ipaddress.IPv4Address():
+            host = str(command.host).encode()
+        case str():
+            host = command.host.encode("ascii", "replace")
         case _:
-            host = str(command.host).encode("ascii", "replace")
+            assert_never(command.host)
     if host and not dialect.switch_account_has_host:
         raise LocalProtocolError(f"host: dialect {dialect.name!r} has no field for it")
     if 1 + CHECKSUM_SIZE + len(host) + _ACCOUNT.size > COMMAND_MAX:

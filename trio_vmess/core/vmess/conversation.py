@@ -1,7 +1,7 @@
 """What client and server have in common: two directions, and a body in each."""
 
 import abc
-from typing import Final
+from typing import Final, assert_never
 
 from trio_vmess.core.buffer import NEED_DATA, NeedData, ReceiveBuffer
 from trio_vmess.core.codec import Codec
@@ -81,8 +81,10 @@ class Conversation(abc.ABC):
                     event = self._next_header()
                 case Phase.BODY:
                     event = self._next_body()
-                case _:
+                case Phase.ENDED | Phase.HANDED_OVER | Phase.FAILED:
                     return NEED_DATA
+                case _:
+                    assert_never(self._receiving)
         except RemoteProtocolError as exc:
             self._failure = exc
             self._receiving = advance(self._receiving, Signal.FAULT)

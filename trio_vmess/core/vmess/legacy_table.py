@@ -58,9 +58,9 @@ class _Roster:
         dead_count: how many slots are None.
     """
 
-    owners: list[Account | None] = attrs.field(factory=list)
-    states: list[HmacState | None] = attrs.field(factory=list)
-    places: dict[bytes, range] = attrs.field(factory=dict)
+    owners: list[Account | None] = attrs.field(factory=list[Account | None])
+    states: list[HmacState | None] = attrs.field(factory=list[HmacState | None])
+    places: dict[bytes, range] = attrs.field(factory=dict[bytes, range])
     dead_count: int = 0
 
     def add(self, account: Account, states: list[HmacState]) -> None:
@@ -242,7 +242,7 @@ class LegacyTable:
             if (match := era.find(user_hash, low, high)) is not None:
                 return match
         for second in self._unready(now, high):
-            era = self._era(second)
+            era, match = self._era(second), None
             if not era.is_complete(second):
                 era.build(second, SLOT_LIMIT)
                 match = era.find(user_hash, second, second)

@@ -50,9 +50,9 @@ class _Memory:
     """
 
     capacity: int
-    _expiries: dict[bytes, int] = attrs.field(factory=dict)
-    _queues: dict[int, deque[bytes]] = attrs.field(factory=dict)
-    _order: list[int] = attrs.field(factory=list)
+    _expiries: dict[bytes, int] = attrs.field(factory=dict[bytes, int])
+    _queues: dict[int, deque[bytes]] = attrs.field(factory=dict[int, deque[bytes]])
+    _order: list[int] = attrs.field(factory=list[int])
 
     def __len__(self) -> int:
         return len(self._expiries)

@@ -1,7 +1,7 @@
 """How a body is protected: its keys in each direction, its framing, and the configuration words."""
 
 import functools
-from typing import Final
+from typing import Final, assert_never
 
 import attrs
 
@@ -52,8 +52,10 @@ def build_aead(security: Security, key: bytes) -> Aead:
             return aes_gcm(key)
         case Security.CHACHA20_POLY1305:
             return chacha20_poly1305(_chacha20_key(key))
+        case Security.AES_128_CFB | Security.NONE:
+            raise ValueError(f"{security.word} is not an AEAD")
         case _:
-            raise ValueError(f"{security.word} is no AEAD")
+            assert_never(security)
 
 
 def build_length_aead(security: Security, request: BodyKeys) -> Aead:
@@ -155,21 +157,26 @@ def choose_security(
     """
     match word:
         case "auto":
-            word = "aes-128-gcm" if machine.lower() in _AES_MACHINES else "chacha20-poly1305"
+            has_aes = machine.lower() in _AES_MACHINES
+            security = Security.AES_128_GCM if has_aes else Security.CHACHA20_POLY1305
+        case "aes-128-gcm":
+            security = Security.AES_128_GCM
+        case "chacha20-poly1305":
+            security = Security.CHACHA20_POLY1305
         case "zero":
-            options = Option.CHUNK_STREAM if command is Command.UDP else 0
-            return Security.NONE, options
+            return Security.NONE, Option.CHUNK_STREAM if command is Command.UDP else 0
         case "none":
             return Security.NONE, (Option.CHUNK_STREAM | Option.MASK) & dialect.options
         case "aes-128-cfb":
             # QUIRK: V2Ray's clients and sing-box's both send S alone for CFB.
             return Security.AES_128_CFB, Option.CHUNK_STREAM
-    for security in (Security.AES_128_GCM, Security.CHACHA20_POLY1305):
-        if security.word == word:
-            options = Option.CHUNK_STREAM | Option.MASK
-            if padding:
-                options |= Option.PADDING
-            if authenticated_length:
-                options |= Option.AUTHENTICATED_LENGTH
-            return security, options & dialect.options
-    raise LocalProtocolError(f"security: {word!r} is none of {', '.join(SECURITY_WORDS)}")
+        case _:
+            raise LocalProtocolError(
+                f"security: {word!r} is unknown; expected one of {', '.join(SECURITY_WORDS)}"
+            )
+    options = Option.CHUNK_STREAM | Option.MASK
+    if padding:
+        options |= Option.PADDING
+    if authenticated_length:
+        options |= Option.AUTHENTICATED_LENGTH
+    return security, options & dialect.options

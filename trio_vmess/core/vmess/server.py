@@ -1,6 +1,6 @@
 """The server's side of a VMess connection."""
 
-from typing import Final
+from typing import Final, assert_never
 
 from trio_vmess.core.buffer import NEED_DATA, NeedData
 from trio_vmess.core.crypto import cfb_encryptor
@@ -115,8 +115,10 @@ class ServerConnection(Conversation):
                 return wire
             case Data() | EndOfStream():
                 return self._send_body(event)
+            case Request():
+                raise LocalProtocolError("only a client sends a Request")
             case _:
-                raise LocalProtocolError("a server sends no Request")
+                assert_never(event)
 
     def _next_header(self) -> Event | NeedData:
         match = self._match

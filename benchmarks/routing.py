@@ -23,13 +23,13 @@ from trio_vmess.core import Destination, Network, parse_host
 from trio_vmess.routing import (
     AddressMatcher,
     Balancer,
-    BalancingStrategy,
+    BalancerStrategy,
     DomainMatcher,
     DomainStrategy,
-    Facts,
     GeoFiles,
     Health,
     Router,
+    RoutingContext,
     Rule,
 )
 
@@ -174,8 +174,8 @@ def rules_of(count: int) -> list[Rule]:
     return usual[:count]
 
 
-def facts(host: str) -> Facts:
-    return Facts(
+def context(host: str) -> RoutingContext:
+    return RoutingContext(
         destination=Destination(host=parse_host(host), port=443),
         source="192.0.2.7:51234",
         inbound_tag="socks-in",
@@ -186,8 +186,8 @@ def facts(host: str) -> Facts:
 
 def decisions() -> None:
     print("decisions")
-    names = [facts(name(2)) for _ in range(1000)]
-    addresses = [facts(str(ipaddress.IPv4Address(CHOICE.getrandbits(32)))) for _ in range(1000)]
+    names = [context(name(2)) for _ in range(1000)]
+    addresses = [context(str(ipaddress.IPv4Address(CHOICE.getrandbits(32)))) for _ in range(1000)]
     for count in (6, 20, 200, 2000):
         router = built(f"{count} rules", partial(Router, rules_of(count), load=no_files))
         row("  a name", microseconds(router.decide, names))
@@ -213,15 +213,15 @@ def decisions() -> None:
     row("explain", microseconds(router.explain, names[:100]))
     target = Destination(host="example.com", port=443)
     row(
-        "make the facts",
-        microseconds(lambda _: Facts(destination=target, user="u", source="s"), names),
+        "make the context",
+        microseconds(lambda _: RoutingContext(destination=target, user="u", source="s"), names),
     )
 
 
 def balancers() -> None:
     print("balancers of ten")
     load = {f"p{i}": i % 3 for i in range(10)}
-    for strategy in BalancingStrategy:
+    for strategy in BalancerStrategy:
         balancer = Balancer(
             tag="b",
             selector=["p"],

@@ -57,7 +57,7 @@ ROOMS: Final[Mapping[str, Room]] = {
     "routing": Room(purpose="rules and balancers: which outbound takes a flow", rooms=("core",)),
     "config": Room(
         purpose="TOML, V2Ray's JSON, share links and flags, read into one frozen model",
-        rooms=("core",),
+        rooms=("core", "routing"),
     ),
     "transport": Room(
         purpose="byte streams over sockets and Trio streams, datagrams, dialling",

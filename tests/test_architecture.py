@@ -161,7 +161,7 @@ def test_what_is_allowed(place: str, source: str) -> None:
         ("core/buffer", "from trio_vmess import VMessError", "core may not import __init__"),
         ("core/buffer", "from trio_vmess.config import X", "core may not import config"),
         ("routing/router", "from trio_vmess.config import X", "routing may not import config"),
-        ("config/toml", "import trio_vmess.routing", "config may not import routing"),
+        ("config/toml", "import trio_vmess.dispatch", "config may not import dispatch"),
         ("transport/tcp", "from trio_vmess.relay import X", "transport may not import relay"),
         ("relay/pump", "from trio_vmess.transport import X", "relay may not import transport"),
         ("inbound/vmess", "from trio_vmess.outbound import X", "inbound may not import outbound"),

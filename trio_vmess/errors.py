@@ -132,7 +132,7 @@ class DialFailure(enum.Enum):
     NAME_NOT_FOUND = "name not found"
     FORBIDDEN = "forbidden by policy"
     UNSUPPORTED = "not supported by the outbound"
-    UPSTREAM = "upstream proxy failed"
+    PARENT_PROXY = "parent proxy failed"
 
 
 class DialError(VMessError):

@@ -10,7 +10,6 @@ from trio_vmess.config import (
     OutboundUserSettings,
     PortRange,
     SecurityName,
-    SniffingSettings,
     SocksInboundSettings,
     VMessInboundSettings,
     VMessOutboundSettings,
@@ -18,6 +17,7 @@ from trio_vmess.config import (
     check_role,
     parse_config,
 )
+from trio_vmess.core.sniff import SniffingSettings
 
 MANUAL_ID = uuid.UUID("27848739-7e62-4138-9fd3-098a63964b6b").bytes
 GUIDE_ID = uuid.UUID("b831381d-6324-4d53-ad4f-8cda48b30811").bytes
@@ -181,7 +181,7 @@ def test_the_guides_client():
     assert inbound.protocol == SocksInboundSettings()
     assert inbound.port == PortRange(1080, 1080)
     assert inbound.listen == IPv4Address("0.0.0.0")
-    assert inbound.sniffing == SniffingSettings(enabled=True, dest_override=("http", "tls"))
+    assert inbound.sniffing == SniffingSettings(dest_override=("http", "tls"))
     server = config.outbounds[0].protocol.servers[0]
     assert (server.address, server.port) == ("serveraddr.com", 16823)
     assert server.users == (OutboundUserSettings(id=GUIDE_ID, alter_id=64),)

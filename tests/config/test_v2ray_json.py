@@ -16,7 +16,6 @@ from trio_vmess.config import (
     PortRange,
     RedirectSettings,
     SecurityName,
-    SniffingSettings,
     SocksAuth,
     SocksInboundSettings,
     UnixSocket,
@@ -25,6 +24,7 @@ from trio_vmess.config import (
     parse_config,
 )
 from trio_vmess.core import Network
+from trio_vmess.core.sniff import SniffingSettings
 
 FREEDOM = '"outbounds": [{"protocol": "freedom", "tag": "direct"}]'
 
@@ -56,9 +56,7 @@ def test_the_form_before_v2ray_4():
             {"type": "field", "ip": ["10.0.0.0/8"], "outboundTag": "blocked"}]}}
     }""")
     assert [str(each.port) for each in config.inbounds] == ["1080", "1081", "1082", "1083"]
-    assert config.inbounds[0].sniffing == SniffingSettings(
-        enabled=True, dest_override=("http", "tls")
-    )
+    assert config.inbounds[0].sniffing == SniffingSettings(dest_override=("http", "tls"))
     assert config.inbounds[2].protocol.detour == "x"
     assert [type(each.protocol) for each in config.outbounds] == [
         FreedomOutboundSettings,

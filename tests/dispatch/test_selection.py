@@ -16,7 +16,7 @@ from trio_vmess.dispatch.selection import Probe, Selection
 from trio_vmess.errors import DialError, DialFailure, NoRouteError
 from trio_vmess.routing import (
     Balancer,
-    BalancingStrategy,
+    BalancerStrategy,
     DomainStrategy,
     Health,
     Router,
@@ -69,7 +69,7 @@ def select(
     rules: Sequence[Rule] = (),
     *,
     strategy: DomainStrategy = DomainStrategy.AS_IS,
-    balancing: BalancingStrategy = BalancingStrategy.ROUND_ROBIN,
+    balancing: BalancerStrategy = BalancerStrategy.ROUND_ROBIN,
     fallback: str = "",
     running: Sequence[str] = (),
 ) -> Selection:
@@ -146,20 +146,22 @@ async def test_least_connections_counts_what_runs() -> None:
     selection = select(
         [Way("way-1"), Way("way-2")],
         [EVERYTHING],
-        balancing=BalancingStrategy.LEAST_CONNECTIONS,
+        balancing=BalancerStrategy.LEAST_CONNECTIONS,
         running=["way-1", "way-1", "way-2"],
     )
     assert {await connected_tag(selection) for _ in range(3)} == {"way-2"}
 
 
-async def test_a_dead_upstream_is_passed_over_and_comes_back(autojump_clock: MockClock) -> None:
-    dead, well = Way("way-1", DialFailure.UPSTREAM), Way("way-2")
-    selection = select([dead, well], [EVERYTHING])
+async def test_an_unhealthy_outbound_is_passed_over_and_comes_back(
+    autojump_clock: MockClock,
+) -> None:
+    failing, healthy = Way("way-1", DialFailure.PARENT_PROXY), Way("way-2")
+    selection = select([failing, healthy], [EVERYTHING])
     for _ in range(20):
         assert await connected_tag(selection) == "way-2"
-    assert dead.tries == 3, "it was tried again and again"
+    assert failing.tries == 3, "it was tried again and again"
     await trio.sleep(6)
-    dead.failure = None
+    failing.failure = None
     assert {await connected_tag(selection) for _ in range(4)} == {"way-1", "way-2"}
 
 
@@ -174,12 +176,12 @@ async def test_an_unreachable_destination_is_not_the_outbounds_fault() -> None:
             except DialError:
                 continue
             await side.transport.aclose()
-    assert way.tries == 10, "it was taken for dead"
+    assert way.tries == 10, "it was counted as a failure of the outbound"
 
 
 async def test_the_fallback_comes_last_and_the_last_failure_is_told() -> None:
-    dead, spare = Way("way-1", DialFailure.UPSTREAM), Way("spare")
-    selection = select([dead, spare], [EVERYTHING], fallback="spare")
+    failing, spare = Way("way-1", DialFailure.PARENT_PROXY), Way("spare")
+    selection = select([failing, spare], [EVERYTHING], fallback="spare")
     for _ in range(6):
         outbound = await selection(flow("example.com"))
         try:
@@ -188,17 +190,17 @@ async def test_the_fallback_comes_last_and_the_last_failure_is_told() -> None:
             raise AssertionError("the fallback was not taken") from None
         await side.transport.aclose()
         assert tag == "spare"
-    alone = select([dead], [EVERYTHING])
+    alone = select([failing], [EVERYTHING])
     outbound = await alone(flow("example.com"))
     with pytest.raises(DialError, match="way-1 fails"):
         await outbound.connect(flow("example.com"))
 
 
-async def test_probes_find_out_who_is_dead_and_who_is_back(
+async def test_probes_notice_failure_and_recovery(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    dead, well = Way("way-1", DialFailure.UPSTREAM), Way("way-2")
-    selection = select([dead, well], [EVERYTHING])
+    failing, healthy = Way("way-1", DialFailure.PARENT_PROXY), Way("way-2")
+    selection = select([failing, healthy], [EVERYTHING])
     probe = Probe(
         balancer_tag="any",
         interval=10,
@@ -207,15 +209,15 @@ async def test_probes_find_out_who_is_dead_and_who_is_back(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(selection.keep_probing, probe)
         await trio.sleep(32)
-        assert (dead.tries, well.tries) == (3, 3)
+        assert (failing.tries, healthy.tries) == (3, 3)
         assert {await connected_tag(selection) for _ in range(4)} == {"way-2"}
-        assert dead.tries == 3, "a connection had to find out"
-        dead.failure = None
+        assert failing.tries == 3, "a connection had to find out"
+        failing.failure = None
         await trio.sleep(10)
         assert {await connected_tag(selection) for _ in range(4)} == {"way-1", "way-2"}
         nursery.cancel_scope.cancel()
     assert [line.split()[0] for line in caplog.messages] == [
-        "outbound.resting",
+        "outbound.unhealthy",
         "outbound.recovered",
     ]
 
@@ -227,4 +229,4 @@ async def test_a_probe_of_an_unreachable_destination_says_nothing_of_the_outboun
     selection = select([way], [EVERYTHING])
     for _ in range(5):
         await selection._probe("way-1", flow("192.0.2.1"))
-    assert not selection.health.is_dead("way-1", trio.current_time())
+    assert not selection.health.is_unhealthy("way-1", trio.current_time())

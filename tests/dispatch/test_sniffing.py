@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 import attrs
 import pytest
@@ -24,7 +23,7 @@ from tests.kit.scripted_remote import EchoLink, TrackedTransport
 from trio_vmess import config
 from trio_vmess.contracts import Connected, PacketLink, StreamSide
 from trio_vmess.core import NEED_DATA, Destination, Flow, Network, Policy, parse_host
-from trio_vmess.core.sniff import Sniffed, SniffSettings
+from trio_vmess.core.sniff import Sniffed, SniffingSettings
 from trio_vmess.core.vmess import Security
 from trio_vmess.dispatch.access_log import AccessLog
 from trio_vmess.dispatch.dispatcher import Dispatcher
@@ -43,7 +42,7 @@ FLOW = Flow(
     destination=Destination(host=ADDRESS, port=8443), inbound_tag="in", source="192.0.2.9:5000"
 )
 DATAGRAMS = attrs.evolve(FLOW, destination=Destination(host=ADDRESS, port=443, network=Network.UDP))
-OVERRIDE = SniffSettings(dest_override=("http", "tls", "quic"))
+OVERRIDE = SniffingSettings(dest_override=("http", "tls", "quic"))
 
 ROOM = memoryview(bytearray(1 << 17))
 
@@ -278,7 +277,7 @@ class DispatcherFixture:
     """A dispatcher that sniffs for the inbound `in`, one outbound, and a client."""
 
     def __init__(
-        self, settings: SniffSettings | None = OVERRIDE, outbound: Outbound | None = None
+        self, settings: SniffingSettings | None = OVERRIDE, outbound: Outbound | None = None
     ) -> None:
         self.outbound = outbound or Outbound()
         self.dispatcher = Dispatcher(
@@ -306,13 +305,13 @@ class DispatcherFixture:
         (OVERRIDE, make_hello(None), ADDRESS, "tls", ""),
         (OVERRIDE, b"\x13BitTorrent protocol", ADDRESS, "bittorrent", ""),
         (OVERRIDE, b"hello", ADDRESS, "", ""),
-        (SniffSettings(dest_override=("http",)), HELLO, ADDRESS, "tls", ""),
+        (SniffingSettings(dest_override=("http",)), HELLO, ADDRESS, "tls", ""),
         (attrs.evolve(OVERRIDE, route_only=True), HELLO, ADDRESS, "tls", NAME),
         (None, HELLO, ADDRESS, "", ""),
     ],
 )
 async def test_the_outbound_sees_what_was_found(
-    settings: SniffSettings | None,
+    settings: SniffingSettings | None,
     first_bytes: bytes,
     host: object,
     protocol: str,
@@ -438,7 +437,7 @@ async def test_the_log_says_what_was_found(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="trio_vmess.access")
-    fixture = DispatcherFixture(SniffSettings(dest_override=("tls",), route_only=True))
+    fixture = DispatcherFixture(SniffingSettings(dest_override=("tls",), route_only=True))
     await fixture.client.send(HELLO)
     await fixture.client.send_eof()
     await fixture.outbound.end.send_eof()
@@ -525,24 +524,24 @@ def test_cancellation_closes_everything_wherever_it_comes() -> None:
 
 
 def test_inbounds_sniff_as_their_settings_say() -> None:
-    def inbound(tag: str, **settings: Any) -> config.InboundSettings:
+    def inbound(tag: str, sniffing: SniffingSettings | None) -> config.InboundSettings:
         return config.InboundSettings(
             tag=tag,
             protocol=config.SocksInboundSettings(),
             port=config.PortRange(0, 0),
-            sniffing=config.SniffingSettings(**settings),
+            sniffing=sniffing,
         )
 
     settings_of = sniffing_of(
         [
-            inbound("quiet", dest_override=("tls",)),
-            inbound("loud", enabled=True, dest_override=("tls",), route_only=True),
-            inbound(""),
-            inbound("", enabled=True, dest_override=("http",)),
-            inbound("", enabled=True),
+            inbound("quiet", None),
+            inbound("loud", SniffingSettings(dest_override=("tls",), route_only=True)),
+            inbound("", None),
+            inbound("", SniffingSettings(dest_override=("http",))),
+            inbound("", SniffingSettings()),
         ]
     )
     assert settings_of("quiet") is None
     assert settings_of("unknown") is None
-    assert settings_of("loud") == SniffSettings(dest_override=("tls",), route_only=True)
-    assert settings_of("") == SniffSettings(dest_override=("http",))
+    assert settings_of("loud") == SniffingSettings(dest_override=("tls",), route_only=True)
+    assert settings_of("") == SniffingSettings(dest_override=("http",))

@@ -32,16 +32,16 @@ from trio_vmess.config import (
     Config,
     HttpInboundSettings,
     InboundProtocolSettings,
-    SniffingSettings,
     SocksInboundSettings,
 )
 from trio_vmess.core import Flow
+from trio_vmess.core.sniff import SniffingSettings
 
 NAME: Final = "site.example"
 NOWHERE: Final = "127.0.0.9"
 HELLO: Final = make_hello(NAME)
 HEAD: Final = b"GET / HTTP/1.1\r\nHost: Site.Example:8080\r\n\r\n"
-OVERRIDE: Final = SniffingSettings(enabled=True, dest_override=("http", "tls"))
+OVERRIDE: Final = SniffingSettings(dest_override=("http", "tls"))
 
 
 def resolve_names() -> TableResolver:
@@ -52,7 +52,7 @@ def resolve_names() -> TableResolver:
 
 @asynccontextmanager
 async def start_proxy(
-    sniffing: SniffingSettings, protocol: InboundProtocolSettings | None = None
+    sniffing: SniffingSettings | None, protocol: InboundProtocolSettings | None = None
 ) -> AsyncIterator[RunningNode]:
     """Run a local proxy that sniffs and goes straight to destinations."""
     inbound = attrs.evolve(proxy_inbound(ClientSpec(server_port=1), protocol), sniffing=sniffing)
@@ -174,13 +174,13 @@ async def test_a_destination_that_is_not_there_closes_the_connection() -> None:
     async with start_echo() as origin:
         port = origin.port
         async with (
-            start_proxy(SniffingSettings(enabled=True)) as node,
+            start_proxy(SniffingSettings()) as node,
             await open_socks_stream(node.port, NOWHERE, port) as stream,
         ):
             await stream.send_all(HELLO)
             with suppress(trio.BrokenResourceError):
                 assert await stream.receive_some() == b""
-        async with start_proxy(SniffingSettings()) as node:
+        async with start_proxy(None) as node:
             with pytest.raises(SocksError):
                 await open_socks_stream(node.port, NOWHERE, port)
 
@@ -188,7 +188,7 @@ async def test_a_destination_that_is_not_there_closes_the_connection() -> None:
 async def test_quic() -> None:
     resolver = resolve_names()
     initial = seal_initial(crypto_frame(0, handshake_of(make_hello(NAME, KINDS["1.3"]))))
-    settings = SniffingSettings(enabled=True, dest_override=("quic",))
+    settings = SniffingSettings(dest_override=("quic",))
     async with (
         start_udp_echo() as origin,
         start_proxy(settings, SocksInboundSettings(udp=True)) as node,

@@ -6,7 +6,7 @@ from trio_vmess.config import parse_config
 from trio_vmess.core import Destination, Network, parse_host
 from trio_vmess.errors import ConfigError
 from trio_vmess.node.routing import make_router, probes_of
-from trio_vmess.routing import NEED_ADDRESSES, Decision, Facts
+from trio_vmess.routing import NEED_ADDRESSES, Decision, RoutingContext
 
 HEAD = """
 [[inbounds]]
@@ -26,30 +26,36 @@ def no_files(name: str) -> bytes:
     raise FileNotFoundError(f"{name} is nowhere")
 
 
-def decide(rules: str, facts: Facts) -> object:
-    return make_router(parse_config(HEAD + rules, format="toml"), no_files).decide(facts)
+def decide(rules: str, context: RoutingContext) -> object:
+    return make_router(parse_config(HEAD + rules, format="toml"), no_files).decide(context)
 
 
-def facts(host: str, **settings: str) -> Facts:
-    return Facts(destination=Destination(host=parse_host(host), port=443), **settings)
+def context(host: str, **settings: str) -> RoutingContext:
+    return RoutingContext(destination=Destination(host=parse_host(host), port=443), **settings)
 
 
 @pytest.mark.parametrize(
     ("condition", "yes", "no"),
     [
-        ('domains = ["domain:a.example"]', facts("x.a.example"), facts("b.example")),
-        ('ips = ["192.0.2.0/24"]', facts("192.0.2.7"), facts("192.0.3.7")),
-        ("ports = [443]", facts("a.example"), None),
-        ('ports = ["1-442"]', None, facts("a.example")),
-        ('networks = ["tcp"]', facts("a.example"), None),
-        ('sources = ["10.0.0.0/8"]', facts("x", source="10.1.1.1:5"), facts("x")),
-        ('source_ports = ["5-6"]', facts("x", source="10.1.1.1:5"), facts("x", source="1.1.1.1:7")),
-        ('users = ["ann@x"]', facts("x", user="ann@x"), facts("x", user="bob@x")),
-        ('inbound_tags = ["in"]', facts("x", inbound_tag="in"), facts("x")),
-        ('protocols = ["tls"]', facts("x", protocol="tls"), facts("x", protocol="http1")),
+        ('domains = ["domain:a.example"]', context("x.a.example"), context("b.example")),
+        ('ips = ["192.0.2.0/24"]', context("192.0.2.7"), context("192.0.3.7")),
+        ("ports = [443]", context("a.example"), None),
+        ('ports = ["1-442"]', None, context("a.example")),
+        ('networks = ["tcp"]', context("a.example"), None),
+        ('sources = ["10.0.0.0/8"]', context("x", source="10.1.1.1:5"), context("x")),
+        (
+            'source_ports = ["5-6"]',
+            context("x", source="10.1.1.1:5"),
+            context("x", source="1.1.1.1:7"),
+        ),
+        ('users = ["ann@x"]', context("x", user="ann@x"), context("x", user="bob@x")),
+        ('inbound_tags = ["in"]', context("x", inbound_tag="in"), context("x")),
+        ('protocols = ["tls"]', context("x", protocol="tls"), context("x", protocol="http1")),
     ],
 )
-def test_each_condition_arrives(condition: str, yes: Facts | None, no: Facts | None) -> None:
+def test_each_condition_arrives(
+    condition: str, yes: RoutingContext | None, no: RoutingContext | None
+) -> None:
     rules = f'[[routing.rules]]\n{condition}\noutbound_tag = "blocked"\n'
     if yes is not None:
         assert decide(rules, yes) == Decision(rule=0, outbound_tag="blocked")
@@ -64,7 +70,7 @@ def test_strategy_and_balancer_arrive() -> None:
         '[[routing.balancers]]\ntag = "some"\nselector = ["di"]\n'
     )
     router = make_router(parse_config(HEAD + rules, format="toml"), no_files)
-    asked = facts("a.example")
+    asked = context("a.example")
     assert router.decide(asked) is NEED_ADDRESSES
     address = parse_host("192.0.2.1")
     assert not isinstance(address, str)

@@ -183,7 +183,7 @@ async def test_all_servers_are_down() -> None:
     for connect in (outbound.connect, outbound.connect_packets):
         with pytest.raises(DialError) as caught:
             await connect(FLOW)
-        assert caught.value.reason is DialFailure.UPSTREAM
+        assert caught.value.reason is DialFailure.PARENT_PROXY
         assert str(caught.value).count("refused") == 2
 
 

@@ -11,7 +11,7 @@ from tests.routing.dat import BOTH, Files
 from trio_vmess.config import parse_config
 from trio_vmess.core import Destination, Network, parse_endpoint
 from trio_vmess.node.routing import make_router
-from trio_vmess.routing import NEED_ADDRESSES, Facts, Router
+from trio_vmess.routing import NEED_ADDRESSES, Router, RoutingContext
 
 OUTBOUNDS: Final = [
     {"protocol": "socks", "tag": "proxy", "settings": {"servers": [{"address": "a", "port": 1}]}},
@@ -39,7 +39,9 @@ def where(
 ) -> str:
     """Return the tag, with `?` in front if the name had to be resolved; the default is `proxy`."""
     host, port = parse_endpoint(target, default_port=443)
-    asked = Facts(destination=Destination(host=host, port=port, network=Network(network)), **more)
+    asked = RoutingContext(
+        destination=Destination(host=host, port=port, network=Network(network)), **more
+    )
     prefix = ""
     decision = router.decide(asked)
     if decision is NEED_ADDRESSES:

@@ -14,9 +14,9 @@ from trio_vmess.routing import (
     Check,
     Decision,
     DomainStrategy,
-    Facts,
     GeoFiles,
     Router,
+    RoutingContext,
     Rule,
 )
 from trio_vmess.routing.address import AddressMatcher
@@ -25,9 +25,13 @@ from trio_vmess.routing.domain import DomainMatcher
 AS_IS, NON_MATCH, ON_DEMAND = DomainStrategy
 
 
-def facts(target: str = "example.com:443", *, network: str = "tcp", **more: str) -> Facts:
+def context(
+    target: str = "example.com:443", *, network: str = "tcp", **more: str
+) -> RoutingContext:
     host, port = parse_endpoint(target)
-    return Facts(destination=Destination(host=host, port=port, network=Network(network)), **more)
+    return RoutingContext(
+        destination=Destination(host=host, port=port, network=Network(network)), **more
+    )
 
 
 def router(*rules: Rule, strategy: DomainStrategy = AS_IS) -> Router:
@@ -43,61 +47,77 @@ def took(decision: object) -> int | None:
 # Each condition ----------------------------------------------------------------------------------
 
 CONDITIONS = [
-    (Rule(domains=("domain:example.com",)), facts("www.example.com:1"), facts("example.org:1")),
-    (Rule(domains=("domain:example.com",)), facts("a.Example.COM.:1"), facts("192.0.2.1:1")),
-    (Rule(domains=("full:a.b", "c")), facts("xcx:1"), facts("xa.b:1")),
-    (Rule(domains=("geosite:cn",)), facts("www.baidu.com:443"), facts("google.com:443")),
+    (Rule(domains=("domain:example.com",)), context("www.example.com:1"), context("example.org:1")),
+    (Rule(domains=("domain:example.com",)), context("a.Example.COM.:1"), context("192.0.2.1:1")),
+    (Rule(domains=("full:a.b", "c")), context("xcx:1"), context("xa.b:1")),
+    (Rule(domains=("geosite:cn",)), context("www.baidu.com:443"), context("google.com:443")),
     (
         Rule(domains=("full:sniffed.example",)),
-        facts("192.0.2.1:443", domain="Sniffed.example"),
-        facts("192.0.2.1:443", domain="other.example"),
+        context("192.0.2.1:443", domain="Sniffed.example"),
+        context("192.0.2.1:443", domain="other.example"),
     ),
     (
         Rule(domains=("full:sniffed.example",)),
-        facts("asked.example:443", domain="sniffed.example"),
-        facts("sniffed.example:443", domain="asked.example"),
+        context("asked.example:443", domain="sniffed.example"),
+        context("sniffed.example:443", domain="asked.example"),
     ),
-    (Rule(ips=("192.0.2.0/24",)), facts("192.0.2.9:1"), facts("192.0.3.9:1")),
-    (Rule(ips=("geoip:private", "geoip:us")), facts("[fe80::1]:1"), facts("1.1.1.1:1")),
-    (Rule(ips=("geoip:!us",)), facts("1.1.1.1:1"), facts("8.8.8.8:1")),
-    (Rule(ips=("0.0.0.0/0", "::/0")), facts("1.1.1.1:1"), facts("a.example:1")),
-    (Rule(ips=("10.0.0.1",)), facts("10.0.0.1:1", domain="a.b"), facts("10.0.0.2:1", domain="a.b")),
-    (Rule(ports=((80, 80), (1000, 2000))), facts("a:1500"), facts("a:81")),
-    (Rule(ports=((80, 80), (1000, 2000))), facts("a:2000"), facts("a:2001")),
-    (Rule(ports=((0, 65535),)), facts("a:65535"), None),
-    (Rule(networks=(Network.UDP,)), facts(network="udp"), facts()),
-    (Rule(networks=(Network.TCP,)), facts(), facts(network="udp")),
-    (Rule(networks=(Network.TCP, Network.UDP)), facts(network="udp"), None),
-    (Rule(sources=("10.0.0.0/8",)), facts(source="10.2.3.4:999"), facts(source="11.2.3.4:999")),
-    (Rule(sources=("::1",)), facts(source="[::1]:999"), facts(source="")),
-    (Rule(sources=("geoip:cn",)), facts(source="1.0.1.1:9"), facts(source="name.example:9")),
-    (Rule(source_ports=((53, 53),)), facts(source="10.2.3.4:53"), facts(source="10.2.3.4:54")),
-    (Rule(source_ports=((0, 65535),)), facts(source="[fe80::1]:1"), facts(source="no endpoint")),
-    (Rule(users=("love@v2ray.com",)), facts(user="love@v2ray.com"), facts(user="Love@v2ray.com")),
-    (Rule(users=("",)), None, facts(user="")),
-    (Rule(inbound_tags=("socks-in",)), facts(inbound_tag="socks-in"), facts(inbound_tag="socks")),
-    (Rule(inbound_tags=("", "x")), facts(inbound_tag="x"), facts(inbound_tag="")),
-    (Rule(protocols=("http",)), facts(protocol="http1"), facts(protocol="tls")),
-    (Rule(protocols=("tls", "bittorrent")), facts(protocol="bittorrent"), facts(protocol="")),
-    (Rule(protocols=("",)), None, facts(protocol="tls")),
+    (Rule(ips=("192.0.2.0/24",)), context("192.0.2.9:1"), context("192.0.3.9:1")),
+    (Rule(ips=("geoip:private", "geoip:us")), context("[fe80::1]:1"), context("1.1.1.1:1")),
+    (Rule(ips=("geoip:!us",)), context("1.1.1.1:1"), context("8.8.8.8:1")),
+    (Rule(ips=("0.0.0.0/0", "::/0")), context("1.1.1.1:1"), context("a.example:1")),
+    (
+        Rule(ips=("10.0.0.1",)),
+        context("10.0.0.1:1", domain="a.b"),
+        context("10.0.0.2:1", domain="a.b"),
+    ),
+    (Rule(ports=((80, 80), (1000, 2000))), context("a:1500"), context("a:81")),
+    (Rule(ports=((80, 80), (1000, 2000))), context("a:2000"), context("a:2001")),
+    (Rule(ports=((0, 65535),)), context("a:65535"), None),
+    (Rule(networks=(Network.UDP,)), context(network="udp"), context()),
+    (Rule(networks=(Network.TCP,)), context(), context(network="udp")),
+    (Rule(networks=(Network.TCP, Network.UDP)), context(network="udp"), None),
+    (Rule(sources=("10.0.0.0/8",)), context(source="10.2.3.4:999"), context(source="11.2.3.4:999")),
+    (Rule(sources=("::1",)), context(source="[::1]:999"), context(source="")),
+    (Rule(sources=("geoip:cn",)), context(source="1.0.1.1:9"), context(source="name.example:9")),
+    (Rule(source_ports=((53, 53),)), context(source="10.2.3.4:53"), context(source="10.2.3.4:54")),
+    (
+        Rule(source_ports=((0, 65535),)),
+        context(source="[fe80::1]:1"),
+        context(source="no endpoint"),
+    ),
+    (
+        Rule(users=("love@v2ray.com",)),
+        context(user="love@v2ray.com"),
+        context(user="Love@v2ray.com"),
+    ),
+    (Rule(users=("",)), None, context(user="")),
+    (
+        Rule(inbound_tags=("socks-in",)),
+        context(inbound_tag="socks-in"),
+        context(inbound_tag="socks"),
+    ),
+    (Rule(inbound_tags=("", "x")), context(inbound_tag="x"), context(inbound_tag="")),
+    (Rule(protocols=("http",)), context(protocol="http1"), context(protocol="tls")),
+    (Rule(protocols=("tls", "bittorrent")), context(protocol="bittorrent"), context(protocol="")),
+    (Rule(protocols=("",)), None, context(protocol="tls")),
     (
         Rule(ports=((443, 443),), users=("u",), domains=("a",), networks=(Network.TCP,)),
-        facts("a:443", user="u"),
-        facts("a:443", user="v"),
+        context("a:443", user="u"),
+        context("a:443", user="v"),
     ),
-    (Rule(domains=("full:a",), ips=("0.0.0.0/0",)), None, facts("a:1")),
+    (Rule(domains=("full:a",), ips=("0.0.0.0/0",)), None, context("a:1")),
     (
         Rule(domains=("full:a",), ips=("10.0.0.1",)),
-        facts("10.0.0.1:1", domain="a"),
-        facts("10.0.0.1:1"),
+        context("10.0.0.1:1", domain="a"),
+        context("10.0.0.1:1"),
     ),
-    (Rule(domains=("geosite:google@none",)), None, facts("google.com:1")),
-    (Rule(), facts(), None),
+    (Rule(domains=("geosite:google@none",)), None, context("google.com:1")),
+    (Rule(), context(), None),
 ]
 
 
 @pytest.mark.parametrize(("rule", "yes", "no"), CONDITIONS)
-def test_conditions(rule: Rule, yes: Facts | None, no: Facts | None) -> None:
+def test_conditions(rule: Rule, yes: RoutingContext | None, no: RoutingContext | None) -> None:
     decide = router(rule).decide
     if yes is not None:
         assert decide(yes) == Decision(rule=0, outbound_tag="out0")
@@ -113,29 +133,29 @@ def test_the_first_match_wins() -> None:
         Rule(networks=(Network.TCP,)),
     ]
     decide = router(*rules).decide
-    assert took(decide(facts("a:443"))) == 0
-    assert took(decide(facts("b:443"))) == 1
-    assert took(decide(facts("x.a:80"))) == 2
-    assert took(decide(facts("x.b:80"))) == 3
-    assert took(decide(facts("x.b:80", network="udp"))) is None
-    assert took(router(*reversed(rules)).decide(facts("a:443"))) == 0
+    assert took(decide(context("a:443"))) == 0
+    assert took(decide(context("b:443"))) == 1
+    assert took(decide(context("x.a:80"))) == 2
+    assert took(decide(context("x.b:80"))) == 3
+    assert took(decide(context("x.b:80", network="udp"))) is None
+    assert took(router(*reversed(rules)).decide(context("a:443"))) == 0
 
 
 def test_no_rules_no_match() -> None:
-    assert router().decide(facts()) == Decision()
-    assert router(strategy=ON_DEMAND).decide(facts()) == Decision()
+    assert router().decide(context()) == Decision()
+    assert router(strategy=ON_DEMAND).decide(context()) == Decision()
 
 
 def test_a_thousand_rules() -> None:
     decide = router(*(Rule(domains=(f"full:n{i}.example",)) for i in range(1000))).decide
     for index in (0, 1, 31, 64, 999):
-        assert took(decide(facts(f"n{index}.example:1"))) == index
-    assert took(decide(facts("n1000.example:1"))) is None
+        assert took(decide(context(f"n{index}.example:1"))) == index
+    assert took(decide(context("n1000.example:1"))) is None
 
 
 def test_a_balancer_is_named() -> None:
     rules = [Rule(ports=((1, 1),), balancer_tag="b")]
-    answer = Router(rules, load=Files().load, balancers=["b"]).decide(facts("a:1"))
+    answer = Router(rules, load=Files().load, balancers=["b"]).decide(context("a:1"))
     assert answer == Decision(rule=0, balancer_tag="b")
 
 
@@ -149,7 +169,7 @@ def test_facts_of_a_flow() -> None:
         sniffed_protocol="quic",
         sniffed_domain="a.example",
     )
-    assert Facts.of(flow) == Facts(
+    assert RoutingContext.of(flow) == RoutingContext(
         destination=target,
         source="10.0.0.1:5",
         inbound_tag="in",
@@ -190,25 +210,25 @@ def test_when_names_are_resolved(
     with_there: int | None,
 ) -> None:
     decide = router(*rules, strategy=strategy).decide
-    answer = decide(facts())
+    answer = decide(context())
     if first == "ask":
         assert answer is NEED_ADDRESSES
     else:
         assert took(answer) == first
-    assert took(decide(facts(), [HERE])) == with_here
-    assert took(decide(facts(), [THERE])) == with_there
-    assert took(decide(facts(), [THERE, HERE])) == with_here
+    assert took(decide(context(), [HERE])) == with_here
+    assert took(decide(context(), [THERE])) == with_there
+    assert took(decide(context(), [THERE, HERE])) == with_here
     # A name that leads nowhere matches no rule on addresses.
-    assert took(decide(facts(), [])) == with_there
+    assert took(decide(context(), [])) == with_there
 
 
 @pytest.mark.parametrize("strategy", DomainStrategy)
 def test_an_address_needs_no_resolver(strategy: DomainStrategy) -> None:
     decide = router(TO_HERE, strategy=strategy).decide
-    assert took(decide(facts("10.1.1.1:1"))) == 0
-    assert took(decide(facts("11.1.1.1:1"))) is None
+    assert took(decide(context("10.1.1.1:1"))) == 0
+    assert took(decide(context("11.1.1.1:1"))) is None
     # The name that was sniffed is for rules on names: where the connection goes is known.
-    assert took(decide(facts("11.1.1.1:1", domain="here.example"))) is None
+    assert took(decide(context("11.1.1.1:1", domain="here.example"))) is None
 
 
 # What cannot be built -----------------------------------------------------------------------------
@@ -265,7 +285,7 @@ def test_files_are_read_for_what_rules_name_and_once() -> None:
     ]
     made = Router(rules, load=files.load)
     assert files.read == ["geoip.dat"]
-    made.decide(facts())
+    made.decide(context())
     assert files.read == ["geoip.dat"]
 
 
@@ -278,7 +298,7 @@ def test_an_explanation_names_each_condition() -> None:
         Rule(ips=("10.0.0.0/8",), users=("u",)),
         Rule(networks=(Network.TCP,)),
     ]
-    asked = facts("a:80", user="u", source="[::1]:7")
+    asked = context("a:80", user="u", source="[::1]:7")
     told = router(*rules).explain(asked)
     assert told.decision == Decision(rule=2, outbound_tag="out2")
     assert [verdict.matches for verdict in told.verdicts] == [False, False, True]
@@ -295,13 +315,13 @@ def test_an_explanation_names_each_condition() -> None:
 
 def test_an_explanation_with_addresses() -> None:
     made = router(TO_HERE, strategy=ON_DEMAND)
-    assert made.explain(facts()).decision is NEED_ADDRESSES
-    told = made.explain(facts(), [HERE, THERE])
+    assert made.explain(context()).decision is NEED_ADDRESSES
+    told = made.explain(context(), [HERE, THERE])
     assert told.decision == Decision(rule=0, outbound_tag="out0")
     check = Check(field="ips", holds=True, compared="10.0.0.1, 2001:db8::1")
     assert told.verdicts[0].checks == (check,)
     check = Check(field="ips", holds=False, compared="192.0.2.1")
-    assert made.explain(facts("192.0.2.1:1")).verdicts[0].checks == (check,)
+    assert made.explain(context("192.0.2.1:1")).verdicts[0].checks == (check,)
 
 
 # Against rules that are tried one after the other -------------------------------------------------
@@ -331,7 +351,7 @@ RULES = st.builds(
     protocols=subsets("http", "tls", "t"),
 )
 FACTS = st.builds(
-    Facts,
+    RoutingContext,
     destination=st.builds(
         Destination,
         host=st.sampled_from(HOSTS).map(parse_host),
@@ -353,7 +373,7 @@ def has_port(ranges: Sequence[tuple[int, int]], port: int) -> bool:
     return any(first <= port <= last for first, last in ranges)
 
 
-def applies(rule: Rule, asked: Facts, addresses: Sequence[Host]) -> bool:
+def applies(rule: Rule, asked: RoutingContext, addresses: Sequence[Host]) -> bool:
     """V2Ray's way: each condition of one rule on its own."""
     to = asked.destination
     name = asked.domain or (to.host if isinstance(to.host, str) else "")
@@ -389,13 +409,13 @@ def applies(rule: Rule, asked: Facts, addresses: Sequence[Host]) -> bool:
     return all(holds() for entries, holds in conditions if entries)
 
 
-def first_of(rules: Sequence[Rule], asked: Facts, addresses: Sequence[Host]) -> int | None:
+def first_of(rules: Sequence[Rule], asked: RoutingContext, addresses: Sequence[Host]) -> int | None:
     return next((i for i, rule in enumerate(rules) if applies(rule, asked, addresses)), None)
 
 
 @given(st.lists(RULES, max_size=5), FACTS, RESOLVED, st.sampled_from(DomainStrategy))
 def test_the_router_agrees_with_rules_tried_in_turn(
-    rules: list[Rule], asked: Facts, resolved: list[Host], strategy: DomainStrategy
+    rules: list[Rule], asked: RoutingContext, resolved: list[Host], strategy: DomainStrategy
 ) -> None:
     made = Router(rules, load=Files(BOTH).load, strategy=strategy)
     host = asked.destination.host

@@ -18,25 +18,11 @@ from trio_vmess.config.enums import (
     UnixSocket,
 )
 from trio_vmess.core import Host, IPAddress, Network
+from trio_vmess.core.sniff import SniffingSettings
 from trio_vmess.core.vmess import TIMESTAMP_JITTER
 
 ANY_IPV4: Final = ipaddress.IPv4Address("0.0.0.0")
 ANY_PORT: Final = PortRange(0, 0)
-
-
-@attrs.frozen(kw_only=True)
-class SniffingSettings:
-    """Whether the first bytes of a connection are looked at for a name.
-
-    Attributes:
-        dest_override: the protocols (`http`, `tls`, `quic`) whose name replaces the address of the
-            destination.
-        route_only: the found name is for routing alone; the destination stays as it was asked for.
-    """
-
-    enabled: bool = False
-    dest_override: tuple[str, ...] = ()
-    route_only: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -174,13 +160,14 @@ class InboundSettings:
         protocol: the settings of its protocol; their class says which one it is.
         listen: an IP address or a Unix socket.
         port: one port or a range; meaningless for a Unix socket.
+        sniffing: what is done with names found in the first bytes; None leaves them alone.
     """
 
     protocol: InboundProtocolSettings
     tag: str = ""
     listen: IPAddress | UnixSocket = ANY_IPV4
     port: PortRange = ANY_PORT
-    sniffing: SniffingSettings = SniffingSettings()
+    sniffing: SniffingSettings | None = None
     allocate: AllocateSettings = AllocateSettings()
     locations: Locations = attrs.field(factory=dict, eq=False, repr=False)
 

@@ -97,22 +97,6 @@ class FreedomDomainStrategy(enum.Enum):
     USE_IPV6 = "UseIPv6"
 
 
-class BalancerStrategy(enum.Enum):
-    """How a balancer chooses among the outbounds that are well."""
-
-    RANDOM = "random"
-    ROUND_ROBIN = "roundRobin"
-    LEAST_CONNECTIONS = "leastConnections"
-
-
-class RoutingStrategy(enum.Enum):
-    """When routing resolves a name to match rules on addresses."""
-
-    AS_IS = "AsIs"
-    IP_IF_NON_MATCH = "IPIfNonMatch"
-    IP_ON_DEMAND = "IPOnDemand"
-
-
 @attrs.frozen
 class PortRange:
     """Ports `first` to `last`, both included. A lone 0 asks the system for any free port.

@@ -22,7 +22,6 @@ from trio_vmess.config.endpoints import (
     InboundUserSettings,
     MixedInboundSettings,
     ProxyAccountSettings,
-    SniffingSettings,
     SocksInboundSettings,
     VMessInboundSettings,
 )
@@ -36,6 +35,7 @@ from trio_vmess.config.enums import (
 from trio_vmess.config.reader import Section
 from trio_vmess.config.tree import Value, quote
 from trio_vmess.core import Network
+from trio_vmess.core.sniff import SniffingSettings
 
 __all__ = [
     "LEVEL_MAX",
@@ -132,23 +132,24 @@ def _unknown_protocol(name: str, known: Collection[str]) -> str:
     return values.not_among(name, known)
 
 
-def _read_sniffing(outer: Section) -> SniffingSettings:
+def _read_sniffing(outer: Section) -> SniffingSettings | None:
     section = outer.section("sniffing")
     if not outer.native:
         # The form before V2Ray 4.0; `sniffing` wins where both are there.
         old = outer.many("dest_override", _sniffed(outer), json=("domainOverride",))
         if section is None:
-            return SniffingSettings(enabled=bool(old), dest_override=_without_gaps(old))
+            return SniffingSettings(dest_override=_without_gaps(old)) if old else None
     if section is None:
-        return SniffingSettings()
+        return None
     section.ignore("domains_excluded", "no name is excluded from sniffing")
     if section.get("metadata_only", values.flag, False):
         section.refuse("metadata_only", "sniffing of metadata alone is not supported")
-    return SniffingSettings(
-        enabled=section.get("enabled", values.flag, False),
+    is_enabled = section.get("enabled", values.flag, False)
+    settings = SniffingSettings(
         dest_override=_without_gaps(section.many("dest_override", _sniffed(section))),
         route_only=section.get("route_only", values.flag, False),
     )
+    return settings if is_enabled else None
 
 
 def _sniffed(section: Section) -> Callable[[Value], str]:

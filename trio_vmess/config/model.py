@@ -33,7 +33,6 @@ from trio_vmess.config.endpoints import (
     ParentProxyUserSettings,
     ProxyAccountSettings,
     RedirectSettings,
-    SniffingSettings,
     SocksInboundSettings,
     SocksOutboundSettings,
     VMessInboundSettings,
@@ -42,7 +41,6 @@ from trio_vmess.config.endpoints import (
 )
 from trio_vmess.config.enums import (
     AllocateStrategy,
-    BalancerStrategy,
     BlackholeResponse,
     DialectName,
     Experiment,
@@ -51,13 +49,13 @@ from trio_vmess.config.enums import (
     Locations,
     LogLevel,
     PortRange,
-    RoutingStrategy,
     SecurityName,
     SocksAuth,
     UnixSocket,
 )
 from trio_vmess.core import Host, IPAddress, Network, Policy
 from trio_vmess.errors import ConfigProblem
+from trio_vmess.routing import BalancerStrategy, DomainStrategy
 
 __all__ = [
     "ANY_IPV4",
@@ -65,7 +63,6 @@ __all__ = [
     "AllocateStrategy",
     "ApiSettings",
     "BalancerSettings",
-    "BalancerStrategy",
     "BlackholeOutboundSettings",
     "BlackholeResponse",
     "Config",
@@ -98,10 +95,8 @@ __all__ = [
     "ProxyAccountSettings",
     "RedirectSettings",
     "RoutingSettings",
-    "RoutingStrategy",
     "RuleSettings",
     "SecurityName",
-    "SniffingSettings",
     "SocksAuth",
     "SocksInboundSettings",
     "SocksOutboundSettings",
@@ -220,7 +215,7 @@ class BalancerSettings:
 class RoutingSettings:
     """Which connection takes which outbound; the first matching rule decides."""
 
-    domain_strategy: RoutingStrategy = RoutingStrategy.AS_IS
+    domain_strategy: DomainStrategy = DomainStrategy.AS_IS
     rules: tuple[RuleSettings, ...] = ()
     balancers: tuple[BalancerSettings, ...] = ()
 

@@ -177,8 +177,8 @@ def _read_blackhole(section: Section) -> BlackholeOutboundSettings:
     return BlackholeOutboundSettings(response=response.get("type", read, BlackholeResponse.NONE))
 
 
-def _read_upstreams(section: Section) -> tuple[ParentProxySettings, ...]:
-    servers = tuple(_read_upstream(each) for each in section.sections("servers"))
+def _read_parent_proxies(section: Section) -> tuple[ParentProxySettings, ...]:
+    servers = tuple(_read_parent_proxy(each) for each in section.sections("servers"))
     if not servers and "servers" not in section.locations():
         section.report.problem(
             section.missing_location("servers"), "'servers' is missing: the proxies to go through"
@@ -188,7 +188,7 @@ def _read_upstreams(section: Section) -> tuple[ParentProxySettings, ...]:
     return servers
 
 
-def _read_upstream(section: Section) -> ParentProxySettings:
+def _read_parent_proxy(section: Section) -> ParentProxySettings:
     address, port = _read_address(section)
     users = tuple(
         ParentProxyUserSettings(
@@ -209,11 +209,11 @@ def _read_socks(section: Section) -> SocksOutboundSettings:
         version = section.get("version", values.text, "5")
         if version != "5":
             section.refuse("version", "only SOCKS 5 is spoken to other proxies")
-    return SocksOutboundSettings(servers=_read_upstreams(section))
+    return SocksOutboundSettings(servers=_read_parent_proxies(section))
 
 
 def _read_http(section: Section) -> HttpOutboundSettings:
-    return HttpOutboundSettings(servers=_read_upstreams(section))
+    return HttpOutboundSettings(servers=_read_parent_proxies(section))
 
 
 _PROTOCOLS: Final[dict[str, Callable[[Section], OutboundProtocolSettings]]] = {

@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 
 from trio_vmess.config import values
-from trio_vmess.config.enums import BalancerStrategy, LogLevel, RoutingStrategy
+from trio_vmess.config.enums import LogLevel
 from trio_vmess.config.inbounds import LEVEL_MAX
 from trio_vmess.config.model import (
     ApiSettings,
@@ -26,6 +26,7 @@ from trio_vmess.config.model import (
 from trio_vmess.config.reader import Entry, Report, Section
 from trio_vmess.config.tree import Members, Value, describe, quote
 from trio_vmess.core import Host, parse_endpoint
+from trio_vmess.routing import BalancerStrategy, DomainStrategy
 
 __all__ = ["read_api", "read_common"]
 
@@ -126,7 +127,7 @@ def _read_routing(section: Section) -> RoutingSettings:
             return _read_routing(wrapped)
     return RoutingSettings(
         domain_strategy=section.get(
-            "domain_strategy", values.word(RoutingStrategy), RoutingStrategy.AS_IS
+            "domain_strategy", values.word(DomainStrategy), DomainStrategy.AS_IS
         ),
         rules=tuple(map(_read_rule, section.sections("rules"))),
         balancers=tuple(map(_read_balancer, section.sections("balancers"))),

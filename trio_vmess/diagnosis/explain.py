@@ -24,7 +24,7 @@ from trio_vmess.core import Destination, format_endpoint, is_public
 from trio_vmess.dns import Answer
 from trio_vmess.errors import DialError, NoRouteError
 from trio_vmess.node import Assets, Node, make_router, rule_name
-from trio_vmess.routing import NEED_ADDRESSES, Decision, Facts, Verdict
+from trio_vmess.routing import NEED_ADDRESSES, Decision, RoutingContext, Verdict
 from trio_vmess.transport import resolve
 
 _WORDS: Final = {
@@ -70,23 +70,23 @@ async def explain(config: Config, question: Question) -> Sequence[str]:
     names = _Names(Node(config))
     folders = [Path(config.file).parent] if config.file else []
     router = make_router(config, Assets(folders).load)
-    facts = Facts(
+    context = RoutingContext(
         destination=question.destination,
         inbound_tag=question.inbound_tag,
         user=question.user,
     )
     lines = [_headline(question)]
-    decision = router.decide(facts)
+    decision = router.decide(context)
     addresses = None
     if decision is NEED_ADDRESSES:
         answers, why = await names.look_up(str(question.destination.host))
         addresses = [address for answer in answers for address in answer.addresses]
         shown = _shown_addresses(answers) or f"none: {why}"
         lines.append(f"rules on addresses have the name looked up: {shown}")
-        decision = router.decide(facts, addresses)
+        decision = router.decide(context, addresses)
     if decision is NEED_ADDRESSES:
         raise TypeError("a router that was given addresses asks for none")
-    lines += _explain_rules(config, router.explain(facts, addresses).verdicts, decision)
+    lines += _explain_rules(config, router.explain(context, addresses).verdicts, decision)
     if decision.rule is None:
         lines.append("no rule matches: the first outbound takes it")
     outbounds = _outbounds(config, decision)

@@ -11,7 +11,7 @@ import trio
 
 from trio_vmess.contracts import SILENT_ANSWER, Answer, Outbound, PacketLink, StreamSide
 from trio_vmess.core import NEED_DATA, Flow, Policy
-from trio_vmess.core.sniff import Sniffed, SniffSettings
+from trio_vmess.core.sniff import Sniffed, SniffingSettings
 from trio_vmess.dispatch.access_log import describe
 from trio_vmess.dispatch.connection import Connection, Observer
 from trio_vmess.dispatch.sniffing import look, peek, peek_packets
@@ -23,7 +23,7 @@ log: Final = logging.getLogger("trio_vmess.dispatch")
 Choose = Callable[[Flow], Awaitable[Outbound]]
 """Names the outbound of a flow; raises `NoRouteError`."""
 
-SniffingOf = Callable[[str], SniffSettings | None]
+SniffingOf = Callable[[str], SniffingSettings | None]
 """Says what is to be done with the names that clients of an inbound's tag mention, if anything."""
 
 

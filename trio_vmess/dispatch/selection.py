@@ -17,14 +17,14 @@ import trio
 from trio_vmess.contracts import Connected, Outbound, PacketLink, Resolve, StreamSide
 from trio_vmess.core import Destination, Flow, IPAddress
 from trio_vmess.errors import DialError, DialFailure, NoRouteError
-from trio_vmess.routing import NEED_ADDRESSES, Balancer, Decision, Facts, Health, Router
+from trio_vmess.routing import NEED_ADDRESSES, Balancer, Decision, Health, Router, RoutingContext
 
 log: Final = logging.getLogger("trio_vmess.dispatch.selection")
 
 _T = TypeVar("_T")
 
 
-_UPSTREAM_FAILURES: Final = frozenset({DialFailure.UPSTREAM})
+_OWN_FAILURES: Final = frozenset({DialFailure.PARENT_PROXY})
 """What says something about the outbound, and not about the destination."""
 
 
@@ -101,11 +101,11 @@ class Selection:
 
     async def decide(self, flow: Flow) -> Decision:
         """Return what the rules say, with addresses where they want them."""
-        facts = Facts.of(flow)
-        decision = self.router.decide(facts)
+        context = RoutingContext.of(flow)
+        decision = self.router.decide(context)
         if decision is not NEED_ADDRESSES:
             return decision
-        decision = self.router.decide(facts, addresses=await self._addresses(facts))
+        decision = self.router.decide(context, addresses=await self._addresses(context))
         if decision is NEED_ADDRESSES:
             raise TypeError("rules that have addresses want them again")
         return decision
@@ -151,15 +151,15 @@ class Selection:
 
     def note_failure(self, tag: str, failure: DialError) -> bool:
         """Remember what a failure says of the outbound; tell whether the fault is its own."""
-        if failure.reason not in _UPSTREAM_FAILURES:
+        if failure.reason not in _OWN_FAILURES:
             self.note_success(tag)
             return False
         if self.health.report_failure(tag, trio.current_time()):
-            log.warning("outbound.resting tag=%s reason=%r", tag, str(failure))
+            log.warning("outbound.unhealthy tag=%s reason=%r", tag, str(failure))
         return True
 
-    async def _addresses(self, facts: Facts) -> Sequence[IPAddress]:
-        name = facts.domain or facts.destination.host
+    async def _addresses(self, context: RoutingContext) -> Sequence[IPAddress]:
+        name = context.domain or context.destination.host
         if not isinstance(name, str):
             return ()
         try:
@@ -189,7 +189,7 @@ class _Balanced:
         """Connect through the balancer's choice, or the next one where its server is dead."""
         selection, tried = self._selection, list[str]()
         failure = DialError(
-            f"balancer {self._balancer.tag!r} has no outbound", reason=DialFailure.UPSTREAM
+            f"balancer {self._balancer.tag!r} has no outbound", reason=DialFailure.PARENT_PROXY
         )
         while True:
             tag = self._balancer.choose(

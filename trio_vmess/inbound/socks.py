@@ -57,7 +57,7 @@ REPLY_CODES: Final[Mapping[DialFailure, ReplyCode]] = {
     DialFailure.NAME_NOT_FOUND: ReplyCode.HOST_UNREACHABLE,
     DialFailure.FORBIDDEN: ReplyCode.NOT_ALLOWED,
     DialFailure.UNSUPPORTED: ReplyCode.COMMAND_NOT_SUPPORTED,
-    DialFailure.UPSTREAM: ReplyCode.GENERAL_FAILURE,
+    DialFailure.PARENT_PROXY: ReplyCode.GENERAL_FAILURE,
 }
 """What a program is told of a destination that was not reached."""
 

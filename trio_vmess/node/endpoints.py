@@ -13,7 +13,7 @@ import attrs
 from trio_vmess import config
 from trio_vmess.contracts import Dispatch, Inbound, Outbound, Resolve
 from trio_vmess.core import Policy
-from trio_vmess.core.sniff import SniffSettings
+from trio_vmess.core.sniff import SniffingSettings
 from trio_vmess.core.vmess import (
     DIALECTS,
     Account,
@@ -34,9 +34,9 @@ from trio_vmess.outbound import (
     FreedomOutbound,
     HttpOutbound,
     Identity,
+    ParentProxy,
     Server,
     SocksOutbound,
-    UpstreamServer,
     VMessOutbound,
 )
 from trio_vmess.relay import SharedBuffers
@@ -76,18 +76,12 @@ def statistics_of(settings: config.PolicySettings) -> Statistics:
 
 def sniffing_of(
     inbounds: Sequence[config.InboundSettings],
-) -> Callable[[str], SniffSettings | None]:
+) -> Callable[[str], SniffingSettings | None]:
     """Return a function from inbound tags to what is sniffed there.
 
     Inbounds without a tag cannot be told apart: what one of them sniffs, all of them do.
     """
-    wanted = {
-        each.tag: SniffSettings(
-            dest_override=each.sniffing.dest_override, route_only=each.sniffing.route_only
-        )
-        for each in reversed(inbounds)
-        if each.sniffing.enabled
-    }
+    wanted = {each.tag: each.sniffing for each in reversed(inbounds) if each.sniffing is not None}
     return wanted.get
 
 
@@ -241,10 +235,10 @@ class Assembler:
                 )
             case config.SocksOutboundSettings() as socks:
                 return SocksOutbound(
-                    tag=tag, servers=_upstreams(socks.servers), connect=connect, local=local
+                    tag=tag, servers=_parent_proxies(socks.servers), connect=connect, local=local
                 )
             case config.HttpOutboundSettings() as http:
-                return HttpOutbound(tag=tag, servers=_upstreams(http.servers), connect=connect)
+                return HttpOutbound(tag=tag, servers=_parent_proxies(http.servers), connect=connect)
 
 
 def _passwords(accounts: Sequence[config.ProxyAccountSettings]) -> Mapping[str, str]:
@@ -273,9 +267,9 @@ def _server(server: config.VMessServerSettings, vmess: config.VMessOutboundSetti
     )
 
 
-def _upstreams(servers: Sequence[config.ParentProxySettings]) -> Sequence[UpstreamServer]:
+def _parent_proxies(servers: Sequence[config.ParentProxySettings]) -> Sequence[ParentProxy]:
     return [
-        UpstreamServer(
+        ParentProxy(
             host=server.address,
             port=server.port,
             user=server.users[0].user if server.users else None,

@@ -10,8 +10,6 @@ from trio_vmess.dispatch import Choose, FirstOutbound, Probe, Selection
 from trio_vmess.errors import ConfigProblem
 from trio_vmess.routing import (
     Balancer,
-    BalancingStrategy,
-    DomainStrategy,
     Health,
     Load,
     Router,
@@ -42,7 +40,7 @@ def make_router(config: Config, load: Load) -> Router:
     return Router(
         [_rule(each) for each in settings.rules],
         load=load,
-        strategy=DomainStrategy(settings.domain_strategy.value),
+        strategy=settings.domain_strategy,
         balancers=[each.tag for each in settings.balancers],
         locate=locate,
     )
@@ -81,7 +79,7 @@ def make_choice(
             outbound_tags=tags,
             health=health,
             entropy=entropy,
-            strategy=BalancingStrategy(each.strategy.value),
+            strategy=each.strategy,
             fallback=each.fallback,
         )
         for each in config.routing.balancers

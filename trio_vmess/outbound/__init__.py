@@ -3,8 +3,8 @@
 from trio_vmess.outbound.blackhole import BlackholeOutbound
 from trio_vmess.outbound.freedom import FreedomOutbound
 from trio_vmess.outbound.http import HttpOutbound
+from trio_vmess.outbound.parent_proxy import ParentProxy
 from trio_vmess.outbound.socks import SocksOutbound
-from trio_vmess.outbound.upstream import UpstreamServer
 from trio_vmess.outbound.vmess import Identity, Server, VMessOutbound
 
 __all__ = [
@@ -12,8 +12,8 @@ __all__ = [
     "FreedomOutbound",
     "HttpOutbound",
     "Identity",
+    "ParentProxy",
     "Server",
     "SocksOutbound",
-    "UpstreamServer",
     "VMessOutbound",
 ]

@@ -7,7 +7,7 @@ from trio_vmess.contracts import Connect, Connected, PacketLink, StreamSide, Tra
 from trio_vmess.core import NEED_DATA, Destination, Flow
 from trio_vmess.core.http import Established, HttpConnectClient, TunnelRefused
 from trio_vmess.errors import DialError, DialFailure
-from trio_vmess.outbound.upstream import READ_SIZE, Upstreams, UpstreamServer, send_pending
+from trio_vmess.outbound.parent_proxy import READ_SIZE, ParentProxies, ParentProxy, send_pending
 
 FAILURES: Final[Mapping[int, DialFailure]] = {
     403: DialFailure.FORBIDDEN,
@@ -29,25 +29,25 @@ class HttpOutbound:
         ValueError: there is no server.
     """
 
-    def __init__(self, *, tag: str, servers: Sequence[UpstreamServer], connect: Connect) -> None:
+    def __init__(self, *, tag: str, servers: Sequence[ParentProxy], connect: Connect) -> None:
         self.tag = tag
-        self._upstreams = Upstreams(servers, connect)
+        self._proxies = ParentProxies(servers, connect)
 
     async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
         """See `Outbound.connect`."""
         destination = flow.destination
 
-        async def negotiate(server: UpstreamServer, transport: Transport) -> bytes:
+        async def negotiate(server: ParentProxy, transport: Transport) -> bytes:
             client = _client(server, destination)
             answer = await _negotiate(client, transport)
             if isinstance(answer, TunnelRefused):
                 raise DialError(
                     f"{server}: {destination}: {answer.status} {answer.reason}",
-                    reason=FAILURES.get(answer.status, DialFailure.UPSTREAM),
+                    reason=FAILURES.get(answer.status, DialFailure.PARENT_PROXY),
                 )
             return client.trailing_data
 
-        transport, early = await self._upstreams.open(negotiate)
+        transport, early = await self._proxies.open(negotiate)
         return Connected(self.tag, StreamSide(transport=transport, early=early))
 
     async def connect_packets(self, flow: Flow, /) -> Connected[PacketLink]:
@@ -58,7 +58,7 @@ class HttpOutbound:
         )
 
 
-def _client(server: UpstreamServer, destination: Destination) -> HttpConnectClient:
+def _client(server: ParentProxy, destination: Destination) -> HttpConnectClient:
     try:
         return HttpConnectClient(
             destination=destination, user=server.user, password=server.password

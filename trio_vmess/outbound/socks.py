@@ -21,16 +21,16 @@ from trio_vmess.core.socks import (
     encode_datagram,
 )
 from trio_vmess.errors import DialError, DialFailure, RemoteProtocolError
-from trio_vmess.outbound.upstream import (
+from trio_vmess.outbound.parent_proxy import (
     READ_SIZE,
-    Upstreams,
-    UpstreamServer,
+    ParentProxies,
+    ParentProxy,
     send_pending,
 )
 from trio_vmess.transport import DatagramSocket, cancel_at_end, connect_datagram_socket, resolve
 
 FAILURES: Final[Mapping[ReplyCode, DialFailure]] = {
-    ReplyCode.GENERAL_FAILURE: DialFailure.UPSTREAM,
+    ReplyCode.GENERAL_FAILURE: DialFailure.PARENT_PROXY,
     ReplyCode.NOT_ALLOWED: DialFailure.FORBIDDEN,
     ReplyCode.NETWORK_UNREACHABLE: DialFailure.NETWORK_UNREACHABLE,
     ReplyCode.HOST_UNREACHABLE: DialFailure.HOST_UNREACHABLE,
@@ -61,12 +61,12 @@ class SocksOutbound:
         self,
         *,
         tag: str,
-        servers: Sequence[UpstreamServer],
+        servers: Sequence[ParentProxy],
         connect: Connect,
         local: IPAddress | None = None,
     ) -> None:
         self.tag = tag
-        self._upstreams = Upstreams(servers, connect)
+        self._proxies = ParentProxies(servers, connect)
         self._local = local
 
     async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
@@ -101,9 +101,7 @@ class SocksOutbound:
             DialError: no server could be reached, or the one that was refuses.
         """
 
-        async def negotiate(
-            server: UpstreamServer, transport: Transport
-        ) -> tuple[Destination, bytes]:
+        async def negotiate(server: ParentProxy, transport: Transport) -> tuple[Destination, bytes]:
             client = _client(server, command, destination)
             reply = await _negotiate(client, transport)
             if reply.code is not ReplyCode.SUCCEEDED or reply.bound is None:
@@ -113,7 +111,7 @@ class SocksOutbound:
                 )
             return reply.bound, client.trailing_data
 
-        transport, (bound, early) = await self._upstreams.open(negotiate)
+        transport, (bound, early) = await self._proxies.open(negotiate)
         return transport, bound, early
 
 
@@ -169,7 +167,7 @@ class SocksPacketLink:
         await self._control.aclose()
 
 
-def _client(server: UpstreamServer, command: Command, destination: Destination) -> SocksClient:
+def _client(server: ParentProxy, command: Command, destination: Destination) -> SocksClient:
     try:
         return SocksClient(
             command=command, destination=destination, user=server.user, password=server.password

@@ -199,7 +199,9 @@ class VMessOutbound:
                 await transport.aclose()
                 raise
         reasons = "; ".join(map(str, failures))
-        raise DialError(f"no VMess server can be reached: {reasons}", reason=DialFailure.UPSTREAM)
+        raise DialError(
+            f"no VMess server can be reached: {reasons}", reason=DialFailure.PARENT_PROXY
+        )
 
     async def _dial(self, host: Host, port: int, switched: _Switched | None) -> Transport:
         if switched is None:

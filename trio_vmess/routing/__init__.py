@@ -6,9 +6,10 @@ arguments, data files come from a function.
 """
 
 from trio_vmess.routing.address import PRIVATE_NETWORKS, AddressMatcher
-from trio_vmess.routing.balancer import Balancer, BalancingStrategy, Health, HealthPolicy
+from trio_vmess.routing.balancer import Balancer, BalancerStrategy
 from trio_vmess.routing.domain import DomainIndex, DomainMatcher, parse_domain_entry
 from trio_vmess.routing.geo import GEOIP_FILE, GEOSITE_FILE, GeoFiles, Load
+from trio_vmess.routing.health import Health, HealthPolicy
 from trio_vmess.routing.indices import Locate
 from trio_vmess.routing.ranges import Range
 from trio_vmess.routing.router import Router, locate_by_index
@@ -18,9 +19,9 @@ from trio_vmess.routing.rule import (
     Decision,
     DomainStrategy,
     Explanation,
-    Facts,
     Field,
     NeedAddresses,
+    RoutingContext,
     Rule,
     Verdict,
 )
@@ -32,14 +33,13 @@ __all__ = [
     "PRIVATE_NETWORKS",
     "AddressMatcher",
     "Balancer",
-    "BalancingStrategy",
+    "BalancerStrategy",
     "Check",
     "Decision",
     "DomainIndex",
     "DomainMatcher",
     "DomainStrategy",
     "Explanation",
-    "Facts",
     "Field",
     "GeoFiles",
     "Health",
@@ -49,6 +49,7 @@ __all__ = [
     "NeedAddresses",
     "Range",
     "Router",
+    "RoutingContext",
     "Rule",
     "Verdict",
     "locate_by_index",

@@ -9,7 +9,7 @@ from trio_vmess.routing.address import AddressIndex, parse_address_entry
 from trio_vmess.routing.domain import DomainIndex, parse_domain_entry
 from trio_vmess.routing.geo import GeoFiles
 from trio_vmess.routing.ranges import Range, RangeIndex
-from trio_vmess.routing.rule import Facts, Field, Rule
+from trio_vmess.routing.rule import Field, RoutingContext, Rule
 
 _T = TypeVar("_T")
 _K = TypeVar("_K", bound=Hashable)
@@ -17,7 +17,7 @@ _K = TypeVar("_K", bound=Hashable)
 Locate = Callable[[int, str, str], ConfigProblem]
 """Makes a problem of a rule's index, the name of one of its attributes, and a message."""
 
-Probe = Callable[[Facts, int], int]
+Probe = Callable[[RoutingContext, int], int]
 """Takes the bits of the rules that may still match, and returns those that still do."""
 
 _ENTRIES: Final[Mapping[Field, Callable[[Rule], Sequence[object]]]] = {
@@ -38,20 +38,20 @@ def has_condition(rule: Rule, field: Field) -> bool:
     return bool(_ENTRIES[field](rule))
 
 
-def name_of(facts: Facts) -> str:
+def name_of(context: RoutingContext) -> str:
     """Return the name that rules compare; empty if the destination is only an address."""
-    if facts.domain:
-        return facts.domain
-    host = facts.destination.host
+    if context.domain:
+        return context.domain
+    host = context.destination.host
     return host if isinstance(host, str) else ""
 
 
-def source_of(facts: Facts) -> tuple[Host | None, int | None]:
+def source_of(context: RoutingContext) -> tuple[Host | None, int | None]:
     """Return the client's host and port; None where it has none, as on a Unix socket."""
-    if not facts.source:
+    if not context.source:
         return None, None
     try:
-        return parse_endpoint(facts.source)
+        return parse_endpoint(context.source)
     except ValueError:
         return None, None
 
@@ -174,32 +174,34 @@ class Builder:
 
 def _probe_inbound_tag(marks: Mapping[str, int], without: int) -> Probe:
     answers = {tag: mark | without for tag, mark in marks.items() if tag}
-    return lambda facts, alive: alive & answers.get(facts.inbound_tag, without)
+    return lambda context, alive: alive & answers.get(context.inbound_tag, without)
 
 
 def _probe_user(marks: Mapping[str, int], without: int) -> Probe:
     answers = {user: mark | without for user, mark in marks.items() if user}
-    return lambda facts, alive: alive & answers.get(facts.user, without)
+    return lambda context, alive: alive & answers.get(context.user, without)
 
 
 def _probe_network(marks: Mapping[Network, int], without: int) -> Probe:
     tcp = marks.get(Network.TCP, 0) | without
     udp = marks.get(Network.UDP, 0) | without
-    return lambda facts, alive: alive & (tcp if facts.destination.network is Network.TCP else udp)
+    return lambda context, alive: (
+        alive & (tcp if context.destination.network is Network.TCP else udp)
+    )
 
 
 def _probe_port(index: RangeIndex, without: int) -> Probe:
-    return lambda facts, alive: alive & (without | index.find(facts.destination.port))
+    return lambda context, alive: alive & (without | index.find(context.destination.port))
 
 
 def _probe_protocol(marks: Mapping[str, int], without: int) -> Probe:
     beginnings = [(beginning, mark) for beginning, mark in marks.items() if beginning]
 
-    def probe(facts: Facts, alive: int) -> int:
+    def probe(context: RoutingContext, alive: int) -> int:
         answer = without
-        if facts.protocol:
+        if context.protocol:
             for beginning, mark in beginnings:
-                if facts.protocol.startswith(beginning):
+                if context.protocol.startswith(beginning):
                     answer |= mark
         return alive & answer
 
@@ -207,20 +209,20 @@ def _probe_protocol(marks: Mapping[str, int], without: int) -> Probe:
 
 
 def _probe_source_port(index: RangeIndex, without: int) -> Probe:
-    def probe(facts: Facts, alive: int) -> int:
+    def probe(context: RoutingContext, alive: int) -> int:
         if not alive & ~without:
             return alive
-        _, port = source_of(facts)
+        _, port = source_of(context)
         return alive & (without if port is None else without | index.find(port))
 
     return probe
 
 
 def _probe_source(index: AddressIndex, without: int) -> Probe:
-    def probe(facts: Facts, alive: int) -> int:
+    def probe(context: RoutingContext, alive: int) -> int:
         if not alive & ~without:
             return alive
-        host, _ = source_of(facts)
+        host, _ = source_of(context)
         if host is None or isinstance(host, str):
             return alive & without
         return alive & (without | index.find(host))
@@ -229,11 +231,11 @@ def _probe_source(index: AddressIndex, without: int) -> Probe:
 
 
 def _probe_domain(index: DomainIndex, without: int) -> Probe:
-    def probe(facts: Facts, alive: int) -> int:
+    def probe(context: RoutingContext, alive: int) -> int:
         wanted = alive & ~without
         if not wanted:
             return alive
-        name = name_of(facts)
+        name = name_of(context)
         return alive & (without | index.find(name, wanted)) if name else alive & without
 
     return probe

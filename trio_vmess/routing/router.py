@@ -32,9 +32,9 @@ from trio_vmess.routing.rule import (
     Decision,
     DomainStrategy,
     Explanation,
-    Facts,
     Field,
     NeedAddresses,
+    RoutingContext,
     Rule,
     Verdict,
 )
@@ -87,22 +87,22 @@ class Router:
         )
 
     def decide(
-        self, facts: Facts, addresses: Collection[IPAddress] | None = None
+        self, context: RoutingContext, addresses: Collection[IPAddress] | None = None
     ) -> Decision | Literal[NeedAddresses.NEED_ADDRESSES]:
         """Find the first rule that matches.
 
         Args:
-            facts: the connection.
+            context: the connection.
             addresses: what the destination's name leads to, none if it cannot be resolved. None
                 before that is known; then the answer may be `NEED_ADDRESSES`.
         """
         alive = self._every
         for _, probe in self._probes:
-            alive = probe(facts, alive)
+            alive = probe(context, alive)
             if not alive:
                 return _DEFAULT
         if self._addresses is not None:
-            host = facts.destination.host
+            host = context.destination.host
             if not isinstance(host, str):
                 alive &= self._without_ips | self._addresses.find(host)
             else:
@@ -114,20 +114,24 @@ class Router:
             return _DEFAULT
         return self._decisions[(alive & -alive).bit_length() - 1]
 
-    def explain(self, facts: Facts, addresses: Collection[IPAddress] | None = None) -> Explanation:
+    def explain(
+        self, context: RoutingContext, addresses: Collection[IPAddress] | None = None
+    ) -> Explanation:
         """Say what each condition of each rule has to say about a connection.
 
         Args:
-            facts: the connection.
+            context: the connection.
             addresses: see `decide`.
         """
-        held: dict[Field, int] = {field: probe(facts, self._every) for field, probe in self._probes}
-        host = facts.destination.host
+        held: dict[Field, int] = {
+            field: probe(context, self._every) for field, probe in self._probes
+        }
+        host = context.destination.host
         seen = (addresses or ()) if isinstance(host, str) else (host,)
         held["ips"] = self._without_ips | self._find_addresses(seen)
-        compared = _compared(facts, seen)
+        compared = _compared(context, seen)
         return Explanation(
-            decision=self.decide(facts, addresses),
+            decision=self.decide(context, addresses),
             verdicts=tuple(
                 Verdict(
                     rule=index,
@@ -165,18 +169,18 @@ class Router:
         return found
 
 
-def _compared(facts: Facts, addresses: Iterable[IPAddress]) -> Mapping[Field, str]:
+def _compared(context: RoutingContext, addresses: Iterable[IPAddress]) -> Mapping[Field, str]:
     """Return what each kind of condition looks at, as text."""
-    destination = facts.destination
-    host, port = source_of(facts)
+    destination = context.destination
+    host, port = source_of(context)
     return {
-        "inbound_tags": facts.inbound_tag,
-        "users": facts.user,
+        "inbound_tags": context.inbound_tag,
+        "users": context.user,
         "networks": str(destination.network),
         "ports": str(destination.port),
         "source_ports": "" if port is None else str(port),
-        "protocols": facts.protocol,
+        "protocols": context.protocol,
         "sources": "" if host is None else str(host),
-        "domains": name_of(facts),
+        "domains": name_of(context),
         "ips": ", ".join(map(str, addresses)),
     }

@@ -52,7 +52,7 @@ class Rule:
 
 
 @attrs.frozen(kw_only=True)
-class Facts:
+class RoutingContext:
     """What rules are asked about one connection.
 
     Attributes:
@@ -72,7 +72,7 @@ class Facts:
     domain: str = ""
 
     @classmethod
-    def of(cls, flow: Flow) -> "Facts":
+    def of(cls, flow: Flow) -> "RoutingContext":
         """Take from a flow what rules ask about."""
         return cls(
             destination=flow.destination,

@@ -4,7 +4,7 @@ import pytest
 
 from trio_vmess.core import Destination, Flow, Network, parse_host
 from trio_vmess.core.crypto import hkdf_expand, hkdf_extract
-from trio_vmess.core.sniff import Sniffed, SniffSettings
+from trio_vmess.core.sniff import Sniffed, SniffingSettings
 
 ADDRESS = Destination(host=parse_host("192.0.2.1"), port=8443, network=Network.UDP)
 FLOW = Flow(destination=ADDRESS, inbound_tag="in", user="ann@example.com", level=2)
@@ -13,17 +13,23 @@ FLOW = Flow(destination=ADDRESS, inbound_tag="in", user="ann@example.com", level
 @pytest.mark.parametrize(
     ("settings", "protocol", "domain", "replaced", "for_routing"),
     [
-        (SniffSettings(dest_override=("http", "tls")), "http1", "a.example", True, True),
-        (SniffSettings(dest_override=("http", "tls")), "tls", "a.example", True, True),
-        (SniffSettings(dest_override=("http",)), "tls", "a.example", False, False),
-        (SniffSettings(dest_override=("quic",)), "quic", "a.example", True, True),
-        (SniffSettings(), "tls", "a.example", False, False),
-        (SniffSettings(dest_override=("tls",), route_only=True), "tls", "a.example", False, True),
-        (SniffSettings(dest_override=("tls",)), "tls", None, False, False),
+        (SniffingSettings(dest_override=("http", "tls")), "http1", "a.example", True, True),
+        (SniffingSettings(dest_override=("http", "tls")), "tls", "a.example", True, True),
+        (SniffingSettings(dest_override=("http",)), "tls", "a.example", False, False),
+        (SniffingSettings(dest_override=("quic",)), "quic", "a.example", True, True),
+        (SniffingSettings(), "tls", "a.example", False, False),
+        (
+            SniffingSettings(dest_override=("tls",), route_only=True),
+            "tls",
+            "a.example",
+            False,
+            True,
+        ),
+        (SniffingSettings(dest_override=("tls",)), "tls", None, False, False),
     ],
 )
 def test_the_host_is_replaced_where_that_is_asked_for(
-    settings: SniffSettings,
+    settings: SniffingSettings,
     protocol: str,
     domain: str | None,
     replaced: bool,

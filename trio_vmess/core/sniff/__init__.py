@@ -4,7 +4,7 @@ One module per protocol, and a table of them. A verdict is `Sniffed`, `NEED_DATA
 something else.
 """
 
-from trio_vmess.core.sniff.settings import SniffSettings
+from trio_vmess.core.sniff.settings import SniffingSettings
 from trio_vmess.core.sniff.table import (
     SNIFF_DATAGRAM_COUNT_MAX,
     SNIFF_SIZE_MAX,
@@ -16,8 +16,8 @@ from trio_vmess.core.sniff.verdict import Sniffed, Verdict
 __all__ = [
     "SNIFF_DATAGRAM_COUNT_MAX",
     "SNIFF_SIZE_MAX",
-    "SniffSettings",
     "Sniffed",
+    "SniffingSettings",
     "Verdict",
     "sniff",
     "sniff_datagrams",

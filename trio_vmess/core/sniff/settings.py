@@ -7,7 +7,7 @@ from trio_vmess.core.sniff.verdict import Sniffed
 
 
 @attrs.frozen(kw_only=True)
-class SniffSettings:
+class SniffingSettings:
     """What an inbound wants to be done.
 
     Attributes:

@@ -20,7 +20,7 @@ _T = TypeVar("_T")
 
 
 @attrs.frozen(kw_only=True)
-class UpstreamServer:
+class ParentProxy:
     """Another proxy.
 
     Attributes:
@@ -51,7 +51,7 @@ class Negotiation(Protocol):
         ...
 
 
-class Upstreams:
+class ParentProxies:
     """Servers that take turns; the next one steps in for one that cannot be reached.
 
     Args:
@@ -62,7 +62,7 @@ class Upstreams:
         ValueError: there is no server.
     """
 
-    def __init__(self, servers: Sequence[UpstreamServer], connect: Connect) -> None:
+    def __init__(self, servers: Sequence[ParentProxy], connect: Connect) -> None:
         if not servers:
             raise ValueError("there is no server to go through")
         self._servers = tuple(servers)
@@ -70,7 +70,7 @@ class Upstreams:
         self._next = 0
 
     async def open(
-        self, negotiate: Callable[[UpstreamServer, Transport], Awaitable[_T]]
+        self, negotiate: Callable[[ParentProxy, Transport], Awaitable[_T]]
     ) -> tuple[Transport, _T]:
         """Connect to the server whose turn it is, or to one behind it, and come to terms with it.
 
@@ -89,15 +89,15 @@ class Upstreams:
         try:
             with trio.move_on_after(NEGOTIATION_TIMEOUT):
                 return transport, await negotiate(server, transport)
-            raise _upstream_error(server, "no answer in time")
+            raise _proxy_error(server, "no answer in time")
         except (RemoteProtocolError, trio.BrokenResourceError) as exc:
             await transport.aclose()
-            raise _upstream_error(server, exc) from None
+            raise _proxy_error(server, exc) from None
         except BaseException:
             await transport.aclose()
             raise
 
-    async def _dial(self) -> tuple[UpstreamServer, Transport]:
+    async def _dial(self) -> tuple[ParentProxy, Transport]:
         start = self._next
         self._next = (start + 1) % len(self._servers)
         failures: list[str] = []
@@ -106,12 +106,12 @@ class Upstreams:
                 return server, await self._connect(server.host, server.port)
             except DialError as exc:
                 failures.append(str(exc))
-        raise DialError(f"no server: {'; '.join(failures)}", reason=DialFailure.UPSTREAM)
+        raise DialError(f"no server: {'; '.join(failures)}", reason=DialFailure.PARENT_PROXY)
 
 
-def _upstream_error(server: UpstreamServer, message: object) -> DialError:
+def _proxy_error(server: ParentProxy, message: object) -> DialError:
     """Return the error for a server that does not do its part."""
-    return DialError(f"{server}: {message}", reason=DialFailure.UPSTREAM)
+    return DialError(f"{server}: {message}", reason=DialFailure.PARENT_PROXY)
 
 
 async def send_pending(client: Negotiation, transport: Transport) -> None:

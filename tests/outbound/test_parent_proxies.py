@@ -16,9 +16,8 @@ from trio_vmess.core import Destination, Flow, Network, Policy
 from trio_vmess.core.socks import ReplyCode
 from trio_vmess.errors import DialError, DialFailure
 from trio_vmess.inbound import HttpInbound, SocksInbound
-from trio_vmess.outbound import HttpOutbound, SocksOutbound, UpstreamServer
+from trio_vmess.outbound import HttpOutbound, ParentProxy, SocksOutbound, parent_proxy
 from trio_vmess.outbound import socks as socks_module
-from trio_vmess.outbound import upstream as upstream_module
 from trio_vmess.transport.dial import dial
 
 TARGET = Destination(host="example.com", port=443)
@@ -31,8 +30,8 @@ HELLO = b"\x05\x01\x00"
 ZEROS = b"\x01\x00\x00\x00\x00\x00\x00"
 
 
-def server(port: int, user: str | None = None, password: str | None = None) -> UpstreamServer:
-    return UpstreamServer(host=LOOPBACK, port=port, user=user, password=password)
+def server(port: int, user: str | None = None, password: str | None = None) -> ParentProxy:
+    return ParentProxy(host=LOOPBACK, port=port, user=user, password=password)
 
 
 def socks_inbound(
@@ -117,9 +116,9 @@ async def test_what_a_socks_reply_means(code: ReplyCode) -> None:
     ("status", "reason"),
     [
         (403, DialFailure.FORBIDDEN),
-        (407, DialFailure.UPSTREAM),
+        (407, DialFailure.PARENT_PROXY),
         (502, DialFailure.HOST_UNREACHABLE),
-        (503, DialFailure.UPSTREAM),
+        (503, DialFailure.PARENT_PROXY),
         (504, DialFailure.TIMED_OUT),
     ],
 )
@@ -143,7 +142,7 @@ async def test_a_server_that_does_not_answer(kind: Kind, answer: bytes) -> None:
 
 @BOTH
 async def test_a_server_that_says_nothing(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upstream_module, "NEGOTIATION_TIMEOUT", 0.05)
+    monkeypatch.setattr(parent_proxy, "NEGOTIATION_TIMEOUT", 0.05)
     async with open_parent_proxy(scripted_handler(b"", after=b"never")) as port:
         error = await refusal(kind(tag="", servers=[server(port)], connect=dial))
     assert error.reason is DialFailure.UPSTREAM

@@ -215,7 +215,7 @@ def test_rules_may_name_the_api_and_the_resolver():
         + FREEDOM
         + "}"
     )
-    assert config.api == ApiSettings(tag="api", services=("StatsService",))
+    assert config.api == ApiSettings(tag="api")
     assert [each.where for each in config.warnings] == ["api"]
 
 
@@ -281,7 +281,7 @@ def test_rule_conditions_keep_their_words():
     (rule,) = config.routing.rules
     assert rule.domains == ("geosite:cn@ads", "plain", "dotless:", "ext:file.dat:x")
     assert rule.ips == ("geoip:!cn", "ext:ip.dat:x")
-    assert rule.ports == (PortRange(53, 53),)
+    assert rule.ports == ((53, 53),)
     assert rule.networks == (Network.TCP, Network.UDP)
 
 

@@ -53,9 +53,9 @@ from trio_vmess.config.enums import (
     SocksAuth,
     UnixSocket,
 )
-from trio_vmess.core import Host, IPAddress, Network, Policy
+from trio_vmess.core import Host, IPAddress, Policy
 from trio_vmess.errors import ConfigProblem
-from trio_vmess.routing import BalancerStrategy, DomainStrategy
+from trio_vmess.routing import BalancerStrategy, DomainStrategy, Rule
 
 __all__ = [
     "ANY_IPV4",
@@ -160,33 +160,9 @@ class PolicySettings:
 
 
 @attrs.frozen(kw_only=True)
-class RuleSettings:
-    """One routing rule: all conditions that are given must hold, within one any entry.
+class RuleSettings(Rule):
+    """A routing rule, and where the file has its conditions."""
 
-    Entries are kept as the file writes them; their form was checked, their meaning is routing's.
-
-    Attributes:
-        outbound_tag: where matching connections go; empty if `balancer_tag` says it.
-        domains: `full:`, `domain:`, `keyword:`, `regexp:`, `dotless:`, `geosite:`, `ext:` entries.
-        ips: addresses, networks in CIDR form, `geoip:` and `ext:` entries.
-        sources: like `ips`, for the client's address.
-        users: emails, compared exactly.
-        protocols: beginnings of sniffed protocol names.
-        attributes: V2Ray's expression on the headers of an HTTP request; empty for none.
-    """
-
-    outbound_tag: str = ""
-    balancer_tag: str = ""
-    domains: tuple[str, ...] = ()
-    ips: tuple[str, ...] = ()
-    ports: tuple[PortRange, ...] = ()
-    networks: tuple[Network, ...] = ()
-    sources: tuple[str, ...] = ()
-    source_ports: tuple[PortRange, ...] = ()
-    users: tuple[str, ...] = ()
-    inbound_tags: tuple[str, ...] = ()
-    protocols: tuple[str, ...] = ()
-    attributes: str = ""
     locations: Locations = attrs.field(factory=dict, eq=False, repr=False)
 
 
@@ -195,11 +171,11 @@ class BalancerSettings:
     """A choice among the outbounds whose tags begin with an entry of `selector`.
 
     Attributes:
-        strategy: how one of those that are well is chosen.
-        fallback: tag of the outbound that is taken when none of them is; empty for none.
-        probe_interval: seconds between two tries of all of them; 0 leaves it to connections to
-            find out who is dead and who is back.
-        probe_destination: what a try connects to, where the outbound has to name something.
+        strategy: how one of the healthy ones is chosen.
+        fallback: tag of the outbound that is taken when none is healthy; empty for none.
+        probe_interval: seconds between two probes of all of them; with 0 only connections find
+            out which outbounds fail and which have recovered.
+        probe_destination: what a probe connects to, where the outbound has to name something.
     """
 
     tag: str
@@ -260,7 +236,6 @@ class ApiSettings:
     """V2Ray's control API: read, because rules may name its tag, but not served."""
 
     tag: str
-    services: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

@@ -26,7 +26,7 @@ from trio_vmess.config.model import (
 from trio_vmess.config.reader import Entry, Report, Section
 from trio_vmess.config.tree import Members, Value, describe, quote
 from trio_vmess.core import Host, parse_endpoint
-from trio_vmess.routing import BalancerStrategy, DomainStrategy
+from trio_vmess.routing import BalancerStrategy, DomainStrategy, Range
 
 __all__ = ["read_api", "read_common"]
 
@@ -144,10 +144,10 @@ def _read_rule(section: Section) -> RuleSettings:
         balancer_tag=section.get("balancer_tag", values.text, ""),
         domains=section.many("domains", domain_entry, json=("domain", "domains")),
         ips=section.many("ips", ip_entry, json=("ip",)),
-        ports=section.many("ports", values.remote_ports, json=("port",)),
+        ports=section.many("ports", _rule_ports, json=("port",)),
         networks=section.many("networks", values.network, json=("network",)),
         sources=section.many("sources", ip_entry, json=("source",)),
-        source_ports=section.many("source_ports", values.remote_ports, json=("sourcePort",)),
+        source_ports=section.many("source_ports", _rule_ports, json=("sourcePort",)),
         users=section.many("users", values.filled_text, json=("user",)),
         inbound_tags=section.many("inbound_tags", values.filled_text, json=("inboundTag",)),
         protocols=section.many("protocols", values.filled_text, json=("protocol",)),
@@ -161,6 +161,11 @@ def _rule_type(raw: Value) -> str:
     if name.lower() != "field":
         raise ValueError(f"expected 'field', found {quote(name)}: other rules are not supported")
     return name
+
+
+def _rule_ports(raw: Value) -> Range:
+    ports = values.remote_ports(raw)
+    return ports.first, ports.last
 
 
 def domain_entry(raw: Value) -> str:
@@ -306,7 +311,5 @@ def _read_hosts(section: Section) -> Mapping[str, tuple[Host, ...]]:
 
 def read_api(section: Section) -> ApiSettings:
     """Read `api`."""
-    return ApiSettings(
-        tag=section.get("tag", values.text, ""),
-        services=section.many("services", values.text),
-    )
+    section.many("services", values.text)
+    return ApiSettings(tag=section.get("tag", values.text, ""))

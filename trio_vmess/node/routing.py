@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from trio_vmess.config import Config, Location, RuleSettings
+from trio_vmess.config import Config, Location
 from trio_vmess.contracts import Outbound, Resolve
 from trio_vmess.core import Destination, Entropy, Host, parse_host
 from trio_vmess.dispatch import Choose, FirstOutbound, Probe, Selection
@@ -13,7 +13,6 @@ from trio_vmess.routing import (
     Health,
     Load,
     Router,
-    Rule,
 )
 
 _NOBODY: Final[tuple[Host, int]] = (parse_host("192.0.2.1"), 443)
@@ -38,7 +37,7 @@ def make_router(config: Config, load: Load) -> Router:
         return location.problem(message, file=config.file)
 
     return Router(
-        [_rule(each) for each in settings.rules],
+        settings.rules,
         load=load,
         strategy=settings.domain_strategy,
         balancers=[each.tag for each in settings.balancers],
@@ -113,20 +112,3 @@ def probes_of(config: Config) -> Sequence[Probe]:
 def rule_name(index: int) -> str:
     """Return what messages call a rule."""
     return f"routing.rules[{index}]"
-
-
-def _rule(settings: RuleSettings) -> Rule:
-    return Rule(
-        outbound_tag=settings.outbound_tag,
-        balancer_tag=settings.balancer_tag,
-        domains=settings.domains,
-        ips=settings.ips,
-        ports=tuple((each.first, each.last) for each in settings.ports),
-        networks=settings.networks,
-        sources=settings.sources,
-        source_ports=tuple((each.first, each.last) for each in settings.source_ports),
-        users=settings.users,
-        inbound_tags=settings.inbound_tags,
-        protocols=settings.protocols,
-        attributes=settings.attributes,
-    )

@@ -12,7 +12,15 @@ from trio_vmess.config import Config, check_role, endpoints, load_config, model
 EXAMPLE = pathlib.Path(__file__).parents[2] / "config.toml.example"
 
 NOT_IN_TOML = {"locations", "protocol", "api", "warnings", "file"}
-VALUES = {"Location", "PortRange", "UnixSocket", "RedirectSettings", "ApiSettings", "ConfigProblem"}
+VALUES = {
+    "Dialect",
+    "Location",
+    "PortRange",
+    "UnixSocket",
+    "RedirectSettings",
+    "ApiSettings",
+    "ConfigProblem",
+}
 
 
 def model_classes():

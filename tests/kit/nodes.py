@@ -21,7 +21,7 @@ from tests.kit.names import IPV4_LOOPBACK
 from tests.kit.peer_specs import ClientSpec, DynamicPorts, ServerSpec, UnsupportedSpecError
 from trio_vmess import config
 from trio_vmess.core import parse_host
-from trio_vmess.core.vmess import TIMESTAMP_JITTER, parse_user_id
+from trio_vmess.core.vmess import TIMESTAMP_JITTER, V2RAY, Dialect, parse_user_id
 from trio_vmess.node.node import Node
 
 VMESS_TAG: Final = "vmess"
@@ -78,7 +78,7 @@ async def start_node(settings: config.Config) -> AsyncIterator[RunningNode]:
 def vmess_inbounds(
     spec: ServerSpec,
     *,
-    dialect: config.DialectName = config.DialectName.V2RAY,
+    dialect: Dialect = V2RAY,
     disable_insecure_encryption: bool = False,
     unix_socket: str = "",
 ) -> tuple[config.InboundSettings, ...]:
@@ -112,9 +112,7 @@ def vmess_inbounds(
     return (main, _dynamic_inbound(spec.dynamic_ports, spec.host, dialect))
 
 
-def _dynamic_inbound(
-    plan: DynamicPorts, host: str, dialect: config.DialectName
-) -> config.InboundSettings:
+def _dynamic_inbound(plan: DynamicPorts, host: str, dialect: Dialect) -> config.InboundSettings:
     return config.InboundSettings(
         tag=DYNAMIC_TAG,
         protocol=config.VMessInboundSettings(
@@ -134,7 +132,7 @@ def vmess_outbound(
     spec: ClientSpec,
     *,
     other_ports: Sequence[int] = (),
-    dialect: config.DialectName = config.DialectName.V2RAY,
+    dialect: Dialect = V2RAY,
     timestamp_jitter: int = TIMESTAMP_JITTER,
 ) -> config.OutboundSettings:
     """Return a VMess outbound.
@@ -208,7 +206,7 @@ def start_server_node(
     spec: ServerSpec | None = None,
     *,
     allow_private: bool = True,
-    dialect: config.DialectName = config.DialectName.V2RAY,
+    dialect: Dialect = V2RAY,
     disable_insecure_encryption: bool = False,
     policy: config.PolicySettings | None = None,
 ) -> Running:
@@ -239,7 +237,7 @@ def start_client_node(
     *,
     proxy: config.InboundProtocolSettings | None = None,
     other_ports: Sequence[int] = (),
-    dialect: config.DialectName = config.DialectName.V2RAY,
+    dialect: Dialect = V2RAY,
     timestamp_jitter: int = TIMESTAMP_JITTER,
     policy: config.PolicySettings | None = None,
 ) -> Running:

@@ -25,9 +25,9 @@ from tests.kit.pattern import pattern
 from tests.kit.peer_specs import ClientSpec, ServerSpec
 from tests.kit.socks_client import SocksError
 from tests.kit.waiting import wait_until
-from trio_vmess.config import DialectName, DokodemoInboundSettings
+from trio_vmess.config import DokodemoInboundSettings
 from trio_vmess.core import Network, parse_host
-from trio_vmess.core.vmess import SECURITY_WORDS
+from trio_vmess.core.vmess import DOCUMENT, SECURITY_WORDS
 from trio_vmess.listen.static import SILENCE_LIMIT
 
 SIZE = 3 << 20
@@ -90,10 +90,10 @@ async def test_every_option(
 @pytest.mark.parametrize("security", SECURITY_WORDS)
 async def test_the_document_dialect(security: str, alter_id: int) -> None:
     async with (
-        start_server_node(ServerSpec(alter_id=alter_id), dialect=DialectName.DOCUMENT) as server,
+        start_server_node(ServerSpec(alter_id=alter_id), dialect=DOCUMENT) as server,
         start_client_node(
             ClientSpec(server_port=server.port, alter_id=alter_id, security=security),
-            dialect=DialectName.DOCUMENT,
+            dialect=DOCUMENT,
         ) as client,
     ):
         await _check_all(client.port)
@@ -103,7 +103,7 @@ async def test_the_dialects_do_not_understand_each_other() -> None:
     """Without this, the document dialect could be the other one under its name."""
     async with (
         start_echo() as echo,
-        start_server_node(ServerSpec(alter_id=4), dialect=DialectName.DOCUMENT) as server,
+        start_server_node(ServerSpec(alter_id=4), dialect=DOCUMENT) as server,
         start_client_node(
             ClientSpec(server_port=server.port, alter_id=4, security="aes-128-gcm")
         ) as client,

@@ -136,7 +136,7 @@ async def test_a_server_that_does_not_answer(kind: Kind, answer: bytes) -> None:
     first = HELLO if kind is SocksOutbound else b"\r\n\r\n"
     async with open_parent_proxy(scripted_handler(answer, after=first, then_close=True)) as port:
         error = await refusal(kind(tag="", servers=[server(port)], connect=dial))
-    assert error.reason is DialFailure.UPSTREAM
+    assert error.reason is DialFailure.PARENT_PROXY
     assert f"127.0.0.1:{port}" in str(error)
 
 
@@ -145,7 +145,7 @@ async def test_a_server_that_says_nothing(kind: Kind, monkeypatch: pytest.Monkey
     monkeypatch.setattr(parent_proxy, "NEGOTIATION_TIMEOUT", 0.05)
     async with open_parent_proxy(scripted_handler(b"", after=b"never")) as port:
         error = await refusal(kind(tag="", servers=[server(port)], connect=dial))
-    assert error.reason is DialFailure.UPSTREAM
+    assert error.reason is DialFailure.PARENT_PROXY
     assert "no answer in time" in str(error)
 
 
@@ -156,7 +156,7 @@ async def test_a_wrong_password(kind: Kind) -> None:
         open_parent_proxy(proxy_handler(inbound(kind, remote, {"ann": "secret"}))) as port,
     ):
         error = await refusal(kind(tag="", servers=[server(port, "ann", "wrong")], connect=dial))
-        assert error.reason is DialFailure.UPSTREAM
+        assert error.reason is DialFailure.PARENT_PROXY
         assert remote.outbound.flows == []
     assert "wrong" not in str(error)
 
@@ -181,7 +181,7 @@ async def test_no_server_is_there(kind: Kind) -> None:
     error = await refusal(
         kind(tag="", servers=[server(free_port()), server(free_port())], connect=dial)
     )
-    assert error.reason is DialFailure.UPSTREAM
+    assert error.reason is DialFailure.PARENT_PROXY
 
 
 @BOTH

@@ -8,18 +8,57 @@ import attrs
 from trio_vmess.config.enums import (
     AllocateStrategy,
     BlackholeResponse,
-    DialectName,
     Experiment,
     FreedomDomainStrategy,
-    Locations,
-    PortRange,
     SecurityName,
     SocksAuth,
-    UnixSocket,
 )
+from trio_vmess.config.location import Locations
 from trio_vmess.core import Host, IPAddress, Network
 from trio_vmess.core.sniff import SniffingSettings
-from trio_vmess.core.vmess import TIMESTAMP_JITTER
+from trio_vmess.core.vmess import TIMESTAMP_JITTER, V2RAY, Dialect
+
+
+@attrs.frozen
+class PortRange:
+    """Ports `first` to `last`, both included. A lone 0 asks the system for any free port.
+
+    Raises:
+        ValueError: the range is empty or goes past 65535.
+    """
+
+    first: int
+    last: int
+
+    def __attrs_post_init__(self) -> None:
+        if not 0 <= self.first <= self.last <= 0xFFFF:
+            raise ValueError(f"{self.first}-{self.last} is no range of ports within 0 to 65535")
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+    def __contains__(self, port: int) -> bool:
+        return self.first <= port <= self.last
+
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+    def overlaps(self, other: "PortRange") -> bool:
+        """Tell whether a port is in both; port 0 is never the same port twice."""
+        if not self.last or not other.last:
+            return False
+        return self.first <= other.last and other.first <= self.last
+
+
+@attrs.frozen
+class UnixSocket:
+    """A Unix socket to listen on: a path, or `@name` for Linux's abstract name space."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return self.path
+
 
 ANY_IPV4: Final = ipaddress.IPv4Address("0.0.0.0")
 ANY_PORT: Final = PortRange(0, 0)
@@ -81,7 +120,7 @@ class VMessInboundSettings:
     default: DefaultUserSettings = DefaultUserSettings()
     detour: str = ""
     disable_insecure_encryption: bool = False
-    dialect: DialectName = DialectName.V2RAY
+    dialect: Dialect = V2RAY
     max_clock_skew: float = 90.0
     locations: Locations = attrs.field(factory=dict, eq=False, repr=False)
 
@@ -221,7 +260,7 @@ class VMessOutboundSettings:
     """
 
     servers: tuple[VMessServerSettings, ...]
-    dialect: DialectName = DialectName.V2RAY
+    dialect: Dialect = V2RAY
     global_padding: bool = True
     authenticated_length: bool = False
     timestamp_jitter: int = TIMESTAMP_JITTER

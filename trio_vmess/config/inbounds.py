@@ -23,19 +23,16 @@ from trio_vmess.config.endpoints import (
     MixedInboundSettings,
     ProxyAccountSettings,
     SocksInboundSettings,
+    UnixSocket,
     VMessInboundSettings,
 )
-from trio_vmess.config.enums import (
-    AllocateStrategy,
-    DialectName,
-    Location,
-    SocksAuth,
-    UnixSocket,
-)
+from trio_vmess.config.enums import AllocateStrategy, SocksAuth
+from trio_vmess.config.location import Location
 from trio_vmess.config.reader import Section
 from trio_vmess.config.tree import Value, quote
 from trio_vmess.core import Network
 from trio_vmess.core.sniff import SniffingSettings
+from trio_vmess.core.vmess import DIALECTS, V2RAY
 
 __all__ = [
     "LEVEL_MAX",
@@ -199,7 +196,7 @@ def _read_vmess(section: Section) -> VMessInboundSettings:
         default=DefaultUserSettings() if default is None else _read_default(default),
         detour=detour,
         disable_insecure_encryption=section.get("disable_insecure_encryption", values.flag, False),
-        dialect=section.get("dialect", values.word(DialectName), DialectName.V2RAY),
+        dialect=section.get("dialect", values.choice(DIALECTS), V2RAY),
         max_clock_skew=section.get("max_clock_skew", values.seconds, 90.0),
     )
     return attrs.evolve(inbound, locations=section.locations() | detour_locations)

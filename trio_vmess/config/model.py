@@ -13,99 +13,12 @@ from typing import Final
 
 import attrs
 
-from trio_vmess.config.endpoints import (
-    ANY_IPV4,
-    AllocateSettings,
-    BlackholeOutboundSettings,
-    DefaultUserSettings,
-    DokodemoInboundSettings,
-    FreedomOutboundSettings,
-    HttpInboundSettings,
-    HttpOutboundSettings,
-    InboundProtocolSettings,
-    InboundSettings,
-    InboundUserSettings,
-    MixedInboundSettings,
-    OutboundProtocolSettings,
-    OutboundSettings,
-    OutboundUserSettings,
-    ParentProxySettings,
-    ParentProxyUserSettings,
-    ProxyAccountSettings,
-    RedirectSettings,
-    SocksInboundSettings,
-    SocksOutboundSettings,
-    VMessInboundSettings,
-    VMessOutboundSettings,
-    VMessServerSettings,
-)
-from trio_vmess.config.enums import (
-    AllocateStrategy,
-    BlackholeResponse,
-    DialectName,
-    Experiment,
-    FreedomDomainStrategy,
-    Location,
-    Locations,
-    LogLevel,
-    PortRange,
-    SecurityName,
-    SocksAuth,
-    UnixSocket,
-)
+from trio_vmess.config.endpoints import InboundSettings, OutboundSettings
+from trio_vmess.config.enums import LogLevel
+from trio_vmess.config.location import Locations
 from trio_vmess.core import Host, IPAddress, Policy
 from trio_vmess.errors import ConfigProblem
 from trio_vmess.routing import BalancerStrategy, DomainStrategy, Rule
-
-__all__ = [
-    "ANY_IPV4",
-    "AllocateSettings",
-    "AllocateStrategy",
-    "ApiSettings",
-    "BalancerSettings",
-    "BlackholeOutboundSettings",
-    "BlackholeResponse",
-    "Config",
-    "DefaultUserSettings",
-    "DialectName",
-    "DnsServerSettings",
-    "DnsSettings",
-    "DokodemoInboundSettings",
-    "Experiment",
-    "FreedomDomainStrategy",
-    "FreedomOutboundSettings",
-    "HttpInboundSettings",
-    "HttpOutboundSettings",
-    "InboundProtocolSettings",
-    "InboundSettings",
-    "InboundUserSettings",
-    "Location",
-    "Locations",
-    "LogLevel",
-    "LogSettings",
-    "MixedInboundSettings",
-    "OutboundProtocolSettings",
-    "OutboundSettings",
-    "OutboundUserSettings",
-    "ParentProxySettings",
-    "ParentProxyUserSettings",
-    "PolicyLevelSettings",
-    "PolicySettings",
-    "PortRange",
-    "ProxyAccountSettings",
-    "RedirectSettings",
-    "RoutingSettings",
-    "RuleSettings",
-    "SecurityName",
-    "SocksAuth",
-    "SocksInboundSettings",
-    "SocksOutboundSettings",
-    "SystemPolicySettings",
-    "UnixSocket",
-    "VMessInboundSettings",
-    "VMessOutboundSettings",
-    "VMessServerSettings",
-]
 
 
 @attrs.frozen(kw_only=True)

@@ -22,21 +22,15 @@ from trio_vmess.config.endpoints import (
 )
 from trio_vmess.config.enums import (
     BlackholeResponse,
-    DialectName,
     Experiment,
     FreedomDomainStrategy,
     SecurityName,
 )
-from trio_vmess.config.inbounds import (
-    read_alter_id,
-    read_level,
-    read_protocol,
-    read_user_level,
-)
+from trio_vmess.config.inbounds import read_alter_id, read_level, read_protocol, read_user_level
 from trio_vmess.config.reader import Section
 from trio_vmess.config.tree import Value, quote
 from trio_vmess.core import Host
-from trio_vmess.core.vmess import TIMESTAMP_JITTER
+from trio_vmess.core.vmess import DIALECTS, TIMESTAMP_JITTER, V2RAY
 
 __all__ = ["read_outbound"]
 
@@ -70,7 +64,7 @@ def _read_vmess(section: Section) -> VMessOutboundSettings:
             )
     return VMessOutboundSettings(
         servers=tuple(servers),
-        dialect=section.get("dialect", values.word(DialectName), DialectName.V2RAY),
+        dialect=section.get("dialect", values.choice(DIALECTS), V2RAY),
         global_padding=section.get("global_padding", values.flag, True),
         authenticated_length=section.get("authenticated_length", values.flag, False),
         timestamp_jitter=section.get(

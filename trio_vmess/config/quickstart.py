@@ -3,19 +3,18 @@
 import socket
 from typing import Final
 
-from trio_vmess.config.model import (
-    Config,
+from trio_vmess.config.endpoints import (
     FreedomOutboundSettings,
     HttpInboundSettings,
     InboundSettings,
     InboundUserSettings,
-    LogSettings,
     OutboundSettings,
     PortRange,
-    SecurityName,
     SocksInboundSettings,
     VMessInboundSettings,
 )
+from trio_vmess.config.enums import SecurityName
+from trio_vmess.config.model import Config, LogSettings
 from trio_vmess.config.share_link import ShareLink, format_share_link
 from trio_vmess.core import Host, IPAddress, parse_host
 from trio_vmess.core.vmess import format_user_id

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import attrs
 
-from trio_vmess.config.enums import Location
+from trio_vmess.config.location import Location
 from trio_vmess.config.tree import Member, Members, Value, describe, quote
 from trio_vmess.config.values import fold, nearest
 from trio_vmess.errors import ConfigError, ConfigProblem

@@ -16,10 +16,12 @@ from trio_vmess.config.endpoints import (
     MixedInboundSettings,
     OutboundSettings,
     SocksInboundSettings,
+    UnixSocket,
     VMessInboundSettings,
     VMessOutboundSettings,
 )
-from trio_vmess.config.enums import AllocateStrategy, Location, Locations, UnixSocket
+from trio_vmess.config.enums import AllocateStrategy
+from trio_vmess.config.location import Location, Locations
 from trio_vmess.config.model import Config, RuleSettings
 from trio_vmess.config.tree import quote
 from trio_vmess.config.values import nearest

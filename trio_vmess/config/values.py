@@ -12,12 +12,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeVar
 
-from trio_vmess.config.enums import PortRange, UnixSocket
+from trio_vmess.config.endpoints import PortRange, UnixSocket
 from trio_vmess.config.tree import Value, describe, quote
 from trio_vmess.core import Host, IPAddress, Network, parse_host
 from trio_vmess.core.vmess import parse_user_id
 
 _E = TypeVar("_E", bound=enum.Enum)
+_T = TypeVar("_T")
 
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 _HEX_TEXT: Final = re.compile(r"[0-9A-Fa-f-]{16,}")
@@ -94,22 +95,21 @@ def seconds(raw: Value) -> float:
     raise ValueError(f"expected a number of seconds, 0 or more, found {describe(raw)}")
 
 
-def word(kind: type[_E], aliases: Mapping[str, _E] | None = None) -> Callable[[Value], _E]:
-    """Take one of an enumeration's words, in either case.
+def word(kind: type[_E]) -> Callable[[Value], _E]:
+    """Take one of an enumeration's values, in either case."""
+    return choice({str(member.value): member for member in kind})
 
-    Args:
-        kind: an enumeration whose values are the words.
-        aliases: further words in lower case, which messages do not offer.
-    """
-    words = {str(member.value).lower(): member for member in kind}
-    words |= aliases or {}
 
-    def read(raw: Value) -> _E:
+def choice(offered: Mapping[str, _T]) -> Callable[[Value], _T]:
+    """Take one of some words, in either case; return what it stands for."""
+    folded = {name.lower(): meant for name, meant in offered.items()}
+
+    def read(raw: Value) -> _T:
         value = text(raw)
-        if (member := words.get(value.lower())) is not None:
-            return member
-        offered = [str(member.value) for member in kind]
-        raise ValueError(not_among(value, offered))
+        try:
+            return folded[value.lower()]
+        except KeyError:
+            raise ValueError(not_among(value, offered)) from None
 
     return read
 

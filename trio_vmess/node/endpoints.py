@@ -15,7 +15,6 @@ from trio_vmess.contracts import Dispatch, Inbound, Outbound, Resolve
 from trio_vmess.core import Policy
 from trio_vmess.core.sniff import SniffingSettings
 from trio_vmess.core.vmess import (
-    DIALECTS,
     Account,
     ReplayCache,
     SwitchAccount,
@@ -121,7 +120,7 @@ class Assembler:
         switch_account: SwitchSource | None = None,
     ) -> VMessInbound:
         """Build a VMess inbound with users and replay cache of its own."""
-        dialect = DIALECTS[protocol.dialect.value]
+        dialect = protocol.dialect
         users = UserRegistry(
             accounts_of(protocol),
             max_clock_skew=protocol.max_clock_skew,
@@ -205,7 +204,7 @@ class Assembler:
                 return VMessOutbound(
                     tag=tag,
                     servers=[_server(server, vmess) for server in vmess.servers],
-                    dialect=DIALECTS[vmess.dialect.value],
+                    dialect=vmess.dialect,
                     padding=vmess.global_padding,
                     jitter=vmess.timestamp_jitter,
                     entropy=secrets,

@@ -43,35 +43,40 @@ def routing(rule, rest=""):
 JSON_MISTAKES = [
     # text, where, part of the message, line
     ("", "", "empty", 1),
-    ("{", "", "still open", 1),
-    ('{\n  "log": {\n', "", "{ of line 2 is still open", 3),
-    ('{"a": 1\n "b": 2}', "", "put a comma after the value", 2),
+    ("{", "", "the { on line 1 is not closed", 1),
+    ('{\n  "log": {\n', "", "the { on line 2 is not closed", 3),
+    ('{"a": 1\n "b": 2}', "", "is a comma missing after the previous value?", 2),
     ('{"a": [1 2]}', "", "comma or ]", 1),
     ("{'a': 1}", "", "single quote", 1),
     ("{\u201ca\u201d: 1}", "", "typographic", 1),
     ("{a: 1}", "", "without quotes", 1),
-    ('{"a": tru}', "", "bare word", 1),
-    ('{"a": 08}', "", "leading zero", 1),
-    ('{"a": 1abc}', "", "digits and letters", 1),
+    ('{"a": tru}', "", "a value without quotes", 1),
+    ('{"a": 08}', "", "no leading zeros", 1),
+    ('{"a": 1abc}', "", "not a valid number", 1),
     ('{"a" 1}', "", "expected a colon", 1),
     ('{\n"a": "b\n"}', "", "does not end on its line", 2),
     ('{"a": "\\x"}', "", "backslash", 1),
     ('{"a": "\\ud800"}', "", "surrogate", 1),
     ("{} }", "", "after the end", 1),
     ("{\n/* no end", "", "never closed", 2),
-    ('{"a": [1}', "", "needs a ] first", 1),
-    ('{"a": ' + "[" * 100, "", "inside each other", 1),
+    ('{"a": [1}', "", "the [ on line 1 must be closed first", 1),
+    ('{"a": ' + "[" * 100, "", "nested more than 64 levels", 1),
     ('{"a": ' + "1" * 50 + "}", "", "more than 30 characters", 1),
     ("[1]", "", "found a list", 1),
     (top('"inbound": {}, "inbonds": []'), "inbonds", "did you mean 'inbounds'", 2),
-    (top('"wholly_unlike": 1'), "wholly_unlike", "known here: ", 2),
-    ("{}", "outbounds", "no outbound is given", None),
+    (top('"wholly_unlike": 1'), "wholly_unlike", "valid keys here: dns, inbound", 2),
+    ("{}", "outbounds", "no outbound is configured", None),
     (top('"inbounds": {}'), "inbounds", "expected a list, found an object", 2),
     (top('"inbounds": [5]'), "inbounds[0]", "expected an object { … }, found the number 5", 2),
     (top('"log": "debug"'), "log", "expected an object", 2),
     (top('"log": {"loglevel": "warn"}'), "log.loglevel", "did you mean 'warning'", 2),
     (top('"log": {"level": "info"}'), "log.level", "write 'loglevel' instead", 2),
-    (top('"log": {"access": 1}'), "log.access", "text in quotes, found the number 1", 2),
+    (
+        top('"log": {"access": 1}'),
+        "log.access",
+        "expected a string in quotes, found the number 1",
+        2,
+    ),
     # inbounds
     (inbound('{"port": 1}'), "inbounds[0].protocol", "'protocol' is missing", 2),
     (inbound('{"protocol": "vmes", "port": 1}'), "inbounds[0].protocol", "mean 'vmess'", 2),
@@ -81,20 +86,25 @@ JSON_MISTAKES = [
     (inbound('{"protocol": "http", "port": -1}'), "inbounds[0].port", "1 to 65535", 2),
     (inbound('{"protocol": "http", "port": 1.5}'), "inbounds[0].port", "found the number 1.5", 2),
     (inbound('{"protocol": "http", "port": true}'), "inbounds[0].port", "found true", 2),
-    (inbound('{"protocol": "http", "port": "9-3"}'), "inbounds[0].port", "ends before", 2),
+    (inbound('{"protocol": "http", "port": "9-3"}'), "inbounds[0].port", "'9-3' is reversed", 2),
     (inbound('{"protocol": "http", "port": "0-3"}'), "inbounds[0].port", "1 to 65535", 2),
-    (inbound('{"protocol": "http", "port": "env:NO"}'), "inbounds[0].port", "no variable 'NO'", 2),
+    (
+        inbound('{"protocol": "http", "port": "env:NO"}'),
+        "inbounds[0].port",
+        "variable 'NO' is not set",
+        2,
+    ),
     (inbound('{"protocol": "http", "port": "env:BAD"}'), "inbounds[0].port", "'x' (from", 2),
     (
         inbound('{"protocol": "http", "port": 1, "listen": "example.com"}'),
         "inbounds[0].listen",
-        "nothing to listen on",
+        "cannot listen on 'example.com'",
         2,
     ),
     (
         inbound('{"protocol": "http", "port": 1, "PORT": 2}'),
         "inbounds[0].PORT",
-        "given twice",
+        "already set as 'port' on line 2",
         2,
     ),
     (
@@ -112,13 +122,13 @@ JSON_MISTAKES = [
     (
         inbound('{"protocol": "vmess", "port": "1-3",\n"allocate": {"strategy": "random"}}'),
         "inbounds[0].port",
-        "a range needs more than 'concurrency', which is 3",
+        "it needs more than 'concurrency', which is 3",
         2,
     ),
     (
         inbound('{"protocol": "vmess", "listen": "/run/x",\n"allocate": {"strategy": "random"}}'),
         "inbounds[0].allocate",
-        "Unix socket has no ports",
+        "cannot be combined with a Unix socket",
         3,
     ),
     (
@@ -136,7 +146,7 @@ JSON_MISTAKES = [
     (
         inbound('{"protocol": "http", "port": 80},\n{"protocol": "socks", "port": "79-81"}'),
         "inbounds[1].port",
-        "clashes with 'inbounds[0].port' (line 2)",
+        "conflicts with 'inbounds[0].port' (line 2)",
         3,
     ),
     (
@@ -145,13 +155,13 @@ JSON_MISTAKES = [
             '{"protocol": "socks", "port": 80, "listen": "localhost"}'
         ),
         "inbounds[1].port",
-        "tcp 127.0.0.1 port 80 clashes",
+        "tcp 127.0.0.1 port 80 conflicts",
         3,
     ),
     (
         inbound('{"protocol": "http", "listen": "@a"},\n{"protocol": "socks", "listen": "@a"}'),
         "inbounds[1].listen",
-        "@a clashes with 'inbounds[0].listen' (line 2)",
+        "@a conflicts with 'inbounds[0].listen' (line 2); choose another path",
         3,
     ),
     (
@@ -161,7 +171,7 @@ JSON_MISTAKES = [
             '"settings": {"address": "::1", "port": 5, "network": "udp"}}'
         ),
         "inbounds[1].port",
-        "udp ::1 port 53 clashes",
+        "udp ::1 port 53 conflicts",
         3,
     ),
     (
@@ -170,7 +180,7 @@ JSON_MISTAKES = [
             '{"protocol": "http", "port": 2, "tag": "x"}'
         ),
         "inbounds[1].tag",
-        "taken by 'inbounds[0].tag' (line 2)",
+        "already used by 'inbounds[0].tag' (line 2)",
         3,
     ),
     # VMess users
@@ -180,13 +190,13 @@ JSON_MISTAKES = [
     (
         vmess('{"clients": [{"id": "' + ID + 'ff"}]}'),
         "inbounds[0].settings.clients[0].id",
-        "'b831381d…' is no user id",
+        "'b831381d…' is not a valid user id",
         2,
     ),
     (
         vmess('{"clients": [{"id": "b831381d-6324-4d53-ad4f"}]}'),
         "inbounds[0].settings.clients[0].id",
-        "has 20 hex digits, not 32",
+        "has 20 hex digits instead of 32",
         2,
     ),
     (
@@ -210,7 +220,7 @@ JSON_MISTAKES = [
     (
         vmess('{"clients": [{"id": "' + ID + '"},\n{"id": "' + ID.upper() + '"}]}'),
         "inbounds[0].settings.clients[1].id",
-        "taken by 'inbounds[0].settings.clients[0].id' (line 2)",
+        "already used by 'inbounds[0].settings.clients[0].id' (line 2)",
         3,
     ),
     (
@@ -218,17 +228,22 @@ JSON_MISTAKES = [
             f'{{"clients": [{{"id": "{ID}", "email": "A@b"}},\n{{"id": "{ID2}", "email": "a@B"}}]}}'
         ),
         "inbounds[0].settings.clients[1].email",
-        "the email is taken by",
+        "duplicate email: already used by",
         3,
     ),
     (vmess('{"default": {"level": 256}}'), "inbounds[0].settings.default.level", "0 to 255", 2),
     (vmess('{"detour": {"to": "inn"}}'), "inbounds[0].settings.detour.to", "mean 'in'", 2),
-    (vmess('{"detour": {"to": "in"}}'), "inbounds[0].settings.detour.to", "itself", 2),
+    (
+        vmess('{"detour": {"to": "in"}}'),
+        "inbounds[0].settings.detour.to",
+        "refers to its own inbound",
+        2,
+    ),
     (vmess('{"detour": {}}'), "inbounds[0].settings.detour.to", "'to' is missing", 2),
     (
         vmess('{"detour": {"to": "s"}}', ', {"port": 2, "protocol": "socks", "tag": "s"}'),
         "inbounds[0].settings.detour.to",
-        "not of protocol 'vmess'",
+        "does not have protocol 'vmess'",
         2,
     ),
     (
@@ -256,7 +271,7 @@ JSON_MISTAKES = [
     (
         inbound('{"protocol": "socks", "port": 1, "settings": {"auth": "none"}}'),
         "inbounds[0].settings.auth",
-        "'none' is none of noauth, password",
+        "unknown value 'none': expected one of noauth, password",
         2,
     ),
     (
@@ -271,7 +286,7 @@ JSON_MISTAKES = [
     (
         inbound('{"protocol": "mixed", "port": 1, "settings": {"auth": "password"}}'),
         "inbounds[0].settings.auth",
-        "leave out 'auth'",
+        "remove 'auth'",
         2,
     ),
     (
@@ -292,7 +307,7 @@ JSON_MISTAKES = [
             '{"address": "a.b", "port": 1, "network": "tcp,sctp"}}'
         ),
         "inbounds[0].settings.network",
-        "'sctp' is none of tcp, udp",
+        "unknown value 'sctp': expected one of tcp, udp",
         3,
     ),
     # outbounds
@@ -300,7 +315,7 @@ JSON_MISTAKES = [
     (
         outbound('{"protocol": "vmess", "settings": {"vnext": []}}'),
         "outbounds[0].settings.vnext",
-        "no server",
+        "the list is empty; add a server",
         2,
     ),
     (
@@ -314,13 +329,13 @@ JSON_MISTAKES = [
             '{"protocol": "vmess", "settings": {"vnext": [{"address": "a.b:1", "users":[]}]}}'
         ),
         "outbounds[0].settings.vnext[0].address",
-        "holds a port",
+        "contains a port",
         2,
     ),
     (
         outbound('{"protocol": "vmess", "settings": {"vnext": [], "address": "a.b"}}'),
         "outbounds[0].settings.address",
-        "belongs into one of them",
+        "cannot be combined with a list of servers",
         2,
     ),
     (
@@ -363,7 +378,7 @@ JSON_MISTAKES = [
     (
         outbound('{"protocol": "blackhole", "settings": {"response": {"type": "html"}}}'),
         "outbounds[0].settings.response.type",
-        "none of none, http",
+        "expected one of none, http",
         2,
     ),
     (outbound('{"protocol": "socks"}'), "outbounds[0].settings.servers", "is missing", 2),
@@ -382,7 +397,7 @@ JSON_MISTAKES = [
     (
         outbound('{"protocol": "freedom", "tag": "a"}, {"protocol": "freedom",\n"tag": "a"}'),
         "outbounds[1].tag",
-        "the tag is taken",
+        "duplicate tag: already used by 'outbounds[0].tag' (line 2)",
         3,
     ),
     (
@@ -415,7 +430,7 @@ JSON_MISTAKES = [
             '{"tcpSettings": {"header": {"type": "http"}}}}'
         ),
         "outbounds[0].streamSettings.tcpSettings.header.type",
-        "the disguise 'http'",
+        "the header type 'http' is not supported",
         3,
     ),
     (
@@ -436,17 +451,17 @@ JSON_MISTAKES = [
     (
         outbound('{"protocol": "freedom", "streamSettings": {"sockopt": {"mark": 255}}}'),
         "outbounds[0].streamSettings.sockopt.mark",
-        "cannot be marked",
+        "socket marks are not supported",
         2,
     ),
     (
         top('"transport": {"tcpSettings": {"header": {"type": "http"}}}'),
         "transport.tcpSettings.header.type",
-        "disguise",
+        "the header type 'http' is not supported",
         2,
     ),
     # policy
-    (top('"policy": {"levels": {"-1": {}}}'), "policy.levels.-1", "no user level", 2),
+    (top('"policy": {"levels": {"-1": {}}}'), "policy.levels.-1", "not a valid user level", 2),
     (
         top('"policy": {"levels": {"0": {"connIdel": 5}}}'),
         "policy.levels.0.connIdel",
@@ -487,10 +502,10 @@ JSON_MISTAKES = [
     (
         routing('{"type": "field", "ip": "::1", "outboundTag": "direct", "balancerTag": "b"}'),
         "routing.rules[0].balancerTag",
-        "one of them",
+        "either an outbound or a balancer",
         3,
     ),
-    (routing('{"type": "field", "ip": "::1"}'), "routing.rules[0]", "leads nowhere", 3),
+    (routing('{"type": "field", "ip": "::1"}'), "routing.rules[0]", "the rule has no target", 3),
     (routing('{"outboundTag": "direct"}'), "routing.rules[0]", "no condition", 3),
     (
         routing('{"type": "chinaip", "ip": "::1", "outboundTag": "direct"}'),
@@ -501,7 +516,7 @@ JSON_MISTAKES = [
     (
         routing('{"domain": ["regexp:("], "outboundTag": "direct"}'),
         "routing.rules[0].domain[0]",
-        "no regular expression",
+        "'(' is not a valid regular expression",
         3,
     ),
     (
@@ -513,7 +528,7 @@ JSON_MISTAKES = [
     (
         routing('{"domain": ["full:"], "outboundTag": "direct"}'),
         "routing.rules[0].domain[0]",
-        "nothing after 'full:'",
+        "'full:' must be followed by a value",
         3,
     ),
     (
@@ -525,19 +540,19 @@ JSON_MISTAKES = [
     (
         routing('{"port": "80,90-70", "outboundTag": "direct"}'),
         "routing.rules[0].port",
-        "ends before it begins",
+        "'90-70' is reversed",
         3,
     ),
     (
         routing('{"domain": "a", "domains": "b", "outboundTag": "direct"}'),
         "routing.rules[0].domains",
-        "says the same as 'routing.rules[0].domain'",
+        "same setting as 'routing.rules[0].domain'",
         3,
     ),
     (
         top('"routing": {"balancers": [{"tag": "a", "selector": ["x"]}]}'),
         "routing.balancers[0].selector",
-        "no outbound's tag begins",
+        "no outbound tag starts",
         2,
     ),
     (
@@ -547,10 +562,10 @@ JSON_MISTAKES = [
         2,
     ),
     # dns
-    (top('"dns": {"servers": ["dns"]}'), "dns.servers[0]", "no resolver", 2),
+    (top('"dns": {"servers": ["dns"]}'), "dns.servers[0]", "not a valid DNS server", 2),
     (top('"dns": {"servers": ["fakedns"]}'), "dns.servers[0]", "not supported", 2),
     (top('"dns": {"servers": [{}]}'), "dns.servers[0].address", "'address' is missing", 2),
-    (top('"dns": {"hosts": {"a.b": "1.2.3.4:5"}}'), "dns.hosts.a.b", "holds a port", 2),
+    (top('"dns": {"hosts": {"a.b": "1.2.3.4:5"}}'), "dns.hosts.a.b", "contains a port", 2),
     (top('"dns": {"hosts": {"a.b": 5}}'), "dns.hosts.a.b", "found the number 5", 2),
 ]
 
@@ -566,11 +581,16 @@ TOML_MISTAKES = [
     ("a = ", "", "not valid TOML", 1),
     ("a = 1\nb = [1\n", "", "not valid TOML", 3),
     ("a = 1\na = 2\n", "", "not valid TOML", 2),
-    ("", "outbounds", "no outbound is given", None),
+    ("", "outbounds", "no outbound is configured", None),
     ("[outbounds]\nprotocol = 'freedom'", "outbounds", "write [[outbounds]]", 1),
     (TOML_IN + "userz = []", "inbounds[0].userz", "did you mean 'users'", 4),
     (TOML_IN + "clients = []", "inbounds[0].clients", "write 'users' instead", 4),
-    (TOML_IN + "[inbounds.settings]", "inbounds[0].settings", "no 'settings' level", 4),
+    (
+        TOML_IN + "[inbounds.settings]",
+        "inbounds[0].settings",
+        "set the keys of 'settings' beside 'protocol'",
+        4,
+    ),
     (
         TOML_IN + "disableInsecureEncryption = true",
         "inbounds[0].disableInsecureEncryption",
@@ -614,7 +634,7 @@ TOML_MISTAKES = [
         "0 to 30",
         3,
     ),
-    ("[policy.levels.x]\nhandshake = 1", "policy.levels.x", "no user level", 1),
+    ("[policy.levels.x]\nhandshake = 1", "policy.levels.x", "not a valid user level", 1),
     ("[routing]\nrules = 5", "routing.rules", "expected a list, found the number 5", 2),
 ]
 

@@ -62,16 +62,16 @@ def test_invalid_vectors(link):
     [
         ({"add": ""}, "add", "missing"),
         ({"add": "a b"}, "add", "neither an IP address nor a domain name"),
-        ({"add": []}, "add", "text or a number"),
+        ({"add": []}, "add", "string or a number"),
         ({"port": None}, "port", "found nothing"),
         ({"port": "70000"}, "port", "1 to 65535"),
-        ({"port": 1.5}, "port", "text or a number"),
+        ({"port": 1.5}, "port", "string or a number"),
         ({"id": ""}, "id", "missing"),
         ({"id": ID + "ff"}, "id", "'b831381d…'"),
         ({"aid": "65536"}, "aid", "0 to 65535"),
         ({"scy": "aes-256-gcm"}, "scy", "did you mean 'aes-128-gcm'"),
         ({"net": "wss"}, "net", "did you mean 'ws'"),
-        ({"ps": "\ud800"}, "ps", "expected a text"),
+        ({"ps": "\ud800"}, "ps", "expected a string or a number"),
     ],
 )
 def test_a_wrong_field_is_named(changes, where, message):
@@ -91,21 +91,21 @@ def test_all_wrong_fields_are_named():
 @pytest.mark.parametrize(
     ("link", "message"),
     [
-        ("", "begins with vmess://"),
-        ("vless://x", "begins with vmess://"),
-        ("vmess://", "nothing after"),
-        ("vmess://%%%", "no Base64"),
-        (pack("hello"), "holds no JSON"),
-        (pack("[" * 5000), "holds no JSON"),
-        (pack("[]"), "no object"),
+        ("", "must begin with vmess://"),
+        ("vless://x", "must begin with vmess://"),
+        ("vmess://", "nothing follows vmess://"),
+        ("vmess://%%%", "not text in Base64"),
+        (pack("hello"), "not JSON"),
+        (pack("[" * 5000), "not JSON"),
+        (pack("[]"), "not an object"),
         (pack(f"auto:{ID}@a.b:443"), "old form security:uuid@host:port"),
         (pack(f"auto:{ID}@a.b:443") + "?remarks=x", "old form security:uuid@host:port"),
         (f"vmess://{ID}@[::1", "expected vmess://uuid@host:port"),
         (f"vmess://{ID}@a.b:99999", "expected vmess://uuid@host:port"),
     ],
 )
-def test_what_is_no_link(link, message):
-    with pytest.raises(ConfigError, match="not a usable share link: ") as caught:
+def test_a_broken_link_is_refused(link, message):
+    with pytest.raises(ConfigError, match="not a valid share link: ") as caught:
         parse_share_link(link)
     assert message in str(caught.value)
     assert ID not in str(caught.value)

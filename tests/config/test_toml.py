@@ -145,7 +145,7 @@ def test_a_server_without_outbounds_has_freedom_implied():
     assert outbound.protocol == FreedomOutboundSettings()
     assert outbound.tag == "direct"
     (warning,) = config.warnings
-    assert "'freedom' is implied" in warning.message
+    assert "assuming one with protocol 'freedom'" in warning.message
 
 
 JSON = """

@@ -122,7 +122,7 @@ def test_accounts_without_password_authentication_are_warned_about():
         '{"accounts": [{"user": "a", "pass": "b"}]}}],' + FREEDOM + "}"
     )
     assert config.inbounds[0].protocol.auth is SocksAuth.NOAUTH
-    assert "anyone may connect" in config.warnings[0].message
+    assert "anyone can connect" in config.warnings[0].message
 
 
 def test_local_inbounds():

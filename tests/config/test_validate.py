@@ -41,7 +41,7 @@ def problems_of(function, *arguments):
     return [(each.where, each.message) for each in caught.value.problems]
 
 
-def test_settings_built_in_python_are_named_by_the_model():
+def test_problems_of_settings_built_in_python_have_key_paths():
     user = InboundUserSettings(id=USER.id, email="a")
     config = Config(
         inbounds=(
@@ -62,7 +62,9 @@ def test_settings_built_in_python_are_named_by_the_model():
         "routing.rules[0]",
         "routing.rules[0].outbound_tag",
     ]
-    assert found["inbounds[2].tag"] == ("the tag is taken by 'inbounds[1].tag'; give each its own")
+    assert found["inbounds[2].tag"] == (
+        "duplicate tag: already used by 'inbounds[1].tag'; tags must be unique"
+    )
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,7 @@ def test_settings_built_in_python_are_named_by_the_model():
         ),
     ],
 )
-def test_ports_that_do_not_clash(one, other):
+def test_ports_without_conflict(one, other):
     validate(Config(inbounds=(one, other), outbounds=(FREEDOM,)))
 
 
@@ -121,10 +123,10 @@ def test_a_narrow_range_is_warned_about(last, warning_count):
 
 def test_a_server_needs_a_vmess_inbound():
     (problem,) = problems_of(check_role, Config(outbounds=(FREEDOM,)), "server")
-    assert problem == ("inbounds", "a server needs an inbound of protocol 'vmess'; add one")
+    assert problem == ("inbounds", "a server needs an inbound with protocol 'vmess'; add one")
 
 
-def test_a_client_needs_both_ends():
+def test_a_client_needs_a_vmess_outbound_and_a_local_inbound():
     vmess_in = InboundSettings(protocol=VMessInboundSettings())
     found = problems_of(check_role, Config(inbounds=(vmess_in,), outbounds=(FREEDOM,)), "client")
     assert [where for where, _ in found] == ["outbounds", "inbounds"]
@@ -140,7 +142,7 @@ def test_a_client_needs_both_ends():
         DokodemoInboundSettings(target_address="a", target_port=1),
     ],
 )
-def test_any_local_inbound_makes_a_client(protocol):
+def test_any_local_inbound_is_enough_for_a_client(protocol):
     vmess = OutboundSettings(protocol=VMessOutboundSettings(servers=()))
     config = Config(inbounds=(InboundSettings(protocol=protocol),), outbounds=(FREEDOM, vmess))
     check_role(config, "client")
@@ -149,16 +151,14 @@ def test_any_local_inbound_makes_a_client(protocol):
 
 
 @pytest.mark.parametrize(("first", "last"), [(-1, 5), (5, 4), (0, 65536)])
-def test_a_range_of_ports_is_a_range(first, last):
-    with pytest.raises(ValueError, match="no range of ports"):
+def test_a_wrong_port_range_is_refused(first, last):
+    with pytest.raises(ValueError, match="not a valid port range"):
         PortRange(first, last)
 
 
 def test_port_ranges():
     ports = PortRange(5, 9)
     assert len(ports) == 5
-    assert 9 in ports
-    assert 10 not in ports
     assert ports.overlaps(PortRange(9, 9))
     assert not ports.overlaps(PortRange(10, 10))
     assert str(ports) == "5-9"

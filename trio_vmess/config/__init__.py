@@ -1,8 +1,8 @@
-"""Configuration: TOML of our own and V2Ray's JSON, read into one frozen model.
+"""Configuration: native TOML and V2Ray's JSON, read into one frozen model.
 
-`load_config` and `parse_config` report all that is wrong in one `ConfigError`, each problem with
-its file, line, key path and a way out; what has no effect is listed in `Config.warnings`.
-`check_role` adds what only a server, or only a client, needs. Share links have their own form.
+`load_config` and `parse_config` report all problems in one `ConfigError`, each with file, line, key
+path, and what to do; settings without effect are listed in `Config.warnings`. `check_role` checks
+what only a server, or only a client, needs. Share links are read and written, too.
 """
 
 from trio_vmess.config.endpoints import (

@@ -1,7 +1,7 @@
 """The settings of inbounds and outbounds: part of the model, see `trio_vmess.config.model`."""
 
 import ipaddress
-from typing import Final
+from typing import Final, assert_never
 
 import attrs
 
@@ -13,7 +13,7 @@ from trio_vmess.config.enums import (
     SecurityName,
     SocksAuth,
 )
-from trio_vmess.config.location import Locations
+from trio_vmess.config.location import Location, Locations
 from trio_vmess.core import Host, IPAddress, Network
 from trio_vmess.core.sniff import SniffingSettings
 from trio_vmess.core.vmess import TIMESTAMP_JITTER, V2RAY, Dialect
@@ -32,19 +32,19 @@ class PortRange:
 
     def __attrs_post_init__(self) -> None:
         if not 0 <= self.first <= self.last <= 0xFFFF:
-            raise ValueError(f"{self.first}-{self.last} is no range of ports within 0 to 65535")
+            raise ValueError(
+                f"{self.first}-{self.last} is not a valid port range: expected 0 to 65535, "
+                "the first port not above the last"
+            )
 
     def __len__(self) -> int:
         return self.last - self.first + 1
-
-    def __contains__(self, port: int) -> bool:
-        return self.first <= port <= self.last
 
     def __str__(self) -> str:
         return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
 
     def overlaps(self, other: "PortRange") -> bool:
-        """Tell whether a port is in both; port 0 is never the same port twice."""
+        """Return whether both hold the same port; port 0 is a different free port each time."""
         if not self.last or not other.last:
             return False
         return self.first <= other.last and other.first <= self.last
@@ -52,7 +52,7 @@ class PortRange:
 
 @attrs.frozen
 class UnixSocket:
-    """A Unix socket to listen on: a path, or `@name` for Linux's abstract name space."""
+    """A Unix socket to listen on: a path, or `@name` in Linux's abstract namespace."""
 
     path: str
 
@@ -66,7 +66,7 @@ ANY_PORT: Final = PortRange(0, 0)
 
 @attrs.frozen(kw_only=True)
 class AllocateSettings:
-    """How the ports of a range are opened.
+    """Which ports of a range are open.
 
     Attributes:
         concurrency: how many ports each generation opens, if the strategy is random.
@@ -80,11 +80,11 @@ class AllocateSettings:
 
 @attrs.frozen(kw_only=True)
 class InboundUserSettings:
-    """A user whom a VMess inbound serves.
+    """A user of a VMess inbound.
 
     Attributes:
         id: 16 bytes; a secret.
-        email: the user's name in logs, rules and statistics; may be empty.
+        email: the user's name in logs, rules and counters; may be empty.
         level: which policy level applies.
         alter_id: how many alter ids the user has; 0 means AEAD headers only.
     """
@@ -93,12 +93,12 @@ class InboundUserSettings:
     email: str = ""
     level: int = 0
     alter_id: int = 0
-    locations: Locations = attrs.field(factory=dict, eq=False, repr=False)
+    locations: Locations = attrs.field(factory=dict[str, Location], eq=False, repr=False)
 
 
 @attrs.frozen(kw_only=True)
 class DefaultUserSettings:
-    """What users get that a detour creates."""
+    """Level and alter ids of the users that a detour creates."""
 
     level: int = 0
     alter_id: int = 0
@@ -109,9 +109,9 @@ class VMessInboundSettings:
     """A VMess server.
 
     Attributes:
-        users: may be empty where another inbound's detour leads here.
-        default: level and alter ids of users that such a detour creates.
-        detour: tag of the VMess inbound that clients are told to use instead; empty for none.
+        users: may be empty if another inbound's detour names this one.
+        default: for the users that such a detour creates.
+        detour: tag of the VMess inbound that clients are redirected to; empty for none.
         disable_insecure_encryption: refuse AES-128-CFB and unencrypted bodies.
         max_clock_skew: seconds by which a client's clock may differ from ours.
     """
@@ -122,12 +122,12 @@ class VMessInboundSettings:
     disable_insecure_encryption: bool = False
     dialect: Dialect = V2RAY
     max_clock_skew: float = 90.0
-    locations: Locations = attrs.field(factory=dict, eq=False, repr=False)
+    locations: Locations = attrs.field(factory=dict[str, Location], eq=False, repr=False)
 
 
 @attrs.frozen(kw_only=True)
 class ProxyAccountSettings:
-    """A name and a password of a SOCKS or HTTP proxy."""
+    """A user name and a password for a SOCKS or HTTP inbound."""
 
     user: str
     password: str = attrs.field(repr=False)
@@ -139,7 +139,7 @@ class SocksInboundSettings:
 
     Attributes:
         udp: serve UDP ASSOCIATE.
-        ip: the address that UDP clients are told; None for the one they reached us on.
+        ip: the address that UDP clients are told to send to; None for the one they connected to.
     """
 
     auth: SocksAuth = SocksAuth.NOAUTH
@@ -151,10 +151,10 @@ class SocksInboundSettings:
 
 @attrs.frozen(kw_only=True)
 class HttpInboundSettings:
-    """An HTTP proxy. Authentication is asked for if there are accounts.
+    """An HTTP proxy. It requires authentication if there are accounts.
 
     Attributes:
-        allow_transparent: take requests without an absolute URL, by their Host header.
+        allow_transparent: accept requests without an absolute URL, by their Host header.
     """
 
     accounts: tuple[ProxyAccountSettings, ...] = ()
@@ -164,7 +164,7 @@ class HttpInboundSettings:
 
 @attrs.frozen(kw_only=True)
 class MixedInboundSettings:
-    """SOCKS and HTTP on one port. Authentication is asked for if there are accounts."""
+    """SOCKS and HTTP on one port. Both require authentication if there are accounts."""
 
     accounts: tuple[ProxyAccountSettings, ...] = ()
     udp: bool = False
@@ -193,13 +193,13 @@ InboundProtocolSettings = (
 
 @attrs.frozen(kw_only=True)
 class InboundSettings:
-    """One way into the node.
+    """Where clients connect, and by which protocol.
 
     Attributes:
         protocol: the settings of its protocol; their class says which one it is.
         listen: an IP address or a Unix socket.
         port: one port or a range; meaningless for a Unix socket.
-        sniffing: what is done with names found in the first bytes; None leaves them alone.
+        sniffing: what is done with names found in the first bytes; None does not look for them.
     """
 
     protocol: InboundProtocolSettings
@@ -208,23 +208,25 @@ class InboundSettings:
     port: PortRange = ANY_PORT
     sniffing: SniffingSettings | None = None
     allocate: AllocateSettings = AllocateSettings()
-    locations: Locations = attrs.field(factory=dict, eq=False, repr=False)
+    locations: Locations = attrs.field(factory=dict[str, Location], eq=False, repr=False)
 
     @property
     def networks(self) -> tuple[Network, ...]:
-        """The transports on which the port is taken."""
+        """The networks on which the port is bound."""
         match self.protocol:
             case DokodemoInboundSettings(networks=networks):
                 return networks
-            case SocksInboundSettings(udp=True) | MixedInboundSettings(udp=True):
-                return (Network.TCP, Network.UDP)
-            case _:
+            case SocksInboundSettings(udp=udp) | MixedInboundSettings(udp=udp):
+                return (Network.TCP, Network.UDP) if udp else (Network.TCP,)
+            case VMessInboundSettings() | HttpInboundSettings():
                 return (Network.TCP,)
+            case _:
+                assert_never(self.protocol)
 
 
 @attrs.frozen(kw_only=True)
 class OutboundUserSettings:
-    """Who we are to a VMess server.
+    """The user as which an outbound authenticates at a VMess server.
 
     Attributes:
         id: 16 bytes; a secret.
@@ -241,7 +243,7 @@ class OutboundUserSettings:
 
 @attrs.frozen(kw_only=True)
 class VMessServerSettings:
-    """A VMess server to connect to, with the users we may be there."""
+    """A VMess server to connect to, and the users to authenticate as."""
 
     address: Host
     port: int
@@ -250,13 +252,13 @@ class VMessServerSettings:
 
 @attrs.frozen(kw_only=True)
 class VMessOutboundSettings:
-    """A VMess client. Its servers take turns.
+    """A VMess client; its servers are used in turn.
 
     Attributes:
-        global_padding: pad chunks, so that their sizes say less.
-        authenticated_length: seal each chunk's size, too; not every server can.
-        timestamp_jitter: seconds by which legacy timestamps may be off, so that they say less
-            about our clock. sing-box's legacy servers want 0: they forget past seconds early.
+        global_padding: pad chunks, so that their sizes reveal less.
+        authenticated_length: encrypt the size of each chunk; not every server supports it.
+        timestamp_jitter: seconds by which legacy timestamps may deviate, so that they reveal less
+            about the clock. sing-box's legacy servers need 0: they forget past seconds early.
     """
 
     servers: tuple[VMessServerSettings, ...]
@@ -268,7 +270,7 @@ class VMessOutboundSettings:
 
 @attrs.frozen(kw_only=True)
 class RedirectSettings:
-    """What replaces parts of each destination: None keeps the part as it was asked for."""
+    """What replaces the host or port of each destination; None keeps the requested one."""
 
     host: Host | None = None
     port: int | None = None
@@ -276,10 +278,10 @@ class RedirectSettings:
 
 @attrs.frozen(kw_only=True)
 class FreedomOutboundSettings:
-    """Connections straight to their destinations.
+    """Connects directly to destinations.
 
     Attributes:
-        redirect: sends everything elsewhere; None for nothing.
+        redirect: replaces destinations; None keeps them.
         allow_private: permit loopback, link-local and private addresses as destinations.
     """
 
@@ -291,14 +293,14 @@ class FreedomOutboundSettings:
 
 @attrs.frozen(kw_only=True)
 class BlackholeOutboundSettings:
-    """The end of all connections that are sent there."""
+    """Drops all connections that are sent to it."""
 
     response: BlackholeResponse = BlackholeResponse.NONE
 
 
 @attrs.frozen(kw_only=True)
 class ParentProxyUserSettings:
-    """A name and a password at another proxy."""
+    """A user name and a password for a parent proxy."""
 
     user: str
     password: str = attrs.field(repr=False)
@@ -308,7 +310,7 @@ class ParentProxyUserSettings:
 
 @attrs.frozen(kw_only=True)
 class ParentProxySettings:
-    """Another SOCKS or HTTP proxy; without users, no authentication is offered."""
+    """A SOCKS or HTTP proxy to connect through; without users, no authentication is offered."""
 
     address: Host
     port: int
@@ -317,14 +319,14 @@ class ParentProxySettings:
 
 @attrs.frozen(kw_only=True)
 class SocksOutboundSettings:
-    """Connections through other SOCKS proxies, which take turns."""
+    """Connects through other SOCKS proxies, which are used in turn."""
 
     servers: tuple[ParentProxySettings, ...]
 
 
 @attrs.frozen(kw_only=True)
 class HttpOutboundSettings:
-    """Connections through other HTTP proxies, which take turns."""
+    """Connects through other HTTP proxies, which are used in turn."""
 
     servers: tuple[ParentProxySettings, ...]
 
@@ -340,7 +342,7 @@ OutboundProtocolSettings = (
 
 @attrs.frozen(kw_only=True)
 class OutboundSettings:
-    """One way out of the node. The first one takes what no rule sends elsewhere.
+    """Where connections go on, and by which protocol; the first outbound is the default.
 
     Attributes:
         protocol: the settings of its protocol; their class says which one it is.
@@ -350,4 +352,4 @@ class OutboundSettings:
     protocol: OutboundProtocolSettings
     tag: str = ""
     send_through: IPAddress | None = None
-    locations: Locations = attrs.field(factory=dict, eq=False, repr=False)
+    locations: Locations = attrs.field(factory=dict[str, Location], eq=False, repr=False)

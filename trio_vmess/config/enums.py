@@ -4,7 +4,7 @@ import enum
 
 
 class LogLevel(enum.Enum):
-    """How much the error log says."""
+    """The least severe events that the error log holds."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -21,7 +21,7 @@ class AllocateStrategy(enum.Enum):
 
 
 class SecurityName(enum.Enum):
-    """The words a client may choose its body cipher by."""
+    """The names by which a client chooses its body cipher."""
 
     AUTO = "auto"
     AES_128_GCM = "aes-128-gcm"
@@ -32,28 +32,28 @@ class SecurityName(enum.Enum):
 
 
 class Experiment(enum.Enum):
-    """Client options that V2Ray 5 and Xray switch on by name."""
+    """Client options that V2Ray 5 and Xray enable by name."""
 
     AUTHENTICATED_LENGTH = "AuthenticatedLength"
     NO_TERMINATION_SIGNAL = "NoTerminationSignal"
 
 
 class SocksAuth(enum.Enum):
-    """How a SOCKS client proves who it is."""
+    """How SOCKS clients authenticate."""
 
     NOAUTH = "noauth"
     PASSWORD = "password"
 
 
 class BlackholeResponse(enum.Enum):
-    """What a blackhole answers before it closes."""
+    """What a blackhole sends before it closes the connection."""
 
     NONE = "none"
     HTTP = "http"
 
 
 class FreedomDomainStrategy(enum.Enum):
-    """Whether freedom dials names as they are, or resolves them to one family first."""
+    """Whether freedom leaves names to the system, or resolves them by the `dns` settings first."""
 
     AS_IS = "AsIs"
     USE_IP = "UseIP"

@@ -1,7 +1,7 @@
-"""Reading inbounds, of either file format.
+"""Reading inbounds, of both file formats.
 
-An inbound has common keys and keys of its protocol. In V2Ray's JSON the latter lie one level down,
-in `settings`; in TOML they stand beside the former, so both sections are then the same one.
+An inbound has common keys and keys of its protocol. In V2Ray's JSON the latter are one level down,
+in `settings`; in TOML they are beside the former, so both sections are then the same one.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -111,7 +111,7 @@ def read_protocol(
     """Read `protocol`, and then the protocol's keys by the reader that it has in `known`.
 
     Returns:
-        What the reader returned; None where the name is missing or not known, which is reported.
+        What the reader returned; None if the name is missing or unknown, which is reported.
     """
     name = outer.get("protocol", values.text, "", required=f"expected one of {', '.join(known)}")
     read = known.get(name.lower())
@@ -126,24 +126,24 @@ def read_protocol(
 def _unknown_protocol(name: str, known: Collection[str]) -> str:
     if name.lower() in _FOREIGN_PROTOCOLS:
         return f"the protocol {quote(name)} is not supported; supported are {', '.join(known)}"
-    return values.not_among(name, known)
+    return values.unknown("protocol", name, known)
 
 
 def _read_sniffing(outer: Section) -> SniffingSettings | None:
     section = outer.section("sniffing")
     if not outer.native:
-        # The form before V2Ray 4.0; `sniffing` wins where both are there.
+        # The form before V2Ray 4.0; `sniffing` wins if both are there.
         old = outer.many("dest_override", _sniffed(outer), json=("domainOverride",))
         if section is None:
-            return SniffingSettings(dest_override=_without_gaps(old)) if old else None
+            return SniffingSettings(dest_override=_unique(old)) if old else None
     if section is None:
         return None
-    section.ignore("domains_excluded", "no name is excluded from sniffing")
+    section.ignore("domains_excluded", "excluding names from sniffing is not supported")
     if section.get("metadata_only", values.flag, False):
-        section.refuse("metadata_only", "sniffing of metadata alone is not supported")
+        section.refuse("metadata_only", "sniffing metadata only is not supported")
     is_enabled = section.get("enabled", values.flag, False)
     settings = SniffingSettings(
-        dest_override=_without_gaps(section.many("dest_override", _sniffed(section))),
+        dest_override=_unique(section.many("dest_override", _sniffed(section))),
         route_only=section.get("route_only", values.flag, False),
     )
     return settings if is_enabled else None
@@ -155,17 +155,17 @@ def _sniffed(section: Section) -> Callable[[Value], str]:
         if name in _SNIFFED_ELSEWHERE:
             section.report.warn(
                 section.missing_location("dest_override"),
-                f"ignored: {quote(name)} is not sniffed; http, tls and quic are",
+                f"ignored: sniffing {quote(name)} is not supported; http, tls and quic are",
             )
             return ""
         if name not in _SNIFFED:
-            raise ValueError(values.not_among(name, ("http", "tls", "quic")))
+            raise ValueError(values.unknown("value", name, ("http", "tls", "quic")))
         return _SNIFFED[name]
 
     return read
 
 
-def _without_gaps(names: tuple[str, ...]) -> tuple[str, ...]:
+def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name))
 
 
@@ -176,12 +176,12 @@ def _read_allocate(outer: Section) -> AllocateSettings:
 
     def strategy(raw: Value) -> AllocateStrategy:
         if values.text(raw).lower() == "external":
-            raise ValueError("the strategy 'external' is not supported; use always or random")
+            raise ValueError("the strategy 'external' is not supported; use 'always' or 'random'")
         return values.word(AllocateStrategy)(raw)
 
     return AllocateSettings(
         strategy=section.get(
-            "strategy", strategy, AllocateStrategy.ALWAYS, required="expected always or random"
+            "strategy", strategy, AllocateStrategy.ALWAYS, required="expected 'always' or 'random'"
         ),
         concurrency=section.get("concurrency", values.whole(1, 0xFFFF), 3),
         refresh=section.get("refresh", values.whole(1, 0xFFFF), 5),
@@ -204,7 +204,7 @@ def _read_vmess(section: Section) -> VMessInboundSettings:
 
 def _read_user(section: Section) -> InboundUserSettings:
     if not section.native:
-        section.ignore("security", "the client chooses it")
+        section.ignore("security", "the client chooses the cipher")
     user = InboundUserSettings(
         id=section.get("id", values.user_id, b"", required="the user's UUID"),
         email=section.get("email", values.text, ""),
@@ -222,7 +222,7 @@ def _read_default(section: Section) -> DefaultUserSettings:
 
 
 def _read_detour(section: Section) -> tuple[str, dict[str, Location]]:
-    """Return the tag, and its location where that is not simply the key's."""
+    """Return the tag, and its location if that is not the location of the key."""
     if section.native:
         return section.get("detour", values.filled_text, ""), {}
     features = section.section("features")
@@ -230,14 +230,19 @@ def _read_detour(section: Section) -> tuple[str, dict[str, Location]]:
     detour = section.section("detour") or old
     if detour is None:
         return "", {}
-    tag = detour.get("to", values.filled_text, "", required="the tag of the inbound to use instead")
+    tag = detour.get(
+        "to",
+        values.filled_text,
+        "",
+        required="the tag of the inbound that clients are redirected to",
+    )
     return tag, {"detour": detour.locations().get("to", detour.location)}
 
 
 def _read_accounts(section: Section) -> tuple[ProxyAccountSettings, ...]:
     return tuple(
         ProxyAccountSettings(
-            user=each.get("user", values.filled_text, "", required="the account's name"),
+            user=each.get("user", values.filled_text, "", required="the account's user name"),
             password=each.get(
                 "password", values.secret, "", json=("pass",), required="the account's password"
             ),
@@ -249,15 +254,15 @@ def _read_accounts(section: Section) -> tuple[ProxyAccountSettings, ...]:
 def _read_socks(section: Section) -> SocksInboundSettings:
     _ignore_timeout(section)
     if not section.native:
-        section.ignore("allow_transparent", "it is a setting of HTTP inbounds")
+        section.ignore("allow_transparent", "it applies to HTTP inbounds only")
     accounts = _read_accounts(section)
     default = SocksAuth.PASSWORD if section.native and accounts else SocksAuth.NOAUTH
     auth = section.get("auth", values.word(SocksAuth), default)
     location = section.locations().get("auth", section.location)
     if auth is SocksAuth.PASSWORD and not accounts:
-        section.report.problem(location, "auth is 'password', but there are no accounts; add some")
+        section.report.problem(location, "'auth' is 'password', but there are no accounts; add one")
     if auth is SocksAuth.NOAUTH and accounts:
-        message = "the accounts have no effect unless auth is 'password': anyone may connect"
+        message = "the accounts have no effect unless 'auth' is 'password': anyone can connect"
         if section.native:
             section.report.problem(location, message)
         else:
@@ -285,7 +290,10 @@ def _read_mixed(section: Section) -> MixedInboundSettings:
     implied = SocksAuth.PASSWORD if accounts else SocksAuth.NOAUTH
     entry = section.find("auth")
     if entry is not None and section.get("auth", values.word(SocksAuth), implied) is not implied:
-        message = "accounts are asked for if there are any; leave out 'auth', or the accounts"
+        message = (
+            "a mixed inbound requires a password if it has accounts, and only then; "
+            "remove 'auth', or change the accounts"
+        )
         section.report.problem(entry.location, message)
     return MixedInboundSettings(
         accounts=accounts,
@@ -301,11 +309,10 @@ def _read_dokodemo(section: Section) -> DokodemoInboundSettings:
     if redirected:
         section.refuse(
             "follow_redirect",
-            "connections that the system redirects are not supported; "
-            "leave it out and give the destination's address and port",
+            "connections redirected by the system are not supported; "
+            "remove it and set the destination's address and port",
         )
-    key = "the destination of every connection"
-    required = "" if redirected else key
+    required = "" if redirected else "the destination of all connections"
     return DokodemoInboundSettings(
         target_address=section.get(
             "target_address", values.host, "", json=("address",), required=required
@@ -318,7 +325,7 @@ def _read_dokodemo(section: Section) -> DokodemoInboundSettings:
 
 def _ignore_timeout(section: Section) -> None:
     if not section.native:
-        section.ignore("timeout", "the time limits are those of policy.levels")
+        section.ignore("timeout", "timeouts are set in policy.levels")
 
 
 _PROTOCOLS: Final[dict[str, Callable[[Section], InboundProtocolSettings]]] = {

@@ -1,11 +1,11 @@
-r"""JSON as people write it into V2Ray's configurations, parsed with the place of every value.
+r"""JSON as V2Ray's configurations have it, parsed with the line and column of every value.
 
-Beyond RFC 8259 it takes comments (`//`, `#` and `/* */`), commas before a closing bracket, and a
-byte order mark. V2Ray strips the same three kinds of comments before it parses.
+Beyond RFC 8259 it accepts comments (`//`, `#` and `/* */`), trailing commas, and a byte order mark.
+V2Ray strips the same three kinds of comments before it parses.
 
-Why a parser of our own: messages must name line and column of any key, long after the syntax was
-checked. The standard library's `json` forgets positions, and the packages that tolerate comments
-do, too, or know nothing of `#`. The grammar is small; texts and numbers go through `json` itself.
+Why not a library: messages must name the line and column of any key long after the syntax was
+checked. The standard library's `json` forgets positions; so do the packages that accept comments,
+or they do not accept `#`. The grammar is small, and `json` itself decodes the strings.
 
 Source:
     v2ray-core, infra/conf/json/reader.go, for the comments.
@@ -22,7 +22,7 @@ from trio_vmess.errors import ConfigError, ConfigProblem
 __all__ = ["parse_jsonc"]
 
 DEPTH_MAX: Final = 64
-"""Objects and lists inside each other; real configurations have about ten."""
+"""Levels of nested objects and lists; real configurations have about ten."""
 
 _SPACE: Final = re.compile(
     r"(?:[ \t\r\n\f\v\ufeff\u00a0]+|//[^\n]*|\#[^\n]*|/\*.*?\*/)*", re.DOTALL
@@ -63,7 +63,7 @@ class _Parser:
         value = self._value(0)
         if self._at < len(self._text):
             self._fail(
-                f"{self._found()} after the end of the configuration; "
+                f"found {self._found()} after the end of the configuration; "
                 "is a bracket closed too early?"
             )
         return value
@@ -86,7 +86,7 @@ class _Parser:
 
     def _found(self) -> str:
         if self._at >= len(self._text):
-            return "the file ends"
+            return "the end of the file"
         char = self._text[self._at]
         if char in _TYPOGRAPHIC_QUOTES:
             return f'a typographic quote {char} (write a plain ")'
@@ -110,15 +110,14 @@ class _Parser:
 
     def _value(self, depth: int) -> Value:
         if depth > DEPTH_MAX:
-            self._fail(f"more than {DEPTH_MAX} objects and lists inside each other")
+            self._fail(f"objects and lists are nested more than {DEPTH_MAX} levels deep")
         line, column = self._location(self._at)
-        match self._text[self._at : self._at + 1]:
-            case "{":
-                return Value(self._object(depth), line, column)
-            case "[":
-                return Value(self._list(depth), line, column)
-            case '"':
-                return Value(self._string(), line, column)
+        if self._text.startswith("{", self._at):
+            return Value(self._object(depth), line, column)
+        if self._text.startswith("[", self._at):
+            return Value(self._list(depth), line, column)
+        if self._text.startswith('"', self._at):
+            return Value(self._string(), line, column)
         if (match := _NUMBER.match(self._text, self._at)) is not None:
             return Value(self._number(match), line, column)
         if (match := _WORD.match(self._text, self._at)) is not None:
@@ -128,9 +127,9 @@ class _Parser:
                 self._skip()
                 return Value(_WORDS[word], line, column)
             self._fail(
-                "a bare word; texts need quotes, and the only words are true, false and null"
+                "a value without quotes; only numbers, true, false and null are written without"
             )
-        return self._fail(f"{self._found()} where a value was expected")
+        return self._fail(f"expected a value, found {self._found()}")
 
     def _object(self, depth: int) -> Members:
         opening = self._at
@@ -142,7 +141,7 @@ class _Parser:
                 self._key_missing(opening)
             key = self._string()
             if not self._take(":"):
-                self._fail(f"{self._found()} after a key; expected a colon")
+                self._fail(f"expected a colon after the key, found {self._found()}")
             members.append(Member(key, self._value(depth + 1), *location))
             self._separator("}", opening)
         return Members(tuple(members))
@@ -150,11 +149,11 @@ class _Parser:
     def _key_missing(self, opening: int) -> NoReturn:
         if self._at >= len(self._text):
             self._fail(
-                f"the file ends, but the {{ of line {self._location(opening)[0]} is still open"
+                f"the file ends, but the {{ on line {self._location(opening)[0]} is not closed"
             )
         if _WORD.match(self._text, self._at):
             self._fail('a key without quotes; write it as "key"')
-        self._fail(f"{self._found()} where a key in double quotes (or a closing }}) was expected")
+        self._fail(f"expected a key in double quotes or a closing }}, found {self._found()}")
 
     def _list(self, depth: int) -> tuple[Value, ...]:
         opening = self._at
@@ -163,7 +162,7 @@ class _Parser:
         while not self._take("]"):
             if self._at >= len(self._text):
                 self._fail(
-                    f"the file ends, but the [ of line {self._location(opening)[0]} is still open"
+                    f"the file ends, but the [ on line {self._location(opening)[0]} is not closed"
                 )
             items.append(self._value(depth + 1))
             self._separator("]", opening)
@@ -175,27 +174,29 @@ class _Parser:
         line = self._location(opening)[0]
         bracket = "{" if closing == "}" else "["
         if self._at >= len(self._text):
-            self._fail(f"the file ends, but the {bracket} of line {line} is still open")
+            self._fail(f"the file ends, but the {bracket} on line {line} is not closed")
         if self._text[self._at] in "]}":
-            self._fail(f"{self._found()}, but the {bracket} of line {line} needs a {closing} first")
+            self._fail(
+                f"found {self._found()}, but the {bracket} on line {line} must be closed first"
+            )
         self._fail(
-            f"{self._found()} where a comma or {closing} was expected; "
-            "put a comma after the value before it"
+            f"expected a comma or {closing}, found {self._found()}; "
+            "is a comma missing after the previous value?"
         )
 
     def _string(self) -> str:
         match = _TEXT.match(self._text, self._at)
         if match is None:
-            self._fail('a text that does not end on its line; is the closing " missing?')
+            self._fail('the string does not end on its line; is the closing " missing?')
         try:
             text = json.loads(match.group())
         except json.JSONDecodeError as exc:
             self._fail(
-                "a \\ in a text that JSON does not know; write \\\\ for a backslash",
+                "unknown escape sequence; write \\\\ for a backslash",
                 self._at + exc.pos,
             )
         if _SURROGATE.search(text):
-            self._fail("half of a \\u surrogate pair in a text")
+            self._fail("the string contains half of a \\u surrogate pair")
         self._at = match.end()
         self._skip()
         return str(text)
@@ -206,9 +207,9 @@ class _Parser:
             _WORD.match(self._text, match.end())
             or self._text[match.end() : match.end() + 1].isdigit()
         ):
-            self._fail("digits and letters together; a text needs quotes, a number no leading zero")
+            self._fail("not a valid number; strings need quotes, and numbers have no leading zeros")
         if len(digits) > _NUMBER_SIZE_MAX:
-            self._fail(f"a number of more than {_NUMBER_SIZE_MAX} characters")
+            self._fail(f"the number has more than {_NUMBER_SIZE_MAX} characters")
         self._at = match.end()
         self._skip()
         return float(digits) if any(sign in digits for sign in ".eE") else int(digits)

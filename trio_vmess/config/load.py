@@ -1,4 +1,4 @@
-"""Finding out which format a configuration has, and reading it to the end."""
+"""Loading a configuration: detecting its format, reading it, and checking it."""
 
 import os
 import re
@@ -34,15 +34,15 @@ _BLANK: Final = re.compile(r"(?:\s+|#[^\n]*)*")
 def load_config(
     path: str | os.PathLike[str], *, environ: Mapping[str, str] | None = None
 ) -> Config:
-    """Read a configuration file: TOML of our own, or JSON of V2Ray.
+    """Read a configuration file: native TOML, or V2Ray's JSON.
 
     Args:
-        path: a name that ends in `.toml`, `.json`, `.jsonc` or `.json5` says the format; of any
+        path: the suffixes `.toml`, `.json`, `.jsonc` and `.json5` decide on the format; for any
             other file, the content does.
-        environ: the variables that `env:NAME` means; None for those of the process.
+        environ: where `env:NAME` is looked up; None for the environment of the process.
 
     Raises:
-        ConfigError: the file cannot be read, or with all that is wrong in it.
+        ConfigError: the file cannot be read; or with all problems in it.
     """
     file = os.fspath(path)
     try:
@@ -58,8 +58,7 @@ def load_config(
         before = data[: exc.start]
         raise _file_error(
             file,
-            f"the file is not UTF-8: byte 0x{data[exc.start]:02x} cannot be there; "
-            "save it as UTF-8",
+            f"the file is not UTF-8: invalid byte 0x{data[exc.start]:02x}; save it as UTF-8",
             line=before.count(b"\n") + 1,
             column=exc.start - before.rfind(b"\n"),
         ) from None
@@ -85,12 +84,12 @@ def parse_config(
 
     Args:
         text: the whole file; a byte order mark at its beginning is skipped.
-        file: its name, for messages, and to tell the format by.
-        format: None to tell it by the name's suffix, or else by the content.
-        environ: the variables that `env:NAME` means; None for those of the process.
+        file: its name, for messages and to detect the format.
+        format: None to detect it by the suffix of the name, or else by the content.
+        environ: where `env:NAME` is looked up; None for the environment of the process.
 
     Raises:
-        ConfigError: all that is wrong, in the order of the file; a syntax error alone.
+        ConfigError: with all problems, in the order of the file; a syntax error alone.
     """
     text = text.removeprefix(_BYTE_ORDER_MARK)
     kind = format or _SUFFIXES.get(Path(file).suffix.lower()) or guess_format(text)
@@ -108,7 +107,7 @@ def parse_config(
 
 
 def guess_format(text: str) -> Format:
-    """Tell the format by the first character that is neither blank nor in a `#` comment."""
+    """Detect the format by the first character that is neither blank nor in a `#` comment."""
     match = _BLANK.match(text)
     start = 0 if match is None else match.end()
     return "json" if text.startswith(("{", "/"), start) else "toml"

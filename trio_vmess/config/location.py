@@ -9,12 +9,12 @@ from trio_vmess.errors import ConfigProblem
 
 @attrs.frozen
 class Location:
-    """Where something stands in a configuration file.
+    """Where something is in a configuration file.
 
     Attributes:
         where: the key path, as in `inbounds[0].settings.clients[2].id`.
-        line: counted from 1; None where it is not known.
-        column: counted from 1; None where it is not known.
+        line: counted from 1; None if unknown.
+        column: counted from 1; None if unknown.
     """
 
     where: str
@@ -22,7 +22,7 @@ class Location:
     column: int | None = None
 
     def problem(self, message: str, *, file: str) -> ConfigProblem:
-        """Return what is wrong here."""
+        """Return a problem at this location."""
         return ConfigProblem(
             where=self.where, message=message, file=file, line=self.line, column=self.column
         )

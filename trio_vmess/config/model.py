@@ -1,11 +1,11 @@
-"""The settings of a node, as frozen values: what both file formats are read into.
+"""The settings of a node, as frozen values that both file formats are read into.
 
 A field's name is its key in TOML; the V2Ray JSON name is the same in camelCase unless the readers
 say otherwise. Durations are float seconds and sizes are bytes, whatever unit the file's key has.
 Ids and passwords are kept out of every `repr`.
 
-Objects that other objects refer to carry `locations`: where in the file each of their keys was. It
-takes no part in comparison, and is empty for settings that were built in Python.
+Settings that later checks may complain about have `locations`: where in the file each of their keys
+is. It is not compared, and is empty for settings that were built in Python.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ import attrs
 
 from trio_vmess.config.endpoints import InboundSettings, OutboundSettings
 from trio_vmess.config.enums import LogLevel
-from trio_vmess.config.location import Locations
+from trio_vmess.config.location import Location, Locations
 from trio_vmess.core import Host, IPAddress, Policy
 from trio_vmess.errors import ConfigProblem
 from trio_vmess.routing import BalancerStrategy, DomainStrategy, Rule
@@ -26,7 +26,7 @@ class LogSettings:
     """Where the logs go.
 
     Attributes:
-        level: the least severe event that the error log holds.
+        level: the least severe events that the error log holds.
         access: a path; `none` for no access log; empty for stdout.
         error: a path; `none` for no error log; empty for stderr.
     """
@@ -38,7 +38,7 @@ class LogSettings:
 
 @attrs.frozen(kw_only=True)
 class PolicyLevelSettings(Policy):
-    """The limits that users of one level have, and whether their traffic is counted.
+    """The limits of the users of one level, and whether their traffic is counted.
 
     Files give `buffer_size` in KiB.
     """
@@ -52,7 +52,7 @@ _DEFAULT_LEVEL: Final = PolicyLevelSettings()
 
 @attrs.frozen(kw_only=True)
 class SystemPolicySettings:
-    """Which tags have their traffic counted."""
+    """Whether the traffic of inbounds and outbounds is counted."""
 
     stats_inbound_uplink: bool = False
     stats_inbound_downlink: bool = False
@@ -62,9 +62,9 @@ class SystemPolicySettings:
 
 @attrs.frozen(kw_only=True)
 class PolicySettings:
-    """Limits by user level; a level that is not listed has the defaults."""
+    """Limits by user level; levels that are not listed have the defaults."""
 
-    levels: Mapping[int, PolicyLevelSettings] = attrs.field(factory=dict)
+    levels: Mapping[int, PolicyLevelSettings] = attrs.field(factory=dict[int, PolicyLevelSettings])
     system: SystemPolicySettings = SystemPolicySettings()
 
     def level(self, number: int) -> PolicyLevelSettings:
@@ -76,12 +76,12 @@ class PolicySettings:
 class RuleSettings(Rule):
     """A routing rule, and where the file has its conditions."""
 
-    locations: Locations = attrs.field(factory=dict, eq=False, repr=False)
+    locations: Locations = attrs.field(factory=dict[str, Location], eq=False, repr=False)
 
 
 @attrs.frozen(kw_only=True)
 class BalancerSettings:
-    """A choice among the outbounds whose tags begin with an entry of `selector`.
+    """A choice among the outbounds whose tags start with an entry of `selector`.
 
     Attributes:
         strategy: how one of the healthy ones is chosen.
@@ -97,7 +97,7 @@ class BalancerSettings:
     fallback: str = ""
     probe_interval: float = 0.0
     probe_destination: tuple[Host, int] | None = None
-    locations: Locations = attrs.field(factory=dict, eq=False, repr=False)
+    locations: Locations = attrs.field(factory=dict[str, Location], eq=False, repr=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -111,13 +111,13 @@ class RoutingSettings:
 
 @attrs.frozen(kw_only=True)
 class DnsServerSettings:
-    """A resolver.
+    """A DNS server.
 
     Attributes:
         address: an IP address, `localhost` for the system's resolver, or a URL.
         port: where it listens, unless the address is a URL.
-        domains: the names it is asked first; entries as in routing rules.
-        expect_ips: answers outside of these are dropped; entries as in routing rules.
+        domains: names for which this server is asked first; entries as in routing rules.
+        expect_ips: addresses outside of these are dropped; entries as in routing rules.
     """
 
     address: str
@@ -133,37 +133,37 @@ class DnsSettings:
     Attributes:
         servers: asked in turn; none means the system's resolver.
         hosts: fixed answers: a name (or an entry as in routing rules) with its addresses, or with
-            the one name that stands for it.
-        client_ip: the address that resolvers are told the client has.
-        tag: what routing rules call the resolver's own connections.
+            one name that is resolved instead.
+        client_ip: the client address that is sent to servers (EDNS client subnet).
+        tag: the inbound tag of the resolver's own connections, for routing rules.
     """
 
     servers: tuple[DnsServerSettings, ...] = ()
-    hosts: Mapping[str, tuple[Host, ...]] = attrs.field(factory=dict)
+    hosts: Mapping[str, tuple[Host, ...]] = attrs.field(factory=dict[str, tuple[Host, ...]])
     client_ip: IPAddress | None = None
     tag: str = ""
 
 
 @attrs.frozen(kw_only=True)
 class ApiSettings:
-    """V2Ray's control API: read, because rules may name its tag, but not served."""
+    """V2Ray's control API: not supported, but rules may name its tag."""
 
     tag: str
 
 
 @attrs.frozen(kw_only=True)
 class Config:
-    """Everything a node is told.
+    """The complete configuration of a node.
 
     Attributes:
-        log: without a word about it, there is no access log.
+        log: by default, there is no access log.
         outbounds: the first one is the default.
         stats: count traffic, as far as the policy asks for it.
-        control: where the control socket is; empty for a place of the node's own choice, where it
-            is only if traffic is counted.
+        control: path of the control socket; empty for a path that the node chooses, which it opens
+            only if traffic is counted.
         api: None unless a V2Ray file has it.
-        warnings: what was read but has no effect, and what looks like a mistake.
-        file: the name it was read under; empty for text.
+        warnings: settings without effect, and what is probably a mistake.
+        file: the name of the file; empty if it was not read from one.
     """
 
     log: LogSettings = LogSettings(access="none")

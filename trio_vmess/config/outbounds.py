@@ -1,4 +1,4 @@
-"""Reading outbounds, of either file format: the counterpart of `inbounds`."""
+"""Reading outbounds, of both file formats: the counterpart of `inbounds`."""
 
 from collections.abc import Callable
 from typing import Final
@@ -57,10 +57,12 @@ def _read_vmess(section: Section) -> VMessOutboundSettings:
         servers = [_read_flat_server(section)]
     else:
         if not servers:
-            section.report.problem(section.locations()["servers"], "no server is in it; add one")
+            section.report.problem(
+                section.locations()["servers"], "the list is empty; add a server"
+            )
         for name in ("address", "port", "id"):
             section.refuse(
-                name, "the servers have a list of their own; this belongs into one of them"
+                name, "cannot be combined with a list of servers; set it in an entry of the list"
             )
     return VMessOutboundSettings(
         servers=tuple(servers),
@@ -77,7 +79,7 @@ def _read_flat_server(section: Section) -> VMessServerSettings:
     if section.find("address") is None:
         key = section.missing_location("servers", ("vnext",)).where.rpartition(".")[2]
         section.report.problem(
-            section.location, f"no server is given: add '{key}', or 'address', 'port' and 'id'"
+            section.location, f"no server is configured: add '{key}', or 'address', 'port' and 'id'"
         )
         for name in ("port", "id", "alter_id", "security", "level", "email", "experiments"):
             section.find(name)
@@ -98,10 +100,10 @@ def _read_vmess_server(section: Section) -> VMessServerSettings:
     users = tuple(map(_read_vmess_user, section.sections("users")))
     if not users and not section.locations().get("users"):
         section.report.problem(
-            section.missing_location("users"), "'users' is missing: who we are to the server"
+            section.missing_location("users"), "'users' is missing: the user to authenticate as"
         )
     elif not users:
-        section.report.problem(section.locations()["users"], "no user is in it; add one")
+        section.report.problem(section.locations()["users"], "the list is empty; add a user")
     return VMessServerSettings(address=address, port=port, users=users)
 
 
@@ -124,7 +126,7 @@ def _read_experiments(section: Section) -> tuple[Experiment, ...]:
 
 
 def _experiments_text(raw: Value) -> tuple[Experiment, ...]:
-    """Take names with anything between them: V2Ray only looks whether a name occurs."""
+    """Read names with any separators: V2Ray only looks whether a name occurs."""
     names = values.text(raw).replace("|", " ").replace(",", " ").split()
     read = values.word(Experiment)
     return tuple(dict.fromkeys(read(attrs.evolve(raw, content=name)) for name in names))
@@ -132,7 +134,7 @@ def _experiments_text(raw: Value) -> tuple[Experiment, ...]:
 
 def _read_freedom(section: Section) -> FreedomOutboundSettings:
     if not section.native:
-        section.ignore("timeout", "the time limits are those of policy.levels")
+        section.ignore("timeout", "timeouts are set in policy.levels")
     return FreedomOutboundSettings(
         domain_strategy=section.get(
             "domain_strategy", values.word(FreedomDomainStrategy), FreedomDomainStrategy.AS_IS
@@ -150,8 +152,8 @@ def _redirect(raw: Value) -> RedirectSettings | None:
     name, _, port = value.rpartition(":")
     if not (port.isascii() and port.isdigit() and int(port) <= 0xFFFF):
         raise ValueError(
-            f"{quote(value)} is no redirection; expected host:port, where the host may be empty "
-            "and the port 0 to keep what was asked for"
+            f"{quote(value)} is not a valid redirect: expected host:port, with an empty host or "
+            "port 0 to keep that part of the destination"
         )
     return RedirectSettings(
         host=values.host(attrs.evolve(raw, content=name)) if name else None,
@@ -175,10 +177,11 @@ def _read_parent_proxies(section: Section) -> tuple[ParentProxySettings, ...]:
     servers = tuple(_read_parent_proxy(each) for each in section.sections("servers"))
     if not servers and "servers" not in section.locations():
         section.report.problem(
-            section.missing_location("servers"), "'servers' is missing: the proxies to go through"
+            section.missing_location("servers"),
+            "'servers' is missing: the proxies to connect through",
         )
     elif not servers:
-        section.report.problem(section.locations()["servers"], "no server is in it; add one")
+        section.report.problem(section.locations()["servers"], "the list is empty; add a server")
     return servers
 
 
@@ -186,9 +189,9 @@ def _read_parent_proxy(section: Section) -> ParentProxySettings:
     address, port = _read_address(section)
     users = tuple(
         ParentProxyUserSettings(
-            user=each.get("user", values.filled_text, "", required="the name at the proxy"),
+            user=each.get("user", values.filled_text, "", required="the user name for the proxy"),
             password=each.get(
-                "password", values.secret, "", json=("pass",), required="the password at the proxy"
+                "password", values.secret, "", json=("pass",), required="the password for the proxy"
             ),
             level=read_level(each),
             email=each.get("email", values.text, ""),
@@ -202,7 +205,7 @@ def _read_socks(section: Section) -> SocksOutboundSettings:
     if not section.native:
         version = section.get("version", values.text, "5")
         if version != "5":
-            section.refuse("version", "only SOCKS 5 is spoken to other proxies")
+            section.refuse("version", "only SOCKS 5 is supported for outbounds")
     return SocksOutboundSettings(servers=_read_parent_proxies(section))
 
 

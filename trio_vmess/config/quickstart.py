@@ -1,4 +1,4 @@
-"""Configurations without a file: what the command line's flags and share links come to."""
+"""Configurations from command-line options and share links, without a file."""
 
 import socket
 from typing import Final
@@ -33,14 +33,14 @@ def server_config(
     allow_private: bool = False,
     log: LogSettings,
 ) -> Config:
-    """Return a server with one user, who may go anywhere on the open Internet.
+    """Return a server with one user, who may connect to all public addresses.
 
     Args:
         listen: the address to listen on.
-        port: 0 leaves the choice to the system.
+        port: 0 for any free port.
         user_id: 16 bytes.
         alter_id: the user's count of alter ids.
-        allow_private: let the user reach this machine and its private networks, too.
+        allow_private: let the user also connect to this machine and its private networks.
         log: where the logs go.
     """
     users = (InboundUserSettings(id=user_id, alter_id=alter_id),)
@@ -72,12 +72,12 @@ def client_config(
     """Return a client: local proxies in front of one VMess server.
 
     Args:
-        outbound: the server, as from a share link.
+        outbound: how to reach the server, as from a share link.
         socks: where the SOCKS proxy listens; None for none.
         http: where the HTTP proxy listens; None for none.
         log: where the logs go.
     """
-    inbounds = []
+    inbounds: list[InboundSettings] = []
     if socks is not None:
         inbounds.append(
             InboundSettings(

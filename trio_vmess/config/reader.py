@@ -1,10 +1,10 @@
-"""Walking a raw tree: every key asked for, every mistake collected, nothing left unread.
+"""Reading objects of a configuration file, and collecting all problems of the whole file.
 
 A `Section` is one object of the file. Readers ask it for keys by the model's field names; it finds
-them under the names of the file's style, notes where they were, and reports values that do not
-fit. A value that is missing or wrong yields the default, so that the rest is still read: what was
-read is only used if the report is empty in the end. `Report.finish` then reports the keys that
-nobody asked for.
+them under the names of the file's style, remembers their locations, and reports values that do not
+fit. A missing or wrong value yields the default, so that the rest is still read; the result is used
+only if the report is empty in the end. `Report.finish` also reports all keys that no reader asked
+for.
 """
 
 import enum
@@ -40,16 +40,16 @@ class Entry:
 
     @property
     def location(self) -> Location:
-        """Where the value stands."""
+        """Where the value is."""
         return Location(self.where, self.value.line, self.value.column)
 
 
 class Report:
-    """What is wrong with a file, found so far.
+    """The problems and warnings found in a file so far.
 
     Attributes:
         style: how the file spells its keys.
-        environ: the variables that `env:NAME` means; None for those of the process.
+        environ: where `env:NAME` is looked up; None for the environment of the process.
     """
 
     def __init__(
@@ -63,15 +63,15 @@ class Report:
         self._sections: list[Section] = []
 
     def problem(self, location: Location, message: str) -> None:
-        """Note what makes the file unusable."""
+        """Add a problem: the file cannot be used."""
         self._problems.append(location.problem(message, file=self._file))
 
     def warn(self, location: Location, message: str) -> None:
-        """Note what the user should know, though the file can be used."""
+        """Add a warning: the file can be used."""
         self._warnings.append(location.problem(message, file=self._file))
 
     def open(self, raw: Value, where: str) -> "Section":
-        """Begin to read an object; anything else is reported, and read as an empty one."""
+        """Start to read an object; anything else is reported, and read as an empty one."""
         location = Location(where, raw.line, raw.column)
         members = raw.content
         if not isinstance(members, Members):
@@ -110,10 +110,14 @@ def _camel(name: str) -> str:
 
 
 class Section:
-    """One object of the file. Made by `Report.open`; `location` is where it stands.
+    """One object of the file, made by `Report.open`.
 
     Every method that looks for a key takes its name in the model, and in `json` its names in V2Ray
-    files where they are not the camelCase of it; the first of them is the one that messages use.
+    files if they are not the camelCase of it; messages use the first of them.
+
+    Attributes:
+        report: where its problems are collected.
+        location: where the object is.
     """
 
     def __init__(self, report: Report, members: Members, location: Location) -> None:
@@ -133,7 +137,7 @@ class Section:
         if first is not member:
             location = Location(self._path(member.key), member.line, member.column)
             line = "" if first.line is None else f" on line {first.line}"
-            self.report.problem(location, f"given twice: {quote(first.key)}{line} is the same key")
+            self.report.problem(location, f"duplicate key: already set as {quote(first.key)}{line}")
 
     def _folded(self, key: str) -> str:
         return key.lower() if self.report.style is Style.V2RAY else key
@@ -143,11 +147,11 @@ class Section:
 
     @property
     def native(self) -> bool:
-        """Whether the file is of our own format."""
+        """Whether the file is in the native format."""
         return self.report.style is Style.NATIVE
 
     def locations(self) -> dict[str, Location]:
-        """Return where each key was that was found so far; under the empty key, the object."""
+        """Return the locations of the keys found so far; the empty key has that of the object."""
         return dict(self._locations)
 
     def _names(self, name: str, json: tuple[str, ...]) -> tuple[str, ...]:
@@ -156,12 +160,12 @@ class Section:
         return json or (_camel(name),)
 
     def missing_location(self, name: str, json: tuple[str, ...] = ()) -> Location:
-        """Return the location that a key would have: its path, and the object's line."""
+        """Return a location for a key that is not there: its path, and the object's line."""
         key = self._names(name, json)[0]
         return attrs.evolve(self.location, where=self._path(key))
 
     def find(self, name: str, json: tuple[str, ...] = ()) -> Entry | None:
-        """Return the value of a key; None if it is not there, or null in a V2Ray file."""
+        """Return the value of a key; None if it is missing, or null in a V2Ray file."""
         names = self._names(name, json)
         for spelling in (name, _camel(name), *json):
             self._known.setdefault(fold(spelling), names[0])
@@ -176,14 +180,16 @@ class Section:
             if not self.native and member.value.content is None:
                 continue
             if found is not None:
-                self.report.problem(entry.location, f"says the same as {quote(found.where)}")
+                self.report.problem(
+                    entry.location, f"same setting as {quote(found.where)}; keep only one of them"
+                )
                 continue
             found = entry
             self._locations[name] = entry.location
         return found
 
     def inherit(self, name: str, entry: Entry) -> None:
-        """Use a value from elsewhere in the file, unless the key is here."""
+        """Use a value from elsewhere in the file, unless the object has the key."""
         key = self._names(name, ())[0]
         member = Member(key, entry.value, entry.value.line, entry.value.column)
         self._members.setdefault(self._folded(key), member)
@@ -201,10 +207,10 @@ class Section:
 
         Args:
             name: the key.
-            read: makes the setting, or raises ValueError.
+            read: returns the setting, or raises ValueError.
             default: what a missing or wrong value yields.
             json: its names in V2Ray files.
-            required: if not empty, a missing key is a problem; this says what it is for.
+            required: if not empty, a missing key is a problem; says what the key is for.
         """
         entry = self.find(name, json)
         if entry is None:
@@ -225,9 +231,9 @@ class Section:
     def many(
         self, name: str, read: Callable[[Value], _T], *, json: tuple[str, ...] = ()
     ) -> tuple[_T, ...]:
-        """Return a list's values without the wrong ones; a single value is a list of one.
+        """Return the valid values of a list; a single value is a list of one.
 
-        A text in a V2Ray file may hold several values with commas between them.
+        In a V2Ray file, a string may hold several values separated by commas.
         """
         entry = self.find(name, json)
         if entry is None:
@@ -274,7 +280,7 @@ class Section:
             hint = ""
             if self.native and isinstance(entry.value.content, Members):
                 key = entry.where.rpartition(".")[2]
-                hint = f"; write [[{key}]] with two brackets, once for each"
+                hint = f"; write [[{key}]] with double brackets, once for each entry"
             found = describe(entry.value)
             self.report.problem(entry.location, f"expected a list, found {found}{hint}")
             return []
@@ -285,7 +291,7 @@ class Section:
         return [self.report.open(item.value, item.where) for item in self.entries(name, json)]
 
     def members(self) -> list[tuple[str, Entry]]:
-        """Return all keys with their values, for objects whose keys are the user's own words."""
+        """Return all keys with their values, for objects whose keys the user chooses."""
         self._unread_is_fine = True
         members = self._members.values()
         return [(each.key, Entry(each.value, self._path(each.key))) for each in members]
@@ -298,18 +304,18 @@ class Section:
             self.report.warn(entry.location, f"ignored: {why}")
 
     def refuse(self, name: str, why: str, json: tuple[str, ...] = ()) -> None:
-        """Report a key that would change what happens, and that we do not support."""
+        """Report a key that is not supported and cannot be ignored."""
         entry = self.find(name, json)
         self._not_offered.add(self._names(name, json)[0])
         if entry is not None:
             self.report.problem(entry.location, why)
 
     def leave_unread(self) -> None:
-        """Do not report the keys that nobody asked for: their meaning depends on a mistake."""
+        """Do not report keys that no reader asked for: which are valid depends on a wrong value."""
         self._unread_is_fine = True
 
     def report_unread(self) -> None:
-        """Report the keys that nobody asked for."""
+        """Report the keys that no reader asked for."""
         if self._unread_is_fine:
             return
         for folded, member in self._members.items():
@@ -331,5 +337,7 @@ class Section:
             return f"unknown key; did you mean '{self._known[fold(near)]}'?"
         offered = ", ".join(sorted(set(self._known.values()) - self._not_offered))
         return (
-            f"unknown key; known here: {offered}" if offered else "unknown key; none is known here"
+            f"unknown key; valid keys here: {offered}"
+            if offered
+            else "unknown key; none is valid here"
         )

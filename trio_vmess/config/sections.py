@@ -1,4 +1,4 @@
-"""Reading what concerns the node as a whole: log, policy, routing, resolver, API."""
+"""Reading the sections that both formats share: log, policy, routing, DNS, API."""
 
 import ipaddress
 import re
@@ -48,7 +48,7 @@ _DNS_SCHEMES: Final = ("https", "https+local", "tcp", "tcp+local", "quic+local",
 
 
 def read_common(root: Section, config: Config) -> Config:
-    """Read into a configuration the sections that are alike in both file formats."""
+    """Add to a configuration the sections that both file formats share."""
     log, policy = root.section("log"), root.section("policy")
     routing, dns = root.section("routing"), root.section("dns")
     return attrs.evolve(
@@ -80,7 +80,8 @@ def _read_policy(section: Section) -> PolicySettings:
         else:
             section.report.problem(
                 entry.location,
-                f"{quote(key)} is no user level; expected a number from 0 to {LEVEL_MAX}",
+                f"{quote(key)} is not a valid user level: "
+                f"expected an integer from 0 to {LEVEL_MAX}",
             )
     system = section.section("system")
     return PolicySettings(
@@ -118,9 +119,9 @@ def _read_system(section: Section) -> SystemPolicySettings:
 
 
 def _read_routing(section: Section) -> RoutingSettings:
-    """Read `routing`, in a V2Ray file also the form with everything inside of `settings`."""
+    """Read `routing`; in a V2Ray file, everything may also be inside of `settings`."""
     if not section.native:
-        section.ignore("domain_matcher", "names are always matched the same way")
+        section.ignore("domain_matcher", "there is only one way of matching")
         section.get("strategy", values.text, "rules")
         wrapped = section.section("settings")
         if wrapped is not None:
@@ -136,8 +137,8 @@ def _read_routing(section: Section) -> RoutingSettings:
 
 def _read_rule(section: Section) -> RuleSettings:
     if not section.native:
-        section.ignore("domain_matcher", "names are always matched the same way")
-        section.ignore("rule_tag", "rules have no names")
+        section.ignore("domain_matcher", "there is only one way of matching")
+        section.ignore("rule_tag", "rules have no tags")
         section.get("type", _rule_type, "")
     rule = RuleSettings(
         outbound_tag=section.get("outbound_tag", values.text, ""),
@@ -159,7 +160,7 @@ def _read_rule(section: Section) -> RuleSettings:
 def _rule_type(raw: Value) -> str:
     name = values.text(raw)
     if name.lower() != "field":
-        raise ValueError(f"expected 'field', found {quote(name)}: other rules are not supported")
+        raise ValueError(f"expected 'field', found {quote(name)}: other types are not supported")
     return name
 
 
@@ -169,41 +170,38 @@ def _rule_ports(raw: Value) -> Range:
 
 
 def domain_entry(raw: Value) -> str:
-    """Take a condition on a name; its form is checked, it stays as it is."""
+    """Read a condition on domain names: its form is checked, it is kept as it is."""
     value = values.filled_text(raw)
     kind, colon, rest = value.partition(":")
     if not colon:
         return value
     if kind not in _DOMAIN_KINDS:
-        raise ValueError(
-            f"{quote(kind + ':')} begins no condition on names; "
-            + values.not_among(kind, _DOMAIN_KINDS)
-        )
+        raise ValueError(values.unknown("prefix", f"{kind}:", _DOMAIN_KINDS))
     if not rest and kind != "dotless":
-        raise ValueError(f"there is nothing after {quote(kind + ':')}")
+        raise ValueError(f"{quote(kind + ':')} must be followed by a value")
     if kind == "regexp":
         try:
             re.compile(rest)
         except re.error as exc:
-            raise ValueError(f"{quote(rest)} is no regular expression: {exc}") from None
+            raise ValueError(f"{quote(rest)} is not a valid regular expression: {exc}") from None
     return value
 
 
 def ip_entry(raw: Value) -> str:
-    """Take a condition on an address; its form is checked, it stays as it is."""
+    """Read a condition on addresses: its form is checked, it is kept as it is."""
     value = values.filled_text(raw)
     kind, _, rest = value.partition(":")
     if value == _PRIVATE:
         return value
     if kind in _IP_KINDS:
         if not rest:
-            raise ValueError(f"there is nothing after {quote(kind + ':')}")
+            raise ValueError(f"{quote(kind + ':')} must be followed by a value")
         return value
     try:
         ipaddress.ip_network(value, strict=False)
     except ValueError:
         raise ValueError(
-            f"expected an IP address, a network such as 10.0.0.0/8, private, or a geoip: or ext: "
+            f"expected an IP address, a network such as 10.0.0.0/8, 'private', or a geoip: or ext: "
             f"entry, found {quote(value)}"
         ) from None
     return value
@@ -211,7 +209,9 @@ def ip_entry(raw: Value) -> str:
 
 def _read_balancer(section: Section) -> BalancerSettings:
     balancer = BalancerSettings(
-        tag=section.get("tag", values.filled_text, "", required="what rules call the balancer"),
+        tag=section.get(
+            "tag", values.filled_text, "", required="the name that rules use for the balancer"
+        ),
         selector=section.many("selector", values.filled_text),
         strategy=_read_strategy(section),
         fallback=section.get("fallback", values.text, "", json=("fallbackTag",)),
@@ -221,24 +221,24 @@ def _read_balancer(section: Section) -> BalancerSettings:
     if not balancer.selector:
         section.report.problem(
             section.missing_location("selector"),
-            "'selector' is empty or missing: beginnings of outbound tags to choose among",
+            "'selector' is missing or empty: prefixes of the outbound tags to choose from",
         )
     return attrs.evolve(balancer, locations=section.locations())
 
 
 def _endpoint(raw: Value) -> tuple[Host, int]:
-    """Take `host:port`."""
+    """Read `host:port`."""
     return parse_endpoint(values.filled_text(raw))
 
 
 def _read_strategy(section: Section) -> BalancerStrategy:
-    """Read how a balancer chooses: a word in TOML, an object with a `type` in JSON."""
+    """Read how a balancer chooses: a string in TOML, an object with a `type` in JSON."""
     if section.native:
         return section.get("strategy", _strategy_word, BalancerStrategy.RANDOM)
     strategy = section.section("strategy")
     if strategy is None:
         return BalancerStrategy.RANDOM
-    strategy.ignore("settings", "the strategies have none")
+    strategy.ignore("settings", "strategies have no settings")
     return strategy.get("type", _strategy_word, BalancerStrategy.RANDOM)
 
 
@@ -246,7 +246,7 @@ def _read_dns(section: Section) -> DnsSettings:
     """Read `dns`."""
     if not section.native:
         for name in ("query_strategy", "disable_cache", "disable_fallback"):
-            section.ignore(name, "the resolver has no such setting")
+            section.ignore(name, "the resolver does not support it")
     hosts = section.section("hosts")
     servers = [_read_dns_server(section.report, each) for each in section.entries("servers")]
     return DnsSettings(
@@ -266,9 +266,9 @@ def _read_dns_server(report: Report, entry: Entry) -> DnsServerSettings:
             return DnsServerSettings(address="")
     section = report.open(entry.value, entry.where)
     if not section.native:
-        section.ignore("skip_fallback", "servers are asked in their order")
+        section.ignore("skip_fallback", "servers are always asked in order")
     return DnsServerSettings(
-        address=section.get("address", _dns_address, "", required="the resolver's address"),
+        address=section.get("address", _dns_address, "", required="the address of the DNS server"),
         port=section.get("port", values.port, 53),
         domains=section.many("domains", domain_entry),
         expect_ips=section.many("expect_ips", ip_entry, json=("expectIPs",)),
@@ -278,11 +278,11 @@ def _read_dns_server(report: Report, entry: Entry) -> DnsServerSettings:
 def _dns_address(raw: Value) -> str:
     if not isinstance(raw.content, str):
         raise ValueError(
-            f"expected a resolver's address, or an object with one, found {describe(raw)}"
+            f"expected the address of a DNS server, or an object with one, found {describe(raw)}"
         )
     value = raw.content
     if value.lower() == "fakedns":
-        raise ValueError("'fakedns' is not supported; give a resolver's address")
+        raise ValueError("'fakedns' is not supported; use the address of a DNS server")
     scheme, separator, rest = value.partition("://")
     if separator and rest and scheme.lower() in _DNS_SCHEMES:
         return value
@@ -292,7 +292,7 @@ def _dns_address(raw: Value) -> str:
         return str(values.ip_address(raw))
     except ValueError:
         raise ValueError(
-            f"{quote(value)} is no resolver; expected an IP address, localhost, "
+            f"{quote(value)} is not a valid DNS server: expected an IP address, localhost, "
             "or a URL such as https://dns.example/dns-query"
         ) from None
 

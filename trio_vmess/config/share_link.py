@@ -1,8 +1,8 @@
-"""`vmess://` share links: how clients pass a server and a user to each other.
+"""`vmess://` share links, by which clients exchange a server and a user.
 
 Three forms are read: Base64 of a JSON object (v2rayN's version 2, and version 1, which packs path
 and host into one field), and `vmess://uuid@host:port?type=tcp#name`. The first is written. A link
-may describe transports that this package does not speak; `share_link_outbound` says so.
+can describe transports that are not supported; `share_link_outbound` refuses those.
 
 Source:
     v2rayN, ServiceLib/Handler/Fmt/VmessFmt.cs and Models/Dto/VmessQRCode.cs; for version 1, its
@@ -13,7 +13,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping
-from typing import Final, NoReturn
+from typing import Final, NoReturn, cast
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 import attrs
@@ -53,22 +53,22 @@ _HOST_KEYS: Final = {"quic": "quicSecurity", "grpc": "authority"}
 
 @attrs.frozen(kw_only=True)
 class ShareLink:
-    """What a share link says, in one form whatever form the link had.
+    """The content of a share link of any form.
 
     Attributes:
-        name: what the user calls the server; may be empty.
+        name: the user's name for the server; may be empty.
         address: an IP address or a domain name.
         uuid: the user id in canonical form; a secret.
-        security: the client's word for the body cipher.
+        security: the body cipher.
         network: the transport: tcp, kcp, ws, h2, quic, grpc, httpupgrade or xhttp.
-        header_type: the transport's disguise; `none` for none.
+        header_type: how the transport disguises itself; `none` for not at all.
         host: the transport's host names, as the link writes them; may be empty.
         path: the transport's path (or seed, key, service name); may be empty.
-        tls: `tls`, another word, or empty for none.
+        tls: `tls`, another protocol, or empty for none.
         sni: the TLS server name; empty for the address.
         alpn: the TLS application protocols.
-        fingerprint: the TLS client to look like; may be empty.
-        insecure: skip the check of the server's certificate.
+        fingerprint: the TLS client to imitate; may be empty.
+        insecure: do not verify the server's certificate.
     """
 
     name: str = ""
@@ -92,11 +92,11 @@ def parse_share_link(text: str) -> ShareLink:
     """Read a share link of any of the three forms.
 
     Raises:
-        ConfigError: with every field that is missing or wrong, named as in the link.
+        ConfigError: with every missing or wrong field, named as in the link.
     """
     text = text.strip()
     if text[: len(_SCHEME)].lower() != _SCHEME:
-        _refuse("a share link begins with vmess://")
+        _refuse("it must begin with vmess://")
     body = text[len(_SCHEME) :]
     if "@" in body:
         return _from_url(body)
@@ -104,35 +104,35 @@ def parse_share_link(text: str) -> ShareLink:
 
 
 def _refuse(message: str) -> NoReturn:
-    raise ConfigError(ConfigProblem(where="", message=f"not a usable share link: {message}"))
+    raise ConfigError(ConfigProblem(where="", message=f"not a valid share link: {message}"))
 
 
 def _decode(body: str) -> Mapping[str, object]:
     body = re.split("[?#]", body, maxsplit=1)[0]
     packed = "".join(body.split()).replace("-", "+").replace("_", "/").rstrip("=")
     if not packed:
-        _refuse("there is nothing after vmess://")
+        _refuse("nothing follows vmess://")
     try:
         data = base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
         text = data.decode("utf-8")
     except ValueError:
-        _refuse("what follows vmess:// is no Base64 of a text; was it copied as a whole?")
+        _refuse("the part after vmess:// is not text in Base64; was it copied completely?")
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError):
         if _OLD_FORM.fullmatch(text.strip().partition("?")[0]):
             _refuse(
-                "it has the old form security:uuid@host:port, which says nothing of the "
-                "transport; ask for a link that v2rayN reads"
+                "it has the old form security:uuid@host:port, which does not name the transport; "
+                "ask for a link in v2rayN's format"
             )
-        _refuse("the Base64 holds no JSON; was it copied as a whole?")
+        _refuse("the decoded text is not JSON; was it copied completely?")
     if not isinstance(fields, dict):
-        _refuse("the Base64 holds JSON, but no object { … }")
-    return fields
+        _refuse("the decoded JSON is not an object { … }")
+    return cast("dict[str, object]", fields)
 
 
 class _Fields:
-    """The fields of a link, read one by one; mistakes are collected."""
+    """The fields of a link; reading them collects problems."""
 
     def __init__(self, fields: Mapping[str, object]) -> None:
         self._fields = fields
@@ -142,7 +142,7 @@ class _Fields:
         self._problems.append(ConfigProblem(where=key, message=message))
 
     def text(self, key: str) -> str:
-        """Return a field as text; numbers are spelled out, null and nothing are empty."""
+        """Return a field as a string; numbers are converted, and missing or null is empty."""
         value = self._fields.get(key)
         match value:
             case None:
@@ -153,8 +153,9 @@ class _Fields:
                 return value if key == "ps" else value.strip()
             case int():
                 return str(value)
-        self.problem(key, "expected a text or a number")
-        return ""
+            case _:
+                self.problem(key, "expected a string or a number")
+                return ""
 
     def number(self, key: str, low: int, high: int) -> int:
         value = self.text(key)
@@ -163,7 +164,7 @@ class _Fields:
         if value.isascii() and value.isdigit() and len(value) <= 5 and low <= int(value) <= high:
             return int(value)
         found = quote(value) if value else "nothing"
-        self.problem(key, f"expected a number from {low} to {high}, found {found}")
+        self.problem(key, f"expected an integer from {low} to {high}, found {found}")
         return 0
 
     def address(self, key: str) -> str:
@@ -197,7 +198,7 @@ class _Fields:
         value = self.text(key).lower()
         network = _NETWORK_ALIASES.get(value, value)
         if network not in _NETWORKS:
-            self.problem(key, values.not_among(value, _NETWORKS))
+            self.problem(key, values.unknown("transport", value, _NETWORKS))
         return network
 
     def tls(self, key: str) -> str:
@@ -305,13 +306,17 @@ def share_link_outbound(link: ShareLink, *, tag: str = "") -> OutboundSettings:
     Raises:
         ConfigError: the link needs a transport that is not supported.
     """
-    problems = []
+    problems: list[tuple[str, str]] = []
     if link.network != "tcp":
-        problems.append(("net", f"the transport {quote(link.network)} is not supported; tcp is"))
+        problems.append(
+            ("net", f"the transport {quote(link.network)} is not supported; only 'tcp' is")
+        )
     elif link.header_type != "none":
-        problems.append(("type", f"the disguise {quote(link.header_type)} is not supported"))
+        problems.append(
+            ("type", f"the header type {quote(link.header_type)} is not supported; only 'none' is")
+        )
     if link.tls:
-        problems.append(("tls", f"{quote(link.tls)} is not supported"))
+        problems.append(("tls", f"the security {quote(link.tls)} is not supported"))
     if problems:
         raise ConfigError(
             *(ConfigProblem(where=where, message=message) for where, message in problems)

@@ -1,14 +1,14 @@
 """The native file format: TOML, with the model's names as keys.
 
-`tomli` reads the values but forgets where they were. `locate_keys` therefore walks the same text
-once more for the place of each key and list item. It may rely on the text being valid TOML, which
-leaves it little to do: follow the headers, split the keys, and step over the values.
+`tomli` reads the values but not their positions. `locate_keys` therefore scans the same text once
+more for the line and column of each key and list item. It can rely on the text being valid TOML, so
+it only has to follow the headers, split the keys, and skip the values.
 """
 
 import datetime
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, cast
 
 import attrs
 import tomli
@@ -77,14 +77,15 @@ def _to_value(value: object, path: KeyPath, spots: Mapping[KeyPath, _Spot]) -> V
     line, column = spots.get(path, (None, None))
     match value:
         case dict():
-            members = []
-            for key, item in value.items():
-                member = _to_value(item, (*path, key), spots)
-                members.append(Member(key, member, member.line, member.column))
+            members: list[Member] = []
+            for key, item in cast("dict[str, object]", value).items():
+                read = _to_value(item, (*path, key), spots)
+                members.append(Member(key, read, read.line, read.column))
             return Value(Members(tuple(members)), line, column)
         case list():
-            items = (_to_value(item, (*path, i), spots) for i, item in enumerate(value))
-            return Value(tuple(items), line, column)
+            listed = enumerate(cast("list[object]", value))
+            items = tuple(_to_value(item, (*path, index), spots) for index, item in listed)
+            return Value(items, line, column)
         case bool() | int() | float() | str():
             return Value(value, line, column)
         case datetime.datetime() | datetime.date() | datetime.time():
@@ -97,8 +98,8 @@ def locate_keys(text: str) -> dict[KeyPath, _Spot]:
     """Find line and column of every key and list item in a valid TOML text.
 
     Returns:
-        Key paths, with indexes for the items of lists, to locations counted from 1. An item of an
-        array of tables has the place of its header.
+        Line and column, counted from 1, by key path; paths have indexes for the items of lists. An
+        item of an array of tables is where its header is.
     """
     return _Locator(text).run()
 
@@ -147,7 +148,7 @@ class _Locator:
         self._spots.setdefault(path, (self._line, self._at - self._line_start + 1))
 
     def _key(self) -> list[str]:
-        parts = []
+        parts: list[str] = []
         while True:
             self._skip(_BLANK)
             part = self._skip(_KEY_PART)
@@ -243,8 +244,8 @@ def read_native(root: Section) -> Config:
         outbounds = (OutboundSettings(protocol=FreedomOutboundSettings(), tag=IMPLIED_TAG),)
         root.report.warn(
             root.missing_location("outbounds"),
-            "no outbound is given: one of protocol 'freedom' is implied, "
-            f"tagged '{IMPLIED_TAG}', which does not connect to private addresses",
+            "no outbound is configured: assuming one with protocol 'freedom' and tag "
+            f"'{IMPLIED_TAG}', which refuses to connect to private addresses",
         )
     return attrs.evolve(
         read_common(root, Config(inbounds=inbounds, outbounds=outbounds)),
@@ -256,7 +257,7 @@ def read_native(root: Section) -> Config:
 def _control_path(raw: Value) -> str:
     path = values.text(raw)
     if path.startswith("@"):
-        raise ValueError("a control socket needs a file, whose permissions keep others out")
+        raise ValueError("an abstract socket has no file permissions to protect it; use a path")
     return path
 
 
@@ -272,5 +273,5 @@ def _read_outbound(section: Section) -> OutboundSettings:
 
 def _refuse_settings(section: Section) -> None:
     section.refuse(
-        "settings", "TOML has no 'settings' level: write its keys beside 'protocol' (snake_case)"
+        "settings", "in TOML, set the keys of 'settings' beside 'protocol', in snake_case"
     )

@@ -1,4 +1,6 @@
-"""A configuration file before it means anything: values that know where they stand."""
+"""A parsed configuration file: values that know their line and column."""
+
+from typing import assert_never
 
 import attrs
 
@@ -7,14 +9,14 @@ __all__ = ["Foreign", "Member", "Members", "Value", "describe", "quote"]
 
 @attrs.frozen
 class Foreign:
-    """A value that no key of ours takes, such as a date."""
+    """A value of a kind that no setting has, such as a date."""
 
     kind: str
 
 
 @attrs.frozen
 class Members:
-    """The members of an object, in the order of the file; a key may be there twice."""
+    """The members of an object, in the order of the file; keys may repeat."""
 
     items: "tuple[Member, ...]"
 
@@ -39,11 +41,11 @@ class Member:
 
 
 def describe(raw: Value, *, secret: bool = False) -> str:
-    """Say what a value is, as in `the number 5`: for messages.
+    """Describe a value for a message, as in `the number 5`.
 
     Args:
         raw: what was found.
-        secret: show no more of a text than its first 8 characters.
+        secret: show at most the first 8 characters of a string.
     """
     match raw.content:
         case None:
@@ -60,9 +62,11 @@ def describe(raw: Value, *, secret: bool = False) -> str:
             return "an object"
         case tuple():
             return "a list"
+        case _:
+            assert_never(raw.content)
 
 
 def quote(text: str, *, secret: bool = False) -> str:
-    """Put a text into quotes for a message, shortened: secrets to 8 characters, others to 60."""
+    """Quote a string for a message, shortened to 60 characters, or to 8 if it is a secret."""
     limit = 8 if secret else 60
     return f"'{text}'" if len(text) <= limit else f"'{text[:limit]}…'"

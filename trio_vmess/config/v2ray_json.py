@@ -1,8 +1,8 @@
-"""V2Ray 4's JSON, with the older forms it still takes.
+"""V2Ray 4's JSON, with the older forms that it still accepts.
 
-V2Ray ignores keys it does not know; here they are errors, because most are misspelt. Keys that
-V2Ray knows and we do not serve are ignored with a warning if the node does the same without them,
-and errors otherwise: a node must not quietly do something else than its file says.
+V2Ray ignores unknown keys; here they are errors, because most are misspelt. Keys of V2Ray that are
+not supported are ignored with a warning if the node works the same without them, and are errors
+otherwise: a node must not silently do something else than its file says.
 
 Source:
     v2ray-core, infra/conf/v2ray.go and transport.go.
@@ -25,13 +25,13 @@ __all__ = ["read_v2ray"]
 
 _IGNORED: Final = {
     "reverse": "reverse proxies are not supported",
-    "observatory": "outbounds are not probed",
-    "burst_observatory": "outbounds are not probed",
-    "fakedns": "no fake answers are given",
-    "metrics": "there is no metrics endpoint",
-    "browser_forwarder": "nothing is forwarded to a browser",
-    "version": "any version is taken",
-    "remarks": "the file's name for itself is not used",
+    "observatory": "observatories are not supported; set a balancer's probeInterval",
+    "burst_observatory": "observatories are not supported; set a balancer's probeInterval",
+    "fakedns": "fake DNS is not supported",
+    "metrics": "a metrics endpoint is not supported",
+    "browser_forwarder": "forwarding to a browser is not supported",
+    "version": "the version is not checked",
+    "remarks": "remarks are not used",
 }
 _TRANSPORT_SETTINGS: Final = (
     "tls_settings",
@@ -54,8 +54,8 @@ def read_v2ray(root: Section) -> Config:
     """Read the whole file."""
     for name, why in _IGNORED.items():
         root.ignore(name, why)
-    root.ignore("api", "the control API is not served")
-    root.ignore("transport", "only plain TCP is spoken")
+    root.ignore("api", "V2Ray's control API is not supported")
+    root.ignore("transport", "only plain TCP is supported")
     transport = root.section("transport")
     if transport is not None:
         _check_transport_settings(transport)
@@ -77,7 +77,7 @@ def _read_stats(root: Section) -> bool:
 
 
 def _endpoints(root: Section, main: str, detour: str, listed: str) -> list[Section]:
-    """Return all endpoints in V2Ray's order: the old single one, its old detours, the new list."""
+    """Return all endpoints in V2Ray's order: the old main one, its old detours, the new list."""
     first = root.section(main)
     return [
         *([] if first is None else [first]),
@@ -127,8 +127,7 @@ def _check_mux(section: Section) -> None:
     if mux.get("enabled", values.flag, False) and concurrency >= 0:
         mux.refuse(
             "enabled",
-            "connections do not share one (mux) when we are the client; "
-            "set it to false: servers do not mind",
+            "mux is not supported in outbounds; set it to false, which every server accepts",
         )
 
 
@@ -138,10 +137,12 @@ def _check_stream(section: Section) -> None:
         return
     network = stream.get("network", values.text, "tcp")
     if network.lower() not in _PLAIN_TCP:
-        stream.refuse("network", f"the transport {quote(network)} is not supported; only tcp is")
+        stream.refuse("network", f"the transport {quote(network)} is not supported; only 'tcp' is")
     security = stream.get("security", values.text, "none")
     if security.lower() not in ("none", ""):
-        stream.refuse("security", f"{quote(security)} is not supported; only none is")
+        stream.refuse(
+            "security", f"the security {quote(security)} is not supported; only 'none' is"
+        )
     _check_transport_settings(stream)
     sockopt = stream.section("sockopt")
     if sockopt is not None:
@@ -149,7 +150,7 @@ def _check_stream(section: Section) -> None:
 
 
 def _check_transport_settings(section: Section) -> None:
-    """Check what concerns TCP; the settings of other transports have no effect there."""
+    """Check the settings of TCP; those of other transports have no effect on it."""
     for name in _TRANSPORT_SETTINGS:
         section.find(name)
     tcp = section.section("tcp_settings", json=("tcpSettings", "rawSettings"))
@@ -163,12 +164,12 @@ def _check_transport_settings(section: Section) -> None:
     header.find("request")
     header.find("response")
     if kind.lower() not in ("none", ""):
-        header.refuse("type", f"the disguise {quote(kind)} is not supported; only none is")
+        header.refuse("type", f"the header type {quote(kind)} is not supported; only 'none' is")
 
 
 def _check_sockopt(section: Section) -> None:
     if section.get("mark", values.whole(-(1 << 31), (1 << 32) - 1), 0):
-        section.refuse("mark", "sockets cannot be marked; leave it out or set it to 0")
+        section.refuse("mark", "socket marks are not supported; remove it or set it to 0")
     tproxy = section.get("tproxy", values.text, "off")
     if tproxy.lower() not in ("off", ""):
         section.refuse("tproxy", "transparent proxying (tproxy) is not supported")

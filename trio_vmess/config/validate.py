@@ -1,7 +1,7 @@
-"""What no single key can show: references, duplicates, clashes, and what a role needs.
+"""Checks across settings: references, duplicates, port conflicts, and what a role needs.
 
-These checks work on the model, so they hold for settings that were built in Python, too; the
-messages then use the model's own names for the key path.
+They work on the model, so also on settings that were built in Python; the key paths in messages
+then consist of the model's own names.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -44,7 +44,7 @@ _LOCAL_INBOUNDS: Final = (
 
 
 def validate(config: Config) -> tuple[ConfigProblem, ...]:
-    """Check a configuration that no file was read for.
+    """Check a configuration that was built in Python.
 
     Returns:
         Warnings.
@@ -69,21 +69,21 @@ def check_role(config: Config, role: Role) -> None:
     if role == "server":
         if not any(isinstance(protocol, VMessInboundSettings) for protocol in protocols):
             findings.append(
-                (Location("inbounds"), "a server needs an inbound of protocol 'vmess'; add one")
+                (Location("inbounds"), "a server needs an inbound with protocol 'vmess'; add one")
             )
     else:
         if not any(
             isinstance(outbound.protocol, VMessOutboundSettings) for outbound in config.outbounds
         ):
             findings.append(
-                (Location("outbounds"), "a client needs an outbound of protocol 'vmess'; add one")
+                (Location("outbounds"), "a client needs an outbound with protocol 'vmess'; add one")
             )
         if not any(isinstance(protocol, _LOCAL_INBOUNDS) for protocol in protocols):
             findings.append(
                 (
                     Location("inbounds"),
                     (
-                        "a client needs an inbound for local programs; add one of protocol "
+                        "a client needs an inbound for local programs; add one with protocol "
                         "'socks', 'http', 'mixed' or 'dokodemo-door'"
                     ),
                 )
@@ -100,7 +100,10 @@ def _to_problem(config: Config, finding: Finding) -> ConfigProblem:
 def find_problems(config: Config) -> Iterator[Finding]:
     """Find what makes a configuration unusable."""
     if not config.outbounds:
-        yield Location("outbounds"), "no outbound is given; add one, such as protocol 'freedom'"
+        yield (
+            Location("outbounds"),
+            "no outbound is configured; add one, such as protocol 'freedom'",
+        )
     yield from _duplicate_tags("inbounds", config.inbounds)
     yield from _duplicate_tags("outbounds", config.outbounds)
     for index, inbound in enumerate(config.inbounds):
@@ -109,12 +112,12 @@ def find_problems(config: Config) -> Iterator[Finding]:
         if isinstance(inbound.protocol, VMessInboundSettings):
             yield from _duplicate_users(inbound.protocol, where)
             yield from _detour(config, inbound, inbound.protocol, where)
-    yield from _port_clashes(config.inbounds)
+    yield from _port_conflicts(config.inbounds)
     yield from _routing(config)
 
 
 def find_warnings(config: Config) -> Iterator[Finding]:
-    """Find what is allowed, but hardly meant."""
+    """Find what is valid, but probably a mistake."""
     detours = {
         inbound.protocol.detour
         for inbound in config.inbounds
@@ -125,19 +128,21 @@ def find_warnings(config: Config) -> Iterator[Finding]:
         location = _location(inbound.locations, "", f"inbounds[{index}]")
         detoured_to = inbound.tag and inbound.tag in detours
         if isinstance(protocol, VMessInboundSettings) and not protocol.users and not detoured_to:
-            yield location, "it has no users, and no detour leads to it: nobody can connect"
+            message = "no users, and not the target of a detour: nobody can connect"
+            yield location, message
         allocate, count = inbound.allocate, len(inbound.port)
         is_random = allocate.strategy is AllocateStrategy.RANDOM
         if is_random and allocate.concurrency < count < 2 * allocate.concurrency:
             message = (
-                f"the range {inbound.port} has {count} ports; two generations of "
-                f"{allocate.concurrency} are open at a time, which needs twice that many"
+                f"the range {inbound.port} has {count} ports, but two generations of "
+                f"{allocate.concurrency} ports are open at a time; "
+                f"use at least {2 * allocate.concurrency} ports"
             )
             yield _location(inbound.locations, "port", f"inbounds[{index}]"), message
 
 
 def _location(locations: Locations, key: str, fallback: str) -> Location:
-    """Return where a key is in the file; for a value built in Python, a path of our own."""
+    """Return the location of a key in the file, or for settings built in Python a key path."""
     if key in locations:
         return locations[key]
     if "" in locations:
@@ -172,7 +177,7 @@ def _duplicate_tags(
             (each.tag, _location(each.locations, "tag", f"{name}[{index}]"))
             for index, each in enumerate(endpoints)
         ),
-        lambda first: f"the tag is taken by {_on_line(first)}; give each its own",
+        lambda first: f"duplicate tag: already used by {_on_line(first)}; tags must be unique",
     )
 
 
@@ -181,12 +186,13 @@ def _duplicate_users(protocol: VMessInboundSettings, where: str) -> Iterator[Fin
     yield from _duplicates(
         ((user.email.lower(), _location(user.locations, "email", path)) for user, path in users),
         lambda first: (
-            f"the email is taken by {_on_line(first)}; emails tell users apart, in either case"
+            f"duplicate email: already used by {_on_line(first)}; "
+            "emails must be unique, ignoring case"
         ),
     )
     yield from _duplicates(
         ((user.id, _location(user.locations, "id", path)) for user, path in users),
-        lambda first: f"the id is taken by {_on_line(first)}; give each user an id of its own",
+        lambda first: f"duplicate id: already used by {_on_line(first)}; ids must be unique",
     )
 
 
@@ -195,7 +201,7 @@ def _dangling(tag: str, known: Iterable[str], what: str) -> str:
     near = nearest(tag, names)
     if near is not None:
         return f"no {what} has the tag {quote(tag)}; did you mean '{near}'?"
-    listed = f"known are {', '.join(names)}" if names else "none has a tag"
+    listed = f"existing tags: {', '.join(names)}" if names else "none has a tag"
     return f"no {what} has the tag {quote(tag)}; {listed}"
 
 
@@ -210,16 +216,16 @@ def _detour(
     if target is None:
         yield location, _dangling(tag, (each.tag for each in config.inbounds), "inbound")
     elif target is inbound:
-        yield location, "the detour leads to the inbound itself; name another one"
+        yield location, "the detour refers to its own inbound; use the tag of another one"
     elif not isinstance(target.protocol, VMessInboundSettings):
         yield (
             location,
-            f"the inbound {quote(tag)} is not of protocol 'vmess'; clients cannot use it",
+            f"the inbound {quote(tag)} does not have protocol 'vmess', which a detour needs",
         )
     elif isinstance(target.listen, UnixSocket):
         yield (
             location,
-            f"the inbound {quote(tag)} listens on a Unix socket; clients cannot reach it",
+            f"the inbound {quote(tag)} listens on a Unix socket, which clients cannot reach",
         )
 
 
@@ -229,18 +235,21 @@ def _allocation(inbound: InboundSettings, where: str) -> Iterator[Finding]:
         return
     if isinstance(inbound.listen, UnixSocket):
         location = _location(inbound.locations, "allocate", where)
-        yield location, "a Unix socket has no ports to choose from; leave out 'allocate'"
+        yield (
+            location,
+            "'allocate' cannot be combined with a Unix socket, which has no ports; remove it",
+        )
     elif len(inbound.port) <= allocate.concurrency:
         yield (
             _location(inbound.locations, "port", where),
             (
-                f"{inbound.port} has {len(inbound.port)} ports; with 'allocate' random, a range "
-                f"needs more than 'concurrency', which is {allocate.concurrency}"
+                f"the range {inbound.port} has {len(inbound.port)} ports; with strategy 'random' "
+                f"it needs more than 'concurrency', which is {allocate.concurrency}"
             ),
         )
 
 
-def _port_clashes(inbounds: Sequence[InboundSettings]) -> Iterator[Finding]:
+def _port_conflicts(inbounds: Sequence[InboundSettings]) -> Iterator[Finding]:
     for index, inbound in enumerate(inbounds):
         key = "listen" if isinstance(inbound.listen, UnixSocket) else "port"
         for other_index, other in enumerate(inbounds[:index]):
@@ -252,9 +261,10 @@ def _port_clashes(inbounds: Sequence[InboundSettings]) -> Iterator[Finding]:
             taken = _location(other.locations, key, f"inbounds[{other_index}]")
             what = f"{inbound.listen}" if key == "listen" else f"{shared} {inbound.listen}"
             port = "" if key == "listen" else f" port {inbound.port}"
+            name = "path" if key == "listen" else "port"
             yield (
                 _location(inbound.locations, key, f"inbounds[{index}]"),
-                f"{what}{port} clashes with {_on_line(taken)}; choose another {key}",
+                f"{what}{port} conflicts with {_on_line(taken)}; choose another {name}",
             )
             break
 
@@ -278,14 +288,14 @@ def _routing(config: Config) -> Iterator[Finding]:
             (each.tag, _location(each.locations, "tag", f"routing.balancers[{index}]"))
             for index, each in enumerate(balancers)
         ),
-        lambda first: f"the tag is taken by {_on_line(first)}; give each balancer its own",
+        lambda first: f"duplicate tag: already used by {_on_line(first)}; tags must be unique",
     )
     outbound_tags = [outbound.tag for outbound in config.outbounds]
     for index, balancer in enumerate(balancers):
         tags = filter(None, outbound_tags)
         if balancer.selector and not any(tag.startswith(balancer.selector) for tag in tags):
             location = _location(balancer.locations, "selector", f"routing.balancers[{index}]")
-            yield location, "no outbound's tag begins with any of these"
+            yield location, "no outbound tag starts with any of these prefixes"
     for index, rule in enumerate(config.routing.rules):
         yield from _rule(config, rule, f"routing.rules[{index}]")
 
@@ -293,11 +303,14 @@ def _routing(config: Config) -> Iterator[Finding]:
 def _rule(config: Config, rule: RuleSettings, where: str) -> Iterator[Finding]:
     itself = _location(rule.locations, "", where)
     if not _has_condition(rule):
-        yield itself, "the rule has no condition; add one, or reorder the outbounds instead"
+        yield (
+            itself,
+            "the rule has no condition; add one, or make its outbound the first (the default)",
+        )
     api_tag = config.api.tag if config.api else ""
     if rule.outbound_tag and rule.balancer_tag:
         location = _location(rule.locations, "balancer_tag", where)
-        yield location, "the rule names an outbound, too; it can have one of them"
+        yield location, "a rule has either an outbound or a balancer; remove one of the tags"
     elif rule.outbound_tag:
         known = {*(outbound.tag for outbound in config.outbounds), api_tag}
         if rule.outbound_tag not in known:
@@ -309,7 +322,7 @@ def _rule(config: Config, rule: RuleSettings, where: str) -> Iterator[Finding]:
             location = _location(rule.locations, "balancer_tag", where)
             yield location, _dangling(rule.balancer_tag, known, "balancer")
     elif not {"outbound_tag", "balancer_tag"} & rule.locations.keys():
-        yield itself, "the rule leads nowhere; name an outbound's tag, or a balancer's"
+        yield itself, "the rule has no target; set the tag of an outbound or of a balancer"
     known = {*(inbound.tag for inbound in config.inbounds), api_tag, config.dns.tag}
     for tag in rule.inbound_tags:
         if tag not in known:

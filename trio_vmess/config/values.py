@@ -1,6 +1,7 @@
-"""From one raw value to one setting: small functions that say what they expected instead.
+"""Readers of one value: from what the file has to what a setting holds.
 
-Each takes a `Value` and raises `ValueError` with a whole sentence; the reader adds the location.
+Each takes a `Value` and raises `ValueError`, saying what it expected and what it found; `Section`
+adds the location.
 """
 
 import difflib
@@ -26,7 +27,7 @@ _PORT_RANGE: Final = re.compile(r"([0-9]{1,5})(?:\s*-\s*([0-9]{1,5}))?")
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
-    """Return the one of `words` that `word` is most likely a misspelling of, or None."""
+    """Return the word that `word` is most likely a misspelling of, or None."""
     folded = {fold(each): each for each in words}
     close = difflib.get_close_matches(fold(word), folded, n=1, cutoff=0.6)
     return folded[close[0]] if close else None
@@ -38,28 +39,28 @@ def fold(word: str) -> str:
 
 
 def text(raw: Value) -> str:
-    """Take a text."""
+    """Read a string."""
     if isinstance(raw.content, str):
         return raw.content
-    raise ValueError(f"expected a text in quotes, found {describe(raw)}")
+    raise ValueError(f"expected a string in quotes, found {describe(raw)}")
 
 
 def filled_text(raw: Value) -> str:
-    """Take a text that is not empty."""
+    """Read a string that is not empty."""
     if value := text(raw):
         return value
-    raise ValueError("expected a text, found an empty one")
+    raise ValueError("expected a string that is not empty")
 
 
 def secret(raw: Value) -> str:
-    """Take a text that messages must not show."""
+    """Read a string that messages must not show."""
     if isinstance(raw.content, str):
         return raw.content
-    raise ValueError(f"expected a text in quotes, found {describe(raw, secret=True)}")
+    raise ValueError(f"expected a string in quotes, found {describe(raw, secret=True)}")
 
 
 def flag(raw: Value) -> bool:
-    """Take true or false."""
+    """Read true or false."""
     if isinstance(raw.content, bool):
         return raw.content
     hint = ""
@@ -69,7 +70,7 @@ def flag(raw: Value) -> bool:
 
 
 def whole(low: int, high: int) -> Callable[[Value], int]:
-    """Take a whole number from `low` to `high`."""
+    """Return a reader of integers from `low` to `high`."""
 
     def read(raw: Value) -> int:
         value = raw.content
@@ -78,15 +79,13 @@ def whole(low: int, high: int) -> Callable[[Value], int]:
         hint = ""
         if isinstance(value, str) and value.strip().isdecimal():
             hint = "; write it without quotes"
-        raise ValueError(
-            f"expected a whole number from {low} to {high}, found {describe(raw)}{hint}"
-        )
+        raise ValueError(f"expected an integer from {low} to {high}, found {describe(raw)}{hint}")
 
     return read
 
 
 def seconds(raw: Value) -> float:
-    """Take a duration of 0 seconds or more."""
+    """Read a duration of 0 seconds or more."""
     value = raw.content
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         duration = float(value)
@@ -96,12 +95,12 @@ def seconds(raw: Value) -> float:
 
 
 def word(kind: type[_E]) -> Callable[[Value], _E]:
-    """Take one of an enumeration's values, in either case."""
+    """Return a reader of an enumeration's values, ignoring case."""
     return choice({str(member.value): member for member in kind})
 
 
 def choice(offered: Mapping[str, _T]) -> Callable[[Value], _T]:
-    """Take one of some words, in either case; return what it stands for."""
+    """Return a reader of the keys of `offered`, ignoring case, which returns what a key maps to."""
     folded = {name.lower(): meant for name, meant in offered.items()}
 
     def read(raw: Value) -> _T:
@@ -109,21 +108,27 @@ def choice(offered: Mapping[str, _T]) -> Callable[[Value], _T]:
         try:
             return folded[value.lower()]
         except KeyError:
-            raise ValueError(not_among(value, offered)) from None
+            raise ValueError(unknown("value", value, offered)) from None
 
     return read
 
 
-def not_among(value: str, offered: Iterable[str]) -> str:
-    """Say that a word is none of those offered, and which one may have been meant."""
+def unknown(what: str, found: str, offered: Iterable[str]) -> str:
+    """Say that a word is not one of those offered, and which one may have been meant.
+
+    Args:
+        what: what kind of word it is, as in `protocol`.
+        found: what the file has.
+        offered: the words that it may have.
+    """
     offered = list(offered)
-    near = nearest(value, offered)
+    near = nearest(found.removesuffix(":"), offered)
     hint = f"; did you mean '{near}'?" if near else ""
-    return f"{quote(value)} is none of {', '.join(offered)}{hint}"
+    return f"unknown {what} {quote(found)}: expected one of {', '.join(offered)}{hint}"
 
 
 def host(raw: Value) -> Host:
-    """Take an IP address or a domain name."""
+    """Read an IP address or a domain name."""
     value = filled_text(raw)
     neither = f"{quote(value)} is neither an IP address nor a domain name"
     try:
@@ -132,7 +137,7 @@ def host(raw: Value) -> Host:
         name, colon, port = value.rpartition(":")
         if colon and port.isdecimal() and ":" not in name:
             raise ValueError(
-                f"{quote(value)} holds a port; an address stands alone, the port has its own key"
+                f"{quote(value)} contains a port: expected only an IP address or a domain name"
             ) from None
         raise ValueError(neither) from None
     if isinstance(read, str) and not _HOST_NAME.fullmatch(read):
@@ -141,7 +146,7 @@ def host(raw: Value) -> Host:
 
 
 def ip_address(raw: Value) -> IPAddress:
-    """Take an IP address."""
+    """Read an IP address."""
     value = text(raw)
     try:
         return ipaddress.ip_address(value.removeprefix("[").removesuffix("]"))
@@ -150,7 +155,7 @@ def ip_address(raw: Value) -> IPAddress:
 
 
 def listen(raw: Value) -> IPAddress | UnixSocket:
-    """Take an address to listen on.
+    """Read an address to listen on.
 
     Source:
         v2ray-core, transport/internet/tcp/hub.go: `localhost` is 127.0.0.1.
@@ -164,23 +169,23 @@ def listen(raw: Value) -> IPAddress | UnixSocket:
         return ip_address(raw)
     except ValueError:
         raise ValueError(
-            f"{quote(value)} is nothing to listen on; expected an IP address, localhost, "
-            "or a Unix socket that begins with / or @"
+            f"cannot listen on {quote(value)}: expected an IP address, localhost, "
+            "or the path of a Unix socket, which begins with / or @"
         ) from None
 
 
 def port(raw: Value) -> int:
-    """Take a remote port."""
+    """Read a remote port."""
     return whole(1, 0xFFFF)(raw)
 
 
 def port_range(
     raw: Value, environ: Mapping[str, str] | None = None, *, lowest: int = 1
 ) -> PortRange:
-    """Take a port or a range of ports.
+    """Read a port or a range of ports.
 
     Args:
-        raw: a number, or a text: `80`, `1000-2000`, or `env:NAME` for what a variable holds.
+        raw: a number, or a string: `80`, `1000-2000`, or `env:NAME` for what a variable holds.
         environ: the variables; None for those of the process.
         lowest: where ranges may begin.
     """
@@ -194,14 +199,17 @@ def port_range(
             name = value[len("env:") :]
             variables = os.environ if environ is None else environ
             if name not in variables:
-                raise ValueError(f"the environment has no variable {quote(name)}")
+                raise ValueError(f"the environment variable {quote(name)} is not set")
             spelled, source = variables[name], f" (from {quote(value)})"
         match = _PORT_RANGE.fullmatch(spelled.strip())
         if match is not None:
             first = int(match[1])
             last = int(match[2]) if match[2] else first
             if first > last:
-                raise ValueError(f"the range {quote(spelled)}{source} ends before it begins")
+                raise ValueError(
+                    f"the port range {quote(spelled)}{source} is reversed: "
+                    "the first port must not be above the last"
+                )
             if last <= 0xFFFF and (first >= lowest or first == last):
                 return PortRange(first, last)
         raise ValueError(
@@ -215,7 +223,7 @@ def port_range(
 
 
 def remote_ports(raw: Value) -> PortRange:
-    """Take a port or a range of ports in a rule; there, a range may begin at 0."""
+    """Read a port or a range of ports in a rule, where a range may begin at 0."""
     return port_range(raw, {}, lowest=0)
 
 
@@ -223,17 +231,19 @@ network: Final = word(Network)
 
 
 def user_id(raw: Value) -> bytes:
-    """Take a VMess user id, never shown beyond its first 8 characters."""
+    """Read a VMess user id; messages show at most its first 8 characters."""
     value = secret(raw)
     hidden = quote(value, secret=True)
     try:
         read = parse_user_id(value)
     except ValueError as exc:
         raise ValueError(
-            f"{hidden} is no user id: {exc}; make one with `cat /proc/sys/kernel/random/uuid`"
+            f"{hidden} is not a valid user id: {exc}; "
+            "generate one with `cat /proc/sys/kernel/random/uuid`"
         ) from None
     if _HEX_TEXT.fullmatch(value) and len(value.replace("-", "")) != 32:
         raise ValueError(
-            f"{hidden} looks like a UUID but has {len(value.replace('-', ''))} hex digits, not 32"
+            f"{hidden} looks like a UUID, but has {len(value.replace('-', ''))} hex digits "
+            "instead of 32"
         )
     return read

@@ -193,7 +193,7 @@ def decode_sites(entry: memoryview) -> list[Site]:
     Raises:
         ValueError: it is damaged.
     """
-    sites = []
+    sites: list[Site] = []
     for number, field in _fields(entry):
         if number != 2 or isinstance(field, int):
             continue

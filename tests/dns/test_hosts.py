@@ -1,4 +1,4 @@
-"""Names with a fixed answer."""
+"""Names with fixed addresses."""
 
 from collections.abc import Callable, Sequence
 
@@ -21,31 +21,31 @@ def hosts(**entries: Sequence[Host]) -> FixedHosts:
     return FixedHosts({key.replace("_", "."): value for key, value in entries.items()}, match)
 
 
-def test_a_plain_name_means_itself_alone() -> None:
+def test_a_plain_entry_matches_no_subdomain() -> None:
     fixed = hosts(a_example=ONE)
     assert fixed.find("a.example") == ONE
     assert fixed.find("b.a.example") is None
     assert fixed.find("aa.example") is None
 
 
-def test_full_says_the_same() -> None:
+def test_an_entry_with_full_matches_no_subdomain() -> None:
     fixed = FixedHosts({"full:a.example": ONE}, match)
     assert fixed.find("a.example") == ONE
     assert fixed.find("b.a.example") is None
 
 
-def test_other_entries_are_routings_and_the_first_wins() -> None:
+def test_the_first_matching_entry_with_a_prefix_wins() -> None:
     fixed = FixedHosts({"domain:b.example": TWO, "domain:example": THREE}, match)
     assert fixed.find("x.b.example") == TWO
     assert fixed.find("example") == THREE
     assert fixed.find("elsewhere") is None
 
 
-def test_a_full_name_comes_before_the_others() -> None:
+def test_an_exact_entry_comes_before_those_with_a_prefix() -> None:
     fixed = FixedHosts({"domain:example": THREE, "a.example": ONE}, match)
     assert fixed.find("a.example") == ONE
 
 
-def test_names_are_compared_in_lower_case() -> None:
+def test_case_and_a_trailing_dot_make_no_difference() -> None:
     assert FixedHosts({"A.Example.": ONE}, match).find("a.example") == ONE
     assert plain_name("A.Example.") == "a.example"

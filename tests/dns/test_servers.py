@@ -1,10 +1,10 @@
-"""Asking name servers on loopback, by each way there is."""
+"""Queries to name servers on loopback, over each transport."""
 
 import datetime
 import ipaddress
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import dns.rcode
 import h11
 import pytest
 import trio
+import trio.testing
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -21,8 +22,8 @@ from tests.kit.nodes import start_chain_node, start_server_node, vmess_outbound
 from tests.kit.peer_specs import ClientSpec, ServerSpec
 from tests.kit.ports import free_port
 from trio_vmess.config import PolicySettings
-from trio_vmess.contracts import Outbound
-from trio_vmess.core import Flow
+from trio_vmess.contracts import Outbound, PacketLink, Transport
+from trio_vmess.core import Destination, Flow
 from trio_vmess.dns import (
     Answer,
     DatagramServer,
@@ -38,6 +39,7 @@ from trio_vmess.node.dns import FlowDialer
 from trio_vmess.node.endpoints import Assembler
 from trio_vmess.outbound import FreedomOutbound
 from trio_vmess.relay import SharedBuffers
+from trio_vmess.transport import StreamTransport
 
 LOOPBACK = ipaddress.IPv4Address("127.0.0.1")
 A = Query("www.example", socket.AF_INET)
@@ -53,18 +55,18 @@ async def straight(_flow: Flow) -> Outbound:
 DIALER = FlowDialer(straight)
 
 
-def by_datagram(server: NameServer) -> DatagramServer:
+def datagram_server(server: NameServer) -> DatagramServer:
     return DatagramServer(LOOPBACK, server.port, dialer=DIALER)
 
 
-def by_stream(server: NameServer) -> StreamServer:
+def stream_server(server: NameServer) -> StreamServer:
     return StreamServer(LOOPBACK, server.port, dialer=DIALER)
 
 
 # The system ---------------------------------------------------------------------------------------
 
 
-async def test_the_systems_answers_are_not_remembered() -> None:
+async def test_answers_of_the_system_have_a_ttl_of_0() -> None:
     asked = []
 
     async def resolve(
@@ -82,69 +84,99 @@ async def test_the_systems_answers_are_not_remembered() -> None:
 # UDP and TCP --------------------------------------------------------------------------------------
 
 
-async def test_by_udp() -> None:
+async def test_a_query_by_udp() -> None:
     async with start_name_server(ZONE) as server:
-        assert await by_datagram(server).ask(A) == FOUND
-        assert (await by_datagram(server).ask(AAAA)).addresses == tuple(addresses("2001:db8::1"))
+        assert await datagram_server(server).ask(A) == FOUND
+        assert (await datagram_server(server).ask(AAAA)).addresses == tuple(
+            addresses("2001:db8::1")
+        )
         assert server.asked == [("www.example", "A", "udp"), ("www.example", "AAAA", "udp")]
 
 
-async def test_by_tcp() -> None:
+async def test_a_query_by_tcp() -> None:
     async with start_name_server(ZONE) as server:
-        assert await by_stream(server).ask(A) == FOUND
+        assert await stream_server(server).ask(A) == FOUND
         assert server.asked == [("www.example", "A", "tcp")]
 
 
-async def test_a_lost_datagram_is_sent_once_more() -> None:
-    async with start_name_server(ZONE) as server:
-        server.lost = 1
-        began = trio.current_time()
-        assert await by_datagram(server).ask(A) == FOUND
-        assert trio.current_time() - began >= RESEND_AFTER
-        assert server.count("www.example") == 2
+class LossyLink:
+    """A link to a name server on which the first datagram is lost; also its own dialer."""
+
+    def __init__(self) -> None:
+        self.sent_at: list[float] = []
+        self.is_closed = False
+        self._zone = NameServer(port=0, zone=ZONE)
+        self._send, self._receive = trio.open_memory_channel[bytes](1)
+
+    async def packets(self, destination: Destination, /) -> PacketLink:
+        return self
+
+    async def stream(self, destination: Destination, /) -> Transport:
+        raise NotImplementedError
+
+    async def send(self, datagrams: Sequence[bytes], /) -> int:
+        self.sent_at.append(trio.current_time())
+        (query,) = datagrams
+        if len(self.sent_at) > 1:
+            await self._send.send(self._zone.answer(query, "udp").to_wire())
+        return 0
+
+    async def receive(self) -> Sequence[bytes]:
+        return [await self._receive.receive()]
+
+    async def aclose(self) -> None:
+        self.is_closed = True
 
 
-async def test_forged_answers_are_not_believed() -> None:
+async def test_a_lost_datagram_is_sent_again(autojump_clock: trio.testing.MockClock) -> None:
+    link = LossyLink()
+    assert await DatagramServer(LOOPBACK, 53, dialer=link).ask(A) == FOUND
+    first, second = link.sent_at
+    assert second - first == RESEND_AFTER
+    assert link.is_closed
+
+
+async def test_forged_replies_are_ignored() -> None:
     async with start_name_server(ZONE) as server:
         server.forges = True
-        assert await by_datagram(server).ask(A) == FOUND
+        assert await datagram_server(server).ask(A) == FOUND
 
 
-async def test_what_has_no_room_in_a_datagram_is_asked_for_by_tcp() -> None:
+async def test_a_truncated_reply_leads_to_a_query_by_tcp() -> None:
     async with start_name_server(ZONE) as server:
         server.truncates = True
-        assert await by_datagram(server).ask(A) == FOUND
+        assert await datagram_server(server).ask(A) == FOUND
         assert [each[2] for each in server.asked] == ["udp", "tcp"]
 
 
-async def test_a_name_that_does_not_exist() -> None:
+async def test_a_name_that_does_not_exist_has_no_addresses() -> None:
     async with start_name_server(ZONE) as server:
         question = Query("other.example", socket.AF_INET)
-        for ask in (by_datagram(server).ask, by_stream(server).ask):
+        for ask in (datagram_server(server).ask, stream_server(server).ask):
             assert (await ask(question)).addresses == ()
 
 
-async def test_a_server_that_fails() -> None:
+async def test_an_error_reply_is_a_dial_error() -> None:
     async with start_name_server(ZONE) as server:
         server.rcode = dns.rcode.SERVFAIL
-        for ask in (by_datagram(server).ask, by_stream(server).ask):
-            with pytest.raises(DialError, match="SERVFAIL"):
+        for ask in (datagram_server(server).ask, stream_server(server).ask):
+            with pytest.raises(DialError, match="the server answered SERVFAIL"):
                 await ask(A)
 
 
-async def test_a_server_that_hangs_up() -> None:
+async def test_a_connection_that_ends_without_a_reply_is_a_dial_error() -> None:
     async with start_name_server(ZONE) as server:
         server.is_silent = True
         with pytest.raises(DialError, match="ended without an answer"):
-            await by_stream(server).ask(A)
+            await stream_server(server).ask(A)
 
 
-async def test_a_server_that_is_not_there() -> None:
+async def test_an_unreachable_server_is_a_dial_error() -> None:
     with pytest.raises(DialError):
         await StreamServer(LOOPBACK, free_port(), dialer=DIALER).ask(A)
 
 
-async def test_a_way_that_is_not_there() -> None:
+async def test_a_query_without_a_route_is_a_dial_error() -> None:
     async def nowhere(_flow: Flow) -> Outbound:
         raise NoRouteError("there is no outbound")
 
@@ -158,7 +190,7 @@ async def test_a_way_that_is_not_there() -> None:
         assert caught.value.reason is DialFailure.FORBIDDEN
 
 
-async def test_servers_are_told_where_clients_are() -> None:
+async def test_servers_are_told_the_clients_subnet() -> None:
     async with start_name_server(ZONE) as server:
         (client,) = addresses("192.0.2.77")
         for kind in (DatagramServer, StreamServer):
@@ -166,7 +198,7 @@ async def test_servers_are_told_where_clients_are() -> None:
         assert server.subnets == ["192.0.2.0/24"] * 2
 
 
-async def test_questions_are_flows_with_a_tag() -> None:
+async def test_queries_are_flows_with_the_tag_of_the_dns_object() -> None:
     flows = []
 
     async def choose(flow: Flow) -> Outbound:
@@ -181,8 +213,8 @@ async def test_questions_are_flows_with_a_tag() -> None:
     assert not flow.is_remote
 
 
-async def test_questions_go_through_a_proxy() -> None:
-    """Both kinds, through two nodes: the codecs of the way are in use."""
+async def test_queries_go_through_a_chain_of_proxies() -> None:
+    """By UDP and by TCP: the outbound's codecs are in use."""
     async with (
         start_name_server(ZONE) as server,
         start_server_node() as last,
@@ -200,7 +232,65 @@ async def test_questions_go_through_a_proxy() -> None:
         assert [each[2] for each in server.asked] == ["udp", "tcp"]
 
 
-def test_servers_have_names_for_people() -> None:
+# Messages over a stream ---------------------------------------------------------------------------
+
+
+class MemoryDialer:
+    """Connects to a script over memory streams, by a stream only."""
+
+    def __init__(self, nursery: trio.Nursery, reply: Callable[[bytes], Sequence[bytes]]) -> None:
+        self._nursery = nursery
+        self._reply = reply
+
+    async def packets(self, destination: Destination, /) -> PacketLink:
+        raise NotImplementedError
+
+    async def stream(self, destination: Destination, /) -> Transport:
+        ours, theirs = trio.testing.memory_stream_pair()
+        self._nursery.start_soon(self._serve, theirs)
+        return StreamTransport(ours)
+
+    async def _serve(self, stream: trio.abc.HalfCloseableStream) -> None:
+        async with stream:
+            query = bytes(await stream.receive_some())
+            assert int.from_bytes(query[:2], "big") == len(query) - 2
+            for piece in self._reply(query[2:]):
+                await stream.send_all(piece)
+                await trio.testing.wait_all_tasks_blocked()
+
+
+async def ask_over_memory(reply: Callable[[bytes], Sequence[bytes]]) -> Answer:
+    outcome: Answer | DialError
+    async with trio.open_nursery() as nursery:
+        try:
+            server = StreamServer(LOOPBACK, 53, dialer=MemoryDialer(nursery, reply))
+            outcome = await server.ask(A)
+        except DialError as exc:
+            outcome = exc
+    if isinstance(outcome, DialError):
+        raise outcome
+    return outcome
+
+
+async def test_a_reply_may_come_in_pieces_of_any_size() -> None:
+    zone = NameServer(port=0, zone=ZONE)
+    for cut in range(30):
+
+        def reply(query: bytes, cut: int = cut) -> Sequence[bytes]:
+            data = zone.answer(query, "tcp").to_wire()
+            framed = len(data).to_bytes(2, "big") + data
+            return [framed[:cut], framed[cut:] + b"noise"]
+
+        assert await ask_over_memory(reply) == FOUND
+
+
+@pytest.mark.parametrize("reply", [b"", b"\0", b"\0\0", b"\0\5", b"\0\5abcd", b"\0\5abcde"])
+async def test_an_incomplete_or_foreign_reply_is_a_dial_error(reply: bytes) -> None:
+    with pytest.raises(DialError, match="ended without an answer"):
+        await ask_over_memory(lambda _query: [reply])
+
+
+def test_servers_print_as_urls() -> None:
     assert str(DatagramServer(LOOPBACK, 53, dialer=DIALER)) == "udp://127.0.0.1:53"
     v6 = ipaddress.ip_address("2001:db8::1")
     assert str(StreamServer(v6, 53, dialer=DIALER)) == "tcp://[2001:db8::1]:53"
@@ -300,7 +390,7 @@ needs_https = pytest.mark.skipif(not has_https(), reason="dnspython's extra for 
 
 @needs_https
 @pytest.mark.parametrize("host", ["127.0.0.1", "dns.test"])
-async def test_by_https(host: str, tmp_path: Path) -> None:
+async def test_a_query_by_https(host: str, tmp_path: Path) -> None:
     certificate, zone = Certificate(tmp_path), NameServer(port=0, zone=ZONE)
     async with start_https(certificate, zone) as port:
         server = HttpsServer(
@@ -312,7 +402,7 @@ async def test_by_https(host: str, tmp_path: Path) -> None:
 
 
 @needs_https
-async def test_an_https_server_that_fails(tmp_path: Path) -> None:
+async def test_an_http_error_and_an_error_reply_are_dial_errors(tmp_path: Path) -> None:
     certificate, zone = Certificate(tmp_path), NameServer(port=0, zone=ZONE)
     async with start_https(certificate, zone, status=500) as port:
         url = f"https://127.0.0.1:{port}/dns-query"
@@ -325,7 +415,7 @@ async def test_an_https_server_that_fails(tmp_path: Path) -> None:
 
 
 @needs_https
-async def test_an_https_server_that_cannot_prove_who_it_is(tmp_path: Path) -> None:
+async def test_an_untrusted_certificate_is_a_dial_error(tmp_path: Path) -> None:
     certificate, zone = Certificate(tmp_path), NameServer(port=0, zone=ZONE)
     async with start_https(certificate, zone) as port:
         server = HttpsServer(f"https://127.0.0.1:{port}/dns-query", resolve=on_loopback)
@@ -335,7 +425,7 @@ async def test_an_https_server_that_cannot_prove_who_it_is(tmp_path: Path) -> No
 
 
 @needs_https
-async def test_an_https_server_that_is_not_there() -> None:
+async def test_an_unreachable_https_server_is_a_dial_error() -> None:
     server = HttpsServer(f"https://127.0.0.1:{free_port()}/dns-query", resolve=on_loopback)
     with pytest.raises(DialError):
         await server.ask(A)

@@ -1,4 +1,4 @@
-"""What goes out as a question, and what is believed of what comes back."""
+"""How queries are encoded, and which replies are accepted."""
 
 import socket
 
@@ -30,7 +30,7 @@ def record(kind: str, *texts: str, name: str = "www.example.", ttl: int = 60) ->
 
 
 @pytest.mark.parametrize(("query", "kind"), [(A, "A"), (AAAA, "AAAA")])
-def test_a_query(query: Query, kind: str) -> None:
+def test_a_query_asks_for_one_type_of_one_name(query: Query, kind: str) -> None:
     message = dns.message.from_wire(QueryMessage(query).wire)
     (asked,) = message.question
     assert asked.to_text() == f"www.example. IN {kind}"
@@ -43,7 +43,7 @@ def test_a_query(query: Query, kind: str) -> None:
     ("client", "told"),
     [("192.0.2.77", "ECS 192.0.2.0/24"), ("2001:db8:1:2:3:4:5:6", "ECS 2001:db8:1:2:3:4::/96")],
 )
-def test_a_part_of_the_clients_address_is_told(client: str, told: str) -> None:
+def test_a_part_of_the_clients_address_is_in_the_query(client: str, told: str) -> None:
     (address,) = addresses(client)
     message = dns.message.from_wire(QueryMessage(A, address).wire)
     (option,) = message.options
@@ -51,11 +51,11 @@ def test_a_part_of_the_clients_address_is_told(client: str, told: str) -> None:
     assert f"/{told.rpartition('/')[2]}" in option.to_text()
 
 
-def test_numbers_differ() -> None:
+def test_message_ids_are_random() -> None:
     assert len({QueryMessage(A).wire[:2] for _ in range(50)}) > 40
 
 
-def test_an_answer() -> None:
+def test_a_reply_gives_addresses_and_ttl() -> None:
     message = QueryMessage(A)
     reply = message.read(response_to(message, record("A", "192.0.2.1", "192.0.2.2")).to_wire())
     assert reply is not None
@@ -64,7 +64,7 @@ def test_an_answer() -> None:
     assert not reply.is_truncated
 
 
-def test_an_answer_by_another_name_holds_as_long_as_the_shortest() -> None:
+def test_aliases_are_followed_and_the_smallest_ttl_counts() -> None:
     message = QueryMessage(AAAA)
     records = (
         record("CNAME", "a.example.", ttl=30),
@@ -79,7 +79,7 @@ def test_an_answer_by_another_name_holds_as_long_as_the_shortest() -> None:
 
 
 @pytest.mark.parametrize("rcode", [dns.rcode.NOERROR, dns.rcode.NXDOMAIN])
-def test_no_is_an_answer_that_says_how_long_it_holds(rcode: dns.rcode.Rcode) -> None:
+def test_a_negative_answer_has_the_ttl_of_the_soa_record(rcode: dns.rcode.Rcode) -> None:
     message = QueryMessage(A)
     response = response_to(message)
     response.set_rcode(rcode)
@@ -92,25 +92,25 @@ def test_no_is_an_answer_that_says_how_long_it_holds(rcode: dns.rcode.Rcode) -> 
 
 
 @pytest.mark.parametrize("rcode", [dns.rcode.SERVFAIL, dns.rcode.REFUSED, dns.rcode.NOTIMP])
-def test_a_server_that_does_not_know(rcode: dns.rcode.Rcode) -> None:
+def test_an_error_reply_is_a_dial_error(rcode: dns.rcode.Rcode) -> None:
     message = QueryMessage(A)
     response = response_to(message)
     response.set_rcode(rcode)
-    with pytest.raises(DialError, match=dns.rcode.to_text(rcode)):
+    with pytest.raises(DialError, match=f"the server answered {dns.rcode.to_text(rcode)}"):
         message.read(response.to_wire())
 
 
-def test_a_circle_of_names_makes_no_sense() -> None:
+def test_a_loop_of_aliases_is_malformed() -> None:
     message = QueryMessage(A)
     records = (
         record("CNAME", "b.example."),
         record("CNAME", "www.example.", name="b.example."),
     )
-    with pytest.raises(DialError, match="ChainTooLong"):
+    with pytest.raises(DialError, match="reply is malformed: ChainTooLong"):
         message.read(response_to(message, *records).to_wire())
 
 
-def test_what_is_no_answer_to_this_question() -> None:
+def test_anything_but_a_reply_to_the_query_is_ignored() -> None:
     message, other = QueryMessage(A), QueryMessage(AAAA)
     wire = response_to(message, record("A", "192.0.2.1")).to_wire()
     wrong_number = bytes([wire[0] ^ 1]) + wire[1:]
@@ -120,7 +120,7 @@ def test_what_is_no_answer_to_this_question() -> None:
         assert message.read(data) is None
 
 
-def test_an_answer_that_was_cut_off() -> None:
+def test_a_truncated_reply_is_marked() -> None:
     message = QueryMessage(A)
     response = response_to(message)
     response.flags |= dns.flags.TC
@@ -130,13 +130,13 @@ def test_an_answer_that_was_cut_off() -> None:
 
 
 @given(st.binary(max_size=80))
-def test_noise_is_no_answer(noise: bytes) -> None:
+def test_noise_is_ignored(noise: bytes) -> None:
     message = QueryMessage(A)
     assert message.read(noise) is None
 
 
 @given(st.integers(2, 60), st.integers(1, 255))
-def test_a_damaged_answer_is_an_answer_or_none_or_a_failure(place: int, change: int) -> None:
+def test_a_damaged_reply_raises_nothing_but_a_dial_error(place: int, change: int) -> None:
     message = QueryMessage(A)
     wire = bytearray(response_to(message, record("A", "192.0.2.1")).to_wire())
     wire[place % len(wire)] ^= change
@@ -148,6 +148,6 @@ def test_a_damaged_answer_is_an_answer_or_none_or_a_failure(place: int, change: 
 
 
 @pytest.mark.parametrize("name", ["a" * 64 + ".example", ".".join(["abcdefg"] * 40), "a..example"])
-def test_a_name_that_cannot_be_asked_for(name: str) -> None:
-    with pytest.raises(DialError, match="is no name"):
+def test_an_invalid_name_is_a_dial_error(name: str) -> None:
+    with pytest.raises(DialError, match="is not a valid domain name"):
         QueryMessage(Query(name, socket.AF_INET))

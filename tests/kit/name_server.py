@@ -40,7 +40,6 @@ class NameServer:
         ttl: seconds that its answers hold.
         rcode: what it answers to everything, instead of what it knows.
         is_silent: it does not answer at all.
-        lost: it does not answer so many questions more.
         delay: seconds before it answers.
         truncates: answers by UDP are empty and marked as cut off.
         forges: before each answer by UDP, it sends the same with another number, and noise.
@@ -53,7 +52,6 @@ class NameServer:
     ttl: int = 300
     rcode: dns.rcode.Rcode | None = None
     is_silent: bool = False
-    lost: int = 0
     delay: float = 0.0
     truncates: bool = False
     forges: bool = False
@@ -127,9 +125,6 @@ async def _serve_datagrams(
     async def answer(wire: bytes, source: object) -> None:
         response = server.answer(wire, "udp")
         if server.is_silent:
-            return
-        if server.lost:
-            server.lost -= 1
             return
         await trio.sleep(server.delay)
         data = response.to_wire()

@@ -1,9 +1,9 @@
-"""Names become addresses: fixed hosts first, then name servers in turn, with a cache in front.
+"""A DNS client: fixed hosts, a cache, and name servers that are queried in turn.
 
-`Resolver` is what an outbound asks. Whom it asks is made of `SystemServer`, `DatagramServer`,
-`StreamServer` and `HttpsServer`; they reach their servers by a `DnsDialer`, so that a question can
-take any way out of the node. The wire format is dnspython's, which is loaded with the first
-question: a node that asks none does not carry it.
+`Resolver` is what an outbound asks for the addresses of a name. The name servers behind it are
+`SystemServer`, `DatagramServer`, `StreamServer` and `HttpsServer`. They connect through a
+`DnsDialer`, so that a query can leave the node by any outbound. dnspython does the wire format; it
+is loaded with the first query, so a node that sends none does not pay for it.
 """
 
 from trio_vmess.dns.answers import Answer, AnswerCache, Query

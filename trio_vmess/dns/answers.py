@@ -1,4 +1,4 @@
-"""Questions, answers, and a memory for them that knows neither clocks nor servers."""
+"""Queries, answers, and their cache, which knows neither clocks nor servers."""
 
 import socket
 from collections import OrderedDict
@@ -9,21 +9,21 @@ import attrs
 from trio_vmess.core import IPAddress
 
 TTL_MAX: Final = 86_400.0
-"""Seconds: an answer is asked for again after a day, whatever its sender wished."""
+"""Seconds: no answer is cached for more than a day, whatever its TTL says."""
 
 NEGATIVE_TTL_MAX: Final = 30.0
-"""Seconds for which it is remembered that a name has no address: short, for new names appear."""
+"""Seconds for which "no such address" is cached at most: short, because new names appear."""
 
 CACHE_SIZE: Final = 4096
-"""Answers: a few MB when all of them are there."""
+"""Answers: a few MB when the cache is full."""
 
 
 @attrs.frozen
 class Query:
-    """One name, one family.
+    """The question for the addresses of one name in one family.
 
     Attributes:
-        name: in lower case, without a dot at the end.
+        name: in lower case, without a trailing dot.
         family: `AF_INET` or `AF_INET6`.
     """
 
@@ -33,12 +33,12 @@ class Query:
 
 @attrs.frozen(kw_only=True)
 class Answer:
-    """What a server said.
+    """What a server answered.
 
     Attributes:
-        addresses: in the server's order; none if the name has none of the family.
-        ttl: seconds for which it may be remembered; 0 for not at all.
-        origin: who said so, for people to read; it makes no difference.
+        addresses: in the server's order; empty if the name has none of the family.
+        ttl: seconds for which the answer may be cached; 0 means not at all.
+        origin: who answered, for people to read; two answers are equal whatever it says.
     """
 
     addresses: tuple[IPAddress, ...] = ()
@@ -47,10 +47,10 @@ class Answer:
 
 
 class AnswerCache:
-    """Remembers answers until their time is over, the last used ones if there is no room for all.
+    """Keeps answers for their TTL. When it is full, the least recently used answer goes.
 
     Args:
-        size: how many.
+        size: how many answers it holds; 0 switches it off.
     """
 
     def __init__(self, size: int = CACHE_SIZE) -> None:
@@ -61,7 +61,7 @@ class AnswerCache:
         return len(self._answers)
 
     def find(self, query: Query, now: float) -> Answer | None:
-        """Return the answer, or None if there is none that is still good.
+        """Return the cached answer, or None if there is none or its TTL has passed.
 
         Args:
             query: as it was stored.
@@ -78,7 +78,7 @@ class AnswerCache:
         return answer
 
     def store(self, query: Query, answer: Answer, now: float) -> None:
-        """Remember an answer for as long as it may be, within our own limits."""
+        """Cache an answer for its TTL, within `TTL_MAX` and `NEGATIVE_TTL_MAX`."""
         ttl = min(answer.ttl, TTL_MAX if answer.addresses else NEGATIVE_TTL_MAX)
         if ttl <= 0 or not self._size:
             return

@@ -1,4 +1,4 @@
-"""Names whose answers are written down in the configuration."""
+"""Names whose addresses are written in the configuration, as in `/etc/hosts`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -6,18 +6,18 @@ from typing import Final
 from trio_vmess.core import Host
 
 MatchNames = Callable[[Sequence[str]], Callable[[str], bool]]
-"""From entries as in routing rules to a test on names."""
+"""Makes a test on names from entries as routing rules have them."""
 
 _FULL: Final = "full:"
 
 
 class FixedHosts:
-    """Finds what is written down for a name.
+    """Finds what the configuration says about a name.
 
     Args:
-        entries: addresses, or one name that stands for it, by name. A plain name, and one with
-            `full:`, means itself alone; other prefixes are those of routing rules.
-        match_names: understands them.
+        entries: by name, its addresses, or one other name that it is an alias of. A plain name, or
+            one with `full:`, matches itself alone; other prefixes are those of routing rules.
+        match_names: makes tests of the entries that have such a prefix.
 
     Source:
         v2ray-core, infra/conf/dns.go, DNSConfig.Build: in `hosts`, a plain name is a full one.
@@ -34,7 +34,7 @@ class FixedHosts:
                 self._patterns.append((match_names([entry]), hosts))
 
     def find(self, name: str) -> Sequence[Host] | None:
-        """Return what stands for a name: a full entry first, then the others in their order.
+        """Return the hosts of the entry that matches: exact names first, then by their order.
 
         Args:
             name: from `plain_name`.
@@ -46,5 +46,5 @@ class FixedHosts:
 
 
 def plain_name(name: str) -> str:
-    """Return a name in the one spelling that is compared: lower case, no dot at the end."""
+    """Return a name in the spelling that is compared: lower case, without a trailing dot."""
     return name.lower().removesuffix(".")

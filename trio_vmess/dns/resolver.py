@@ -1,8 +1,9 @@
-"""From a name to addresses: fixed hosts, the cache, and one query for all who ask the same.
+"""From a name to its addresses: fixed hosts, the cache, then name servers.
 
-Servers are asked one after the other: first those that the configuration names for such names,
-then the others, all in its order. A server that fails, keeps silent, or answers with addresses
-that are not expected of it makes room for the next; one that says "there is none" is believed.
+Servers are queried one after the other: first those that the configuration prefers for the name,
+then the others, each group in its order. A server that fails, times out, or gives none of the
+addresses that are expected of it is followed by the next; one that says that the name has no
+address is believed. Tasks that ask the same at the same time share one query.
 
 Source:
     v2ray-core, app/dns/dns.go, sortClients and lookupIPInternal.
@@ -29,7 +30,7 @@ FAMILY_DELAY: Final = 0.05
 """Seconds that one family waits for the other. Source: RFC 8305 section 3, "Resolution Delay"."""
 
 ALIAS_MAX: Final = 8
-"""Fixed hosts that stand for each other, one behind the other."""
+"""How many aliases in a row are followed before it is taken for a loop."""
 
 _BOTH: Final = (socket.AF_INET, socket.AF_INET6)
 
@@ -38,12 +39,12 @@ log: Final = logging.getLogger("trio_vmess.dns")
 
 @attrs.frozen(kw_only=True)
 class Source:
-    """A name server, and what it is good for.
+    """A name server, and when it is used.
 
     Attributes:
-        server: answers.
-        is_first_for: names that it is asked before all others; None for none.
-        expects: the addresses that count; None for all.
+        server: answers queries.
+        is_first_for: tells for which names it comes before the other servers; None for no name.
+        expects: tells which addresses it is believed; None for all.
     """
 
     server: NameServer
@@ -53,7 +54,7 @@ class Source:
 
 @attrs.define(eq=False)
 class _Pending:
-    """A query that is under way; without an outcome in the end, it was cancelled."""
+    """A query in flight. If it is done and has no outcome, the task that sent it was cancelled."""
 
     done: trio.Event = attrs.field(factory=trio.Event)
     outcome: Answer | DialError | None = None
@@ -63,9 +64,9 @@ class Resolver:
     """Finds the addresses of names.
 
     Args:
-        sources: asked in their order.
-        hosts: need not be asked for.
-        cache: remembers answers.
+        sources: the name servers, in the order in which they are queried.
+        hosts: names that need no query.
+        cache: of answers; None for a new one.
     """
 
     def __init__(
@@ -86,21 +87,21 @@ class Resolver:
             family: `AF_INET` or `AF_INET6` for these alone.
 
         Raises:
-            DialError: there are none, or nobody could be asked.
+            DialError: it has none, or no server could tell.
         """
         answers = await self.look_up(name, family)
         addresses = [address for answer in answers for address in answer.addresses]
         if not addresses:
-            raise DialError(f"{name}: it has no address", reason=DialFailure.NAME_NOT_FOUND)
+            raise DialError(f"{name} has no address", reason=DialFailure.NAME_NOT_FOUND)
         return addresses
 
     async def look_up(
         self, name: str, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> Sequence[Answer]:
-        """Return what is known about a name: an answer for each family, those of IPv4 first.
+        """Return an answer for each family, IPv4 first; one that has no address is an answer, too.
 
         Raises:
-            DialError: nobody could be asked.
+            DialError: no server could tell.
         """
         fixed, plain = self._follow_hosts(plain_name(name))
         families = _BOTH if family == socket.AF_UNSPEC else (family,)
@@ -113,7 +114,7 @@ class Resolver:
         return await self._ask_both(plain)
 
     def _follow_hosts(self, name: str) -> tuple[Sequence[IPAddress] | None, str]:
-        """Return what is fixed for a name, or None and the name that stands for it."""
+        """Return a name's fixed addresses, or None and the name that has to be looked up."""
         for _ in range(ALIAS_MAX):
             hosts = self._hosts.find(name)
             if hosts is None:
@@ -126,7 +127,7 @@ class Resolver:
                 return None, name
             name = alias
         raise DialError(
-            f"{name}: the fixed hosts lead in a circle", reason=DialFailure.NAME_NOT_FOUND
+            f"{name}: the aliases in hosts form a loop", reason=DialFailure.NAME_NOT_FOUND
         )
 
     async def _ask_both(self, name: str) -> Sequence[Answer]:
@@ -140,18 +141,18 @@ class Resolver:
                 failures.append(exc)
                 return
             if answer.addresses:
-                # The other family may not hold up what can be reached already.
+                # With an address in hand, the other family gets a moment and no more.
                 nursery.cancel_scope.deadline = trio.current_time() + FAMILY_DELAY
 
         async with trio.open_nursery() as nursery:
             for family in _BOTH:
-                nursery.start_soon(ask, family, nursery)
+                nursery.start_soon(ask, family, nursery, name=f"dns {family.name} {name}")
         if not answers:
             raise failures[0]
         return [answers[family] for family in _BOTH if family in answers]
 
     async def _ask(self, query: Query) -> Answer:
-        """Take the answer from the cache, from a query that is under way, or from a server."""
+        """Take the answer from the cache, from a query in flight, or from a server."""
         while True:
             known = self._cache.find(query, trio.current_time())
             if known is not None:
@@ -164,7 +165,7 @@ class Resolver:
                 raise DialError(str(pending.outcome), reason=pending.outcome.reason)
             if pending.outcome is not None:
                 return pending.outcome
-            # Who asked has gone away: somebody else has to.
+            # The task that sent the query was cancelled: one of those that waited sends another.
 
     async def _query_servers(self, query: Query) -> Answer:
         pending = self._pending[query] = _Pending()
@@ -186,24 +187,29 @@ class Resolver:
                 with trio.fail_after(SERVER_TIMEOUT):
                     answer = await source.server.ask(query)
             except (DialError, trio.TooSlowError) as exc:
-                failure = f"{source.server}: {str(exc) or 'no answer in time'}"
-                log.info("dns.failed name=%a reason=%a", query.name, failure)
-                failures.append(failure)
+                reason = str(exc) or f"no answer within {SERVER_TIMEOUT:g} s"
+                log.info(
+                    "dns.server_failed server=%s name=%a reason=%a",
+                    source.server,
+                    query.name,
+                    reason,
+                )
+                failures.append(f"{source.server}: {reason}")
                 continue
             if answer.addresses and source.expects is not None:
                 expected = tuple(filter(source.expects, answer.addresses))
                 if not expected:
-                    failures.append(f"{source.server}: not one address is as expected")
+                    failures.append(f"{source.server}: none of its addresses is an expected one")
                     continue
                 answer = attrs.evolve(answer, addresses=expected)
             return attrs.evolve(answer, origin=str(source.server))
         raise DialError(
-            f"{query.name}: {'; '.join(failures) or 'there is no server to ask'}",
+            f"{query.name}: {'; '.join(failures) or 'no name server is configured'}",
             reason=DialFailure.NAME_NOT_FOUND,
         )
 
     def _order(self, name: str) -> Sequence[Source]:
-        """Return the sources for a name: those that are for it first."""
+        """Return the sources for a name: those that prefer it, then the others."""
 
         def is_first(source: Source) -> bool:
             return source.is_first_for is not None and source.is_first_for(name)

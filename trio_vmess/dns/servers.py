@@ -1,7 +1,7 @@
-"""Name servers: the system's own, and those that are asked by UDP, TCP or HTTPS.
+"""Name servers: the system's resolver, and servers behind UDP, TCP and HTTPS.
 
-Each answers one query or raises `DialError`, which means: ask another one. How long that may
-take is the caller's business.
+Each answers one query or raises `DialError`, which means: try the next server. They have no time
+limit of their own; the caller sets one.
 """
 
 import socket
@@ -12,11 +12,10 @@ from urllib.parse import urlsplit
 
 import trio
 
-from trio_vmess.contracts import PacketLink, StreamSide
+from trio_vmess.contracts import PacketLink, Transport
 from trio_vmess.core import (
     Destination,
     Host,
-    IdentityCodec,
     IPAddress,
     Network,
     format_endpoint,
@@ -29,27 +28,32 @@ if TYPE_CHECKING:
     from trio_vmess.dns.wire import QueryMessage, Reply
 
 RESEND_AFTER: Final = 1.0
-"""Seconds without an answer after which a datagram counts as lost, and is sent once more."""
+"""Seconds without an answer after which a datagram is taken for lost, and sent once more."""
 
 _READ_SIZE: Final = 4096
+_SIZE_FIELD_SIZE: Final = 2
+
 SystemResolve = Callable[[str, socket.AddressFamily], Awaitable[list[IPAddress]]]
-"""The system's resolver: name and address family; raises `DialError`."""
+"""The system's resolver: from a name and a family to addresses; raises `DialError`."""
 
 
 class NameServer(Protocol):
-    """Somebody who knows addresses."""
+    """Answers queries."""
 
     async def ask(self, query: Query, /) -> Answer:
-        """Ask, and wait for the answer, if need be for ever.
+        """Send a query and wait for the answer, without a time limit.
+
+        Returns:
+            The answer; that the name has no address is one, too.
 
         Raises:
-            DialError: there is no answer to be had; no addresses are an answer, too.
+            DialError: the server cannot be reached, or fails.
         """
         ...
 
 
 class DnsDialer(Protocol):
-    """How servers are reached: the way out that the node has for its own questions."""
+    """Connects to name servers: through an outbound of the node, say."""
 
     async def packets(self, destination: Destination, /) -> PacketLink:
         """Open a link for datagrams.
@@ -59,7 +63,7 @@ class DnsDialer(Protocol):
         """
         ...
 
-    async def stream(self, destination: Destination, /) -> StreamSide:
+    async def stream(self, destination: Destination, /) -> Transport:
         """Open a connection.
 
         Raises:
@@ -69,10 +73,10 @@ class DnsDialer(Protocol):
 
 
 class SystemServer:
-    """The system's resolver. It has a memory of its own, so its answers are not remembered.
+    """The system's resolver. It may cache on its own, so its answers are not cached here.
 
     Args:
-        resolve: asks it.
+        resolve: calls it.
     """
 
     def __init__(self, resolve: SystemResolve) -> None:
@@ -87,13 +91,13 @@ class SystemServer:
 
 
 class DatagramServer:
-    """A server that is asked by UDP, and by TCP if its answer has no room in a datagram.
+    """A server behind UDP, and behind TCP where its answer is too large for a datagram.
 
     Args:
         host: its address.
         port: 1 to 65535.
-        dialer: the way there.
-        client_ip: what it is told about us.
+        dialer: connects to it.
+        client_ip: the client's address, a part of which the server is told; None for nothing.
     """
 
     def __init__(
@@ -108,7 +112,7 @@ class DatagramServer:
         return f"udp://{format_endpoint(self._destination.host, self._destination.port)}"
 
     async def ask(self, query: Query, /) -> Answer:
-        """See `NameServer.ask`; each query has a link, and so a port, of its own."""
+        """See `NameServer.ask`; each query has a link, and so a source port, of its own."""
         message = _encode(query, self._client_ip)
         link = await self._dialer.packets(self._destination)
         reply: Reply | None = None
@@ -129,13 +133,13 @@ class DatagramServer:
 
 
 class StreamServer:
-    """A server that is asked by TCP.
+    """A server behind TCP.
 
     Args:
         host: its address, or its name.
         port: 1 to 65535.
-        dialer: the way there.
-        client_ip: what it is told about us.
+        dialer: connects to it.
+        client_ip: the client's address, a part of which the server is told; None for nothing.
     """
 
     def __init__(
@@ -151,13 +155,13 @@ class StreamServer:
     async def ask(self, query: Query, /) -> Answer:
         """See `NameServer.ask`; each query has a connection of its own."""
         message = _encode(query, self._client_ip)
-        side = await self._dialer.stream(self._destination)
+        transport = await self._dialer.stream(self._destination)
         try:
-            data = await _exchange(side, message.wire)
+            data = await _exchange(transport, message.wire)
         except (trio.BrokenResourceError, RemoteProtocolError) as exc:
             raise _failure(str(exc)) from None
         finally:
-            await side.transport.aclose()
+            await transport.aclose()
         reply = None if data is None else message.read(data)
         if reply is None:
             raise _failure("the connection ended without an answer")
@@ -165,13 +169,13 @@ class StreamServer:
 
 
 class HttpsServer:
-    """A server that is asked by HTTPS, straight from this machine.
+    """A server behind HTTPS; the connection is made from this machine, not by an outbound.
 
     Args:
         url: as in `https://dns.example/dns-query`.
-        resolve: finds the host that the URL names.
-        client_ip: what it is told about us.
-        tls: how it proves who it is; None for the certificates that the system trusts.
+        resolve: finds the address of the URL's host.
+        client_ip: the client's address, a part of which the server is told; None for nothing.
+        tls: how the server is verified; None for the authorities that the system trusts.
     """
 
     def __init__(
@@ -206,26 +210,26 @@ class HttpsServer:
 
 
 def has_https() -> bool:
-    """Tell whether servers can be asked by HTTPS: it takes an HTTP client that is an extra."""
+    """Tell whether the optional HTTP client that queries by HTTPS need is installed."""
     from dns.query import have_doh
 
     return bool(have_doh)
 
 
 def _encode(query: Query, client_ip: IPAddress | None) -> "QueryMessage":
-    # Not above: only a node that asks servers has to carry the library.
+    # Imported here, so that a node that sends no query does not load dnspython.
     from trio_vmess.dns.wire import QueryMessage
 
     return QueryMessage(query, client_ip)
 
 
 async def _receive(link: PacketLink, message: "QueryMessage") -> "Reply":
-    """Wait for the answer among the datagrams that come.
+    """Wait for the reply among the datagrams that come, of which anybody may send some.
 
     Raises:
-        DialError: the server says that it could not find out.
+        DialError: the server answered with an error.
         trio.BrokenResourceError: the link has ended.
-        RemoteProtocolError: the link's protocol was broken.
+        RemoteProtocolError: a proxy in between broke its protocol.
     """
     while datagrams := await link.receive():
         for datagram in datagrams:
@@ -235,36 +239,28 @@ async def _receive(link: PacketLink, message: "QueryMessage") -> "Reply":
     raise trio.BrokenResourceError("the link ended without an answer")
 
 
-async def _exchange(side: StreamSide, request: bytes) -> bytes | None:
+async def _exchange(transport: Transport, request: bytes) -> bytes | None:
     """Send one message and receive one.
 
     Returns:
-        None if the connection ended before there was a whole one.
+        The reply, or None if the connection ended before it was complete.
 
     Raises:
         trio.BrokenResourceError: the connection was reset.
-        RemoteProtocolError: the proxy on the way broke its protocol.
+        RemoteProtocolError: a proxy in between broke its protocol.
 
     Source:
         RFC 1035 section 4.2.2: two bytes of size go before each message.
     """
-    sealer, opener = side.sealer or IdentityCodec(), side.opener or IdentityCodec()
-    framed = len(request).to_bytes(2, "big") + request
-    out = memoryview(bytearray(sealer.output_size(len(framed))))
-    await side.transport.send_all(out[: sealer.update_into(framed, out)])
+    await transport.send_all(len(request).to_bytes(_SIZE_FIELD_SIZE, "big") + request)
     buffer = memoryview(bytearray(_READ_SIZE))
     received = bytearray()
-    data: bytes | memoryview = side.early
-    while True:
-        if data:
-            middle = memoryview(bytearray(opener.output_size(len(data))))
-            received += middle[: opener.update_into(data, middle)]
-        end = 2 + int.from_bytes(received[:2], "big")
-        if 2 < end <= len(received):
-            return bytes(received[2:end])
-        if opener.ended or not (size := await side.transport.receive_into(buffer)):
-            return None
-        data = buffer[:size]
+    while size := await transport.receive_into(buffer):
+        received += buffer[:size]
+        end = _SIZE_FIELD_SIZE + int.from_bytes(received[:_SIZE_FIELD_SIZE], "big")
+        if len(received) >= end:
+            return bytes(received[_SIZE_FIELD_SIZE:end])
+    return None
 
 
 def _failure(text: str) -> DialError:

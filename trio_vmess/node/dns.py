@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 import attrs
 
 from trio_vmess.config import Config, DnsServerSettings, DnsSettings
-from trio_vmess.contracts import Outbound, PacketLink, StreamSide
+from trio_vmess.contracts import Outbound, PacketLink, Transport
 from trio_vmess.core import Destination, Flow, IPAddress, parse_host
 from trio_vmess.dns import (
     DatagramServer,
@@ -31,7 +31,7 @@ from trio_vmess.dns import (
 from trio_vmess.errors import ConfigError, ConfigProblem, DialError, DialFailure, NoRouteError
 from trio_vmess.outbound import FreedomOutbound
 from trio_vmess.routing import AddressMatcher, DomainMatcher, GeoFiles
-from trio_vmess.transport import resolve
+from trio_vmess.transport import SideTransport, resolve
 
 _LOCAL: Final = "+local"
 _SYSTEM: Final = "localhost"
@@ -55,10 +55,10 @@ class FlowDialer:
         flow = self._flow(destination)
         return (await (await self._outbound(flow)).connect_packets(flow)).remote
 
-    async def stream(self, destination: Destination, /) -> StreamSide:
+    async def stream(self, destination: Destination, /) -> Transport:
         """See `DnsDialer.stream`."""
         flow = self._flow(destination)
-        return (await (await self._outbound(flow)).connect(flow)).remote
+        return SideTransport((await (await self._outbound(flow)).connect(flow)).remote)
 
     def _flow(self, destination: Destination) -> Flow:
         return Flow(destination=destination, inbound_tag=self._tag)

@@ -109,7 +109,7 @@ ROOMS: Final[Mapping[str, Room]] = {
     ),
     "library": Room(
         purpose="what programs import: a stream through a server, a node in their own nursery",
-        rooms=("core", "config", "node"),
+        rooms=("core", "contracts", "config", "transport", "node"),
         libraries=("trio",),
     ),
     "diagnosis": Room(

@@ -1,51 +1,270 @@
-"""What programs import: a node in their nursery, and a stream through it."""
+"""What programs import: a node in their nursery, and streams through it."""
 
 import ipaddress
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
 
+import attrs
 import pytest
 import trio
 
 from tests.kit.origin import start_echo
-from trio_vmess import Account, Destination, Node, VMessError, open_vmess_stream, serve
-from trio_vmess.config import LogSettings
+from tests.kit.ports import free_port
+from trio_vmess import (
+    Account,
+    ConfigError,
+    Destination,
+    LocalProtocolError,
+    Node,
+    open_vmess_stream,
+    serve,
+)
+from trio_vmess.config import LogSettings, ShareLink, format_share_link
 from trio_vmess.config.quickstart import server_config
-from trio_vmess.core import parse_endpoint
+from trio_vmess.core import Network, parse_endpoint
+from trio_vmess.core.vmess import SECURITY_WORDS, format_user_id
 
-LOOPBACK = ipaddress.IPv4Address("127.0.0.1")
+LOOPBACK: Final = ipaddress.IPv4Address("127.0.0.1")
+ACCOUNT: Final = Account(user_id=secrets.token_bytes(16))
+LINK: Final = ShareLink(address="192.0.2.1", port=443, uuid=format_user_id(ACCOUNT.user_id))
 
 
-async def test_a_stream_through_a_node() -> None:
-    user_id = secrets.token_bytes(16)
+@attrs.frozen
+class Running:
+    """A server node, and an echo origin that it reaches.
+
+    Attributes:
+        port: the server's.
+        origin_port: the origin's.
+        link: the share link for the server.
+    """
+
+    port: int
+    origin_port: int
+
+    @property
+    def link(self) -> str:
+        return format_share_link(attrs.evolve(LINK, address="127.0.0.1", port=self.port))
+
+
+@asynccontextmanager
+async def running_server() -> AsyncIterator[Running]:
+    """Run a server node for `ACCOUNT`, and an origin, for the length of the block."""
     config = server_config(
-        listen=LOOPBACK, port=0, user_id=user_id, allow_private=True, log=LogSettings()
+        listen=LOOPBACK, port=0, user_id=ACCOUNT.user_id, allow_private=True, log=LogSettings()
     )
     async with start_echo() as origin, trio.open_nursery() as nursery:
         node: Node = await nursery.start(serve, config)
-        server = parse_endpoint(node.listening[0].address)
-        stream = await open_vmess_stream(
-            (str(server[0]), server[1]),
-            Account(user_id=user_id),
-            Destination(host=LOOPBACK, port=origin.port),
-        )
-        async with stream:
-            await stream.send_all(b"hello")
-            assert await stream.receive_some() == b"hello"
-            await stream.send_eof()
-            assert await stream.receive_some() == b""
+        yield Running(parse_endpoint(node.listening[0].address)[1], origin.port)
         node.stop(grace=1)
 
 
-async def test_an_illegal_destination_is_told_and_nothing_stays_open() -> None:
+async def check_echo(stream: trio.abc.HalfCloseableStream) -> None:
+    """Send something, get it back, and half-close."""
+    await stream.send_all(b"hello")
+    assert await stream.receive_some() == b"hello"
+    await stream.send_eof()
+    assert await stream.receive_some() == b""
+
+
+# Through a server ---------------------------------------------------------------------------------
+
+
+async def test_a_stream_by_host_port_and_account() -> None:
+    async with (
+        running_server() as server,
+        open_vmess_stream(
+            ("127.0.0.1", server.port), ("127.0.0.1", server.origin_port), account=ACCOUNT
+        ) as stream,
+    ):
+        await check_echo(stream)
+
+
+async def test_a_stream_by_share_link() -> None:
+    async with (
+        running_server() as server,
+        open_vmess_stream(server.link, f"127.0.0.1:{server.origin_port}") as stream,
+    ):
+        await check_echo(stream)
+
+
+@pytest.mark.parametrize("security", ["aes-128-gcm", "chacha20-poly1305", "none", "zero"])
+async def test_each_security(security: str) -> None:
+    async with running_server() as server:
+        target = Destination(host=LOOPBACK, port=server.origin_port)
+        async with open_vmess_stream(server.link, target, security=security) as stream:
+            await check_echo(stream)
+
+
+async def test_leaving_the_block_by_an_exception_closes_the_connection() -> None:
+    async with running_server() as server:
+        with pytest.raises(KeyError):
+            async with open_vmess_stream(server.link, ("127.0.0.1", server.origin_port)) as stream:
+                raise KeyError
+        with pytest.raises(trio.ClosedResourceError):
+            await stream.send_all(b"x")
+
+
+# Refusals -----------------------------------------------------------------------------------------
+
+
+async def test_a_server_that_is_not_there_is_an_os_error() -> None:
+    opening = open_vmess_stream(("127.0.0.1", free_port()), "a.example:80", account=ACCOUNT)
+    with pytest.raises(OSError, match="connect"):
+        async with opening:
+            raise AssertionError("there is no server")
+
+
+async def test_a_destination_that_is_not_reached_breaks_the_stream() -> None:
+    async with (
+        running_server() as server,
+        open_vmess_stream(server.link, ("127.0.0.1", free_port())) as stream,
+    ):
+        await stream.send_all(b"hello")
+        with pytest.raises(trio.BrokenResourceError, match="closed without an answer"):
+            await stream.receive_some()
+
+
+async def test_an_unknown_user_gets_silence() -> None:
+    stranger = Account(user_id=secrets.token_bytes(16))
+    async with (
+        running_server() as server,
+        open_vmess_stream(("127.0.0.1", server.port), "a.example:80", account=stranger) as stream,
+    ):
+        await stream.send_all(b"hello")
+        with trio.move_on_after(0.1) as scope:
+            await stream.receive_some()
+        assert scope.cancelled_caught
+
+
+async def test_a_destination_without_a_legal_form_leaves_nothing_open() -> None:
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with listener:
         port = listener.socket.getsockname()[1]
-        with pytest.raises(VMessError, match="domain"):
-            await open_vmess_stream(
-                ("127.0.0.1", port),
-                Account(user_id=bytes(16)),
-                Destination(host="no domain", port=80),
-            )
-        stream = await listener.accept()
-        async with stream:
+        target = Destination(host="not a domain", port=80)
+        opening = open_vmess_stream(("127.0.0.1", port), target, account=ACCOUNT)
+        with pytest.raises(LocalProtocolError, match="domain"):
+            async with opening:
+                raise AssertionError("there is no such destination")
+        async with await listener.accept() as stream:
             assert not await stream.receive_some()
+
+
+# Arguments: what is wrong shows in the call, before anything is opened ----------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"network": "ws"}, r"^net: the transport 'ws' is not supported"),
+        ({"network": "grpc"}, r"^net: the transport 'grpc' is not supported"),
+        ({"tls": "tls"}, r"^tls: 'tls' is not supported"),
+        ({"header_type": "http"}, r"^type: the disguise 'http' is not supported"),
+    ],
+)
+def test_a_link_with_an_unsupported_transport_names_it(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        open_vmess_stream(format_share_link(attrs.evolve(LINK, **changes)), "a.example:80")
+
+
+@pytest.mark.parametrize("text", ["example.com:443", "vless://x@example.com:443", "vmess://???"])
+def test_a_text_that_is_not_a_share_link_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="not a usable share link"):
+        open_vmess_stream(text, "a.example:80")
+
+
+@pytest.mark.parametrize(
+    ("server", "options", "error", "message"),
+    [
+        (
+            ("a.example", 443),
+            {},
+            TypeError,
+            "account: with (host, port), an Account is required",
+        ),
+        (
+            ("a.example", 443),
+            {"account": "b831381d-6324-4d53-ad4f-8cda48b30811"},
+            TypeError,
+            "account: with (host, port), an Account is required, not str",
+        ),
+        (
+            format_share_link(LINK),
+            {"account": ACCOUNT},
+            TypeError,
+            (
+                "account cannot be combined with a share link, which names its user; "
+                "for another user, pass the server as (host, port)"
+            ),
+        ),
+        (
+            LINK,
+            {"account": ACCOUNT},
+            TypeError,
+            "server: expected a share link or (host, port), not ShareLink",
+        ),
+        (
+            ("a.example", "443"),
+            {"account": ACCOUNT},
+            TypeError,
+            "server: expected a share link or (host, port), not (str, str)",
+        ),
+        (
+            ("a.example", 0),
+            {"account": ACCOUNT},
+            ValueError,
+            "server: 0 is not a valid port: expected 1 to 65535",
+        ),
+        (
+            format_share_link(LINK),
+            {"security": "rot13"},
+            ValueError,
+            f"security: 'rot13' is not one of {', '.join(SECURITY_WORDS)}",
+        ),
+    ],
+)
+def test_a_wrong_server_is_refused_by_the_call(
+    server: Any, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error) as caught:
+        open_vmess_stream(server, "a.example:80", **options)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("destination", "error", "message"),
+    [
+        (
+            443,
+            TypeError,
+            "destination: expected a Destination, (host, port) or 'host:port', not int",
+        ),
+        (
+            (443, "a.example"),
+            TypeError,
+            "destination: expected a Destination, (host, port) or 'host:port', not (int, str)",
+        ),
+        (("a.example", 70_000), ValueError, "not a valid port: expected 1 to 65535"),
+        (("", 80), ValueError, "domain name"),
+        ("a.example", ValueError, "the port is missing"),
+        ("a.example:http", ValueError, "port"),
+        ("a.example:0", ValueError, "0 is not a valid port: expected 1 to 65535"),
+        ("2001:db8::1:443", ValueError, "brackets"),
+        (
+            Destination(host="a.example", port=53, network=Network.UDP),
+            ValueError,
+            "destination: udp:a.example:53 is for datagrams; a stream needs TCP",
+        ),
+    ],
+)
+def test_a_wrong_destination_is_refused_by_the_call(
+    destination: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error) as caught:
+        open_vmess_stream(format_share_link(LINK), destination)
+    assert message in str(caught.value)
+    assert ACCOUNT.user_id.hex() not in str(caught.value).replace("-", "")

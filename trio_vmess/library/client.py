@@ -2,6 +2,9 @@
 
 import platform
 import secrets
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import overload
 
 import trio
 
@@ -18,6 +21,13 @@ from trio_vmess.core.vmess import (
     StreamBody,
     choose_security,
 )
+from trio_vmess.library.arguments import (
+    DestinationLike,
+    HostAndPort,
+    Server,
+    read_destination,
+    read_server,
+)
 from trio_vmess.library.stream import VMessStream
 from trio_vmess.node import Node, utc_seconds
 
@@ -27,63 +37,125 @@ async def serve(
 ) -> None:
     """Run a node until it is stopped or cancelled.
 
+    Start it in a nursery to go on when all its inbounds listen, and to get the node:
+
+        async with trio.open_nursery() as nursery:
+            node = await nursery.start(trio_vmess.serve, config)
+            print(*node.listening)
+            ...
+            node.stop(grace=5)
+
+    Failures of single connections are logged, never raised here.
+
     Args:
-        config: from `load_config` or `parse_config`, or built in Python and checked by `validate`.
-        task_status: is given the node when all its inbounds listen; `Node.listening` says where.
+        config: from `load_config` or `parse_config`, or built in Python and checked by
+            `trio_vmess.config.validate`.
+        task_status: is given the node when all its inbounds listen. `Node.listening` says where,
+            and `Node.stop` ends it: it stops listening at once, and connections have `grace`
+            seconds to end. Cancelling the task closes everything at once.
 
     Raises:
-        OSError: an inbound cannot listen.
+        ConfigError: a file that the configuration names, such as `geosite.dat`, is missing or
+            malformed.
+        OSError: an inbound cannot listen; nothing was started.
     """
     await Node(config).run(task_status=task_status)
 
 
-async def open_vmess_stream(
-    server: tuple[str, int],
-    account: Account,
-    destination: Destination,
+@overload
+def open_vmess_stream(
+    server: str,
+    destination: DestinationLike,
     *,
-    security: str = "auto",
+    security: str | None = None,
     dialect: Dialect = V2RAY,
-) -> VMessStream:
-    """Connect to a destination through a VMess server.
+) -> AbstractAsyncContextManager[VMessStream]: ...
 
-    Nothing is sent before the first payload, so whether the server takes us shows in the first
-    answer.
+
+@overload
+def open_vmess_stream(
+    server: HostAndPort,
+    destination: DestinationLike,
+    *,
+    account: Account,
+    security: str | None = None,
+    dialect: Dialect = V2RAY,
+) -> AbstractAsyncContextManager[VMessStream]: ...
+
+
+def open_vmess_stream(
+    server: str | HostAndPort,
+    destination: DestinationLike,
+    *,
+    account: Account | None = None,
+    security: str | None = None,
+    dialect: Dialect = V2RAY,
+) -> AbstractAsyncContextManager[VMessStream]:
+    """Connect to a destination through a VMess server, and close the connection after the block.
+
+        async with open_vmess_stream("vmess://…", "example.com:80") as stream:
+            await stream.send_all(b"hello")
+
+    Nothing is sent before the first payload (or the first `receive_some`), so whether the server
+    takes us, and whether it reaches the destination, shows in the first answer. There is no timeout
+    parameter: put `trio.fail_after` around the block, or around the first `receive_some`.
 
     Args:
-        server: host and port.
-        account: as the server knows it.
-        destination: where the server is to connect to, by TCP.
-        security: a word of `SECURITY_WORDS`.
-        dialect: which VMess the server speaks.
+        server: a `vmess://` share link, or host and port.
+        destination: where the server is to connect to, by TCP: a `Destination`, host and port, or
+            both in one text, as in `example.com:443` or `[2001:db8::1]:443`.
+        account: who we are to the server; with host and port only, as a link says it itself.
+        security: how payload is encrypted, a word of `trio_vmess.core.vmess.SECURITY_WORDS`; None
+            for what the link says, or else `auto`.
+        dialect: which VMess the server speaks; the default is that of V2Ray, Xray and sing-box.
+
+    Returns:
+        An asynchronous context manager whose value is the stream; see `VMessStream` for half-close,
+        errors and cancellation. Leaving the block closes it, with its end said first where the
+        server expects one.
 
     Raises:
-        OSError: the server cannot be reached.
-        LocalProtocolError: the destination or the security has no legal form.
+        ConfigError: the share link is malformed, or names a transport that is not supported, such
+            as WebSocket or TLS. Raised by the call.
+        TypeError: an argument has the wrong type, is missing, or is one too many. Raised by the
+            call.
+        ValueError: a host, a port or the security is not valid. Raised by the call.
+        OSError: the server cannot be reached. Raised when the block is entered, as the next one.
+        LocalProtocolError: the destination has no legal form in VMess.
     """
-    body_security, options = choose_security(
-        security, machine=platform.machine(), command=Command.TCP, dialect=dialect
+    return _open(read_server(server, account, security), read_destination(destination), dialect)
+
+
+@asynccontextmanager
+async def _open(
+    server: Server, destination: Destination, dialect: Dialect
+) -> AsyncGenerator[VMessStream, None]:
+    async with await trio.open_tcp_stream(str(server.host), server.port) as stream:
+        header, body = _begin(server, destination, dialect)
+        async with VMessStream(stream, body, header) as vmess_stream:
+            yield vmess_stream
+
+
+def _begin(server: Server, destination: Destination, dialect: Dialect) -> tuple[bytes, StreamBody]:
+    """Return the request header of a new connection, and the codecs of what follows it."""
+    security, options = choose_security(
+        server.security, machine=platform.machine(), command=Command.TCP, dialect=dialect
     )
-    stream = await trio.open_tcp_stream(*server)
-    try:
-        connection = ClientConnection(entropy=secrets, dialect=dialect)
-        header = connection.send(
-            Request(
-                account=account,
-                destination=destination,
-                security=body_security,
-                options=options,
-                timestamp=utc_seconds(),
-            )
+    connection = ClientConnection(entropy=secrets, dialect=dialect)
+    header = connection.send(
+        Request(
+            account=server.account,
+            destination=destination,
+            security=security,
+            options=options,
+            timestamp=utc_seconds(),
         )
-        body = connection.hand_over_early(_ignore)
-        if not isinstance(body, StreamBody):
-            raise TypeError("a stream was asked for")
-        return VMessStream(stream, body, header, is_request=True)
-    except BaseException:
-        await trio.aclose_forcefully(stream)
-        raise
+    )
+    body = connection.hand_over_early(_ignore_response)
+    if not isinstance(body, StreamBody):
+        raise TypeError("the body of a TCP request is a stream")
+    return header, body
 
 
-def _ignore(_: Response) -> None:
-    """A single stream has no use for another port."""
+def _ignore_response(_: Response) -> None:
+    """The offer of another port is for clients that will connect again; one stream will not."""

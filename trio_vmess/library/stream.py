@@ -1,140 +1,164 @@
 """VMess as a Trio stream, for programs that want no node around it.
 
-The header waits for the first payload and goes out with it; a program that receives first sends
-it alone. The answer's header is read when it comes. What the relay does with shared buffers is done
-here with buffers of the call: a stream belongs to its program.
+`SideTransport` does the protocol. This is what makes a Trio stream of it: conflicts between tasks,
+Trio's exceptions, and an orderly end.
 """
 
 import operator
+from types import TracebackType
 from typing import Final
 
 import trio
 
+from trio_vmess.contracts import StreamSide
 from trio_vmess.core import PrefixedCodec
 from trio_vmess.core.vmess import StreamBody
 from trio_vmess.errors import RemoteProtocolError
+from trio_vmess.transport import SideTransport, StreamTransport
 
 RECEIVE_SIZE: Final = 64 * 1024
+"""Bytes that `receive_some` returns at most."""
+
+END_LIMIT: Final = 5.0
+"""Seconds that `aclose` waits for a peer that does not read, before it closes without an end."""
 
 
 class VMessStream(trio.abc.HalfCloseableStream):
-    """A connection through VMess.
+    """A connection to a destination through a VMess server; `open_vmess_stream` makes them.
+
+    It behaves as any `trio.abc.HalfCloseableStream`. One task may send while another receives.
+
+    Half-close: `send_eof` ends the request and leaves the answer open. The server tells the
+    destination, and the destination's end arrives as `b""` from `receive_some`.
+
+    Errors are Trio's. Whatever the peer does wrong is a `trio.BrokenResourceError`, whose text
+    says what it was and whose cause is a `RemoteProtocolError`; this goes for an answer that is cut
+    off inside a chunk, and for a server that closes without an answer. VMess servers do not say
+    why they refuse, and may say nothing at all, so put `trio.fail_after` around the first
+    `receive_some`.
+
+    Cancellation: a cancelled `receive_some` loses nothing. A cancelled `send_all` or `send_eof` may
+    have sent a part: the stream can still receive, but not send any more.
 
     Args:
         stream: the connection to the peer; it belongs to this stream from now on.
         body: the codecs.
-        header: our header, which goes out with the first payload.
-        is_request: the peer says nothing before it has the header.
+        header: our header, which goes out with the first payload; a program that receives first
+            sends it alone. Empty for one that was sent before.
     """
 
-    def __init__(
-        self, stream: trio.abc.Stream, body: StreamBody, header: bytes, *, is_request: bool
-    ) -> None:
+    def __init__(self, stream: trio.abc.Stream, body: StreamBody, header: bytes = b"") -> None:
         self._stream = stream
-        self._opener = body.opener
-        self._sealer = PrefixedCodec(header, body.sealer)
-        self._wire = body.trailing
-        self._payload = b""
-        self._header_waits = is_request
-        self._ended = False
-        self._sending = trio.Lock()
+        self._transport = SideTransport(
+            StreamSide(
+                transport=StreamTransport(stream),
+                opener=body.opener,
+                sealer=PrefixedCodec(header, body.sealer),
+                early=body.trailing,
+                flush_after=0.0 if header else None,
+            )
+        )
         self._send_conflict = _ConflictDetector("another task is sending")
         self._receive_conflict = _ConflictDetector("another task is receiving")
-        self._closed = False
-        self._sent_eof = False
+        self._is_closed = False
+        self._has_ended = False
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send payload.
+        """Send payload, of any size.
 
         Raises:
             trio.BusyResourceError: another task is sending.
-            trio.BrokenResourceError: the connection is gone. After a cancellation it is, too.
+            trio.BrokenResourceError: the connection is gone, or an earlier send was cut short.
             trio.ClosedResourceError: this side was closed, or ended by `send_eof`.
         """
         with self._send_conflict:
             self._check_open()
-            if self._sent_eof:
+            if self._has_ended:
                 raise trio.ClosedResourceError("nothing can be sent after send_eof")
-            await self._send(data)
+            # Whoever is cancelled before anything was sent still has a stream.
+            await trio.lowlevel.checkpoint_if_cancelled()
+            await self._transport.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
-        """Wait until sending may go through at once."""
+        """Wait until the connection takes more bytes.
+
+        Raises:
+            trio.BusyResourceError: another task is sending.
+            trio.BrokenResourceError: the connection is gone.
+            trio.ClosedResourceError: this side was closed.
+        """
         with self._send_conflict:
             self._check_open()
             await self._stream.wait_send_all_might_not_block()
 
     async def send_eof(self) -> None:
-        """Say that no more payload will come; receiving goes on."""
+        """Say that no more payload will come; receiving goes on. Doing so again has no effect.
+
+        Raises:
+            trio.BusyResourceError: another task is sending.
+            trio.BrokenResourceError: the connection is gone, or an earlier send was cut short.
+            trio.ClosedResourceError: this side was closed.
+        """
         with self._send_conflict:
             self._check_open()
-            if self._sent_eof:
-                await trio.lowlevel.checkpoint()
-                return
-            self._sent_eof = True
-            self._header_waits = False
-            out = bytearray(self._sealer.output_size(0))
-            size = self._sealer.finalize_into(memoryview(out))
-            async with self._sending:
-                await self._stream.send_all(bytes(out[:size]))
-                if isinstance(self._stream, trio.abc.HalfCloseableStream):
-                    await self._stream.send_eof()
+            await trio.lowlevel.checkpoint()
+            if not self._has_ended:
+                self._has_ended = True
+                await self._transport.send_eof()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Receive payload.
 
+        Args:
+            max_bytes: how much to return at most; None for whatever is there, up to 64 KiB.
+
         Returns:
-            At least one byte, or nothing at the end.
+            At least one byte; nothing at the end, however often one asks.
 
         Raises:
             trio.BusyResourceError: another task is receiving.
             trio.BrokenResourceError: the connection is gone, or the peer broke the protocol.
             trio.ClosedResourceError: this side was closed.
-            TypeError: `max_bytes` is no int.
+            TypeError: `max_bytes` is not an integer.
             ValueError: it is below 1.
         """
         with self._receive_conflict:
-            if max_bytes is not None and operator.index(max_bytes) < 1:
-                raise ValueError("max_bytes is at least 1")
+            size = RECEIVE_SIZE if max_bytes is None else operator.index(max_bytes)
+            if size < 1:
+                raise ValueError(f"max_bytes is {max_bytes}: expected 1 or more")
             self._check_open()
-            if self._header_waits:
-                await self._send(b"")
-            while not self._payload and not self._ended:
-                await self._fill()
             await trio.lowlevel.checkpoint()
-            size = len(self._payload) if max_bytes is None else max_bytes
-            taken, self._payload = self._payload[:size], self._payload[size:]
-            return taken
+            buffer = memoryview(bytearray(min(size, RECEIVE_SIZE)))
+            try:
+                return bytes(buffer[: await self._transport.receive_into(buffer)])
+            except RemoteProtocolError as exc:
+                raise trio.BrokenResourceError(str(exc)) from exc
 
     async def aclose(self) -> None:
-        """Close the connection; what the peer has not read may be lost."""
-        self._closed = True
-        await self._stream.aclose()
+        """Say the end of the request if that is still due, and close the connection.
 
-    async def _send(self, data: bytes | bytearray | memoryview) -> None:
-        # Two tasks may come here: a sender, and a receiver that has to get the header out.
-        async with self._sending:
-            self._header_waits = False
-            out = bytearray(self._sealer.output_size(len(data)))
-            size = self._sealer.update_into(data, memoryview(out))
-            await self._stream.send_all(bytes(out[:size]))
-
-    async def _fill(self) -> None:
-        data, self._wire = self._wire, b""
-        if not data:
-            data = bytes(await self._stream.receive_some(RECEIVE_SIZE))
+        A peer that does not read is waited for 5 seconds at most. Nothing is said where the peer
+        has not heard of us yet, where another task is in the midst of sending, or when cancelled;
+        the connection is closed in any case. What the peer has not read may be lost.
+        """
+        is_due = not (
+            self._is_closed
+            or self._has_ended
+            or self._send_conflict.is_held
+            or self._transport.is_header_due
+        )
+        self._is_closed = True
         try:
-            out = bytearray(self._opener.output_size(len(data)))
-            if data:
-                self._payload = bytes(out[: self._opener.update_into(data, memoryview(out))])
-                self._ended = self._opener.ended
-            else:
-                self._opener.finalize_into(memoryview(out))
-                self._ended = True
-        except RemoteProtocolError as exc:
-            raise trio.BrokenResourceError(str(exc)) from exc
+            if is_due:
+                with trio.move_on_after(END_LIMIT):
+                    await self._transport.send_eof()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # the peer is gone, or another task has closed the connection meanwhile
+        finally:
+            await self._transport.aclose()
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self._is_closed:
             raise trio.ClosedResourceError("this stream was closed")
 
 
@@ -143,12 +167,17 @@ class _ConflictDetector:
 
     def __init__(self, message: str) -> None:
         self._message = message
-        self._is_held = False
+        self.is_held = False
 
     def __enter__(self) -> None:
-        if self._is_held:
+        if self.is_held:
             raise trio.BusyResourceError(self._message)
-        self._is_held = True
+        self.is_held = True
 
-    def __exit__(self, *_: object) -> None:
-        self._is_held = False
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.is_held = False

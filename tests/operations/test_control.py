@@ -212,7 +212,7 @@ async def test_a_refusal_is_an_error() -> None:
 
 
 def test_nobody_is_there(tmp_path: Path, folder: Path) -> None:
-    with pytest.raises(OSError, match="no node answers"):
+    with pytest.raises(OSError, match=r"cannot reach a node at .*missing\.sock: No such file"):
         ask(str(tmp_path / "missing.sock"), {})
     with pytest.raises(OSError, match="no running node was found"):
         find_socket()
@@ -230,7 +230,7 @@ async def test_something_else_is_there(tmp_path: Path) -> None:
     sock.listen()
     async with trio.open_nursery() as nursery:
         await nursery.start(trio.serve_listeners, serve, [trio.SocketListener(sock)])
-        with pytest.raises(ValueError, match="is no node"):
+        with pytest.raises(ValueError, match=r"other\.sock is not a trio-vmess control socket"):
             await asked(path, {})
         nursery.cancel_scope.cancel()
 

@@ -186,8 +186,8 @@ def ask(path: str, request: Values) -> dict[str, object]:
         request: see the module.
 
     Raises:
-        OSError: nobody answers there.
-        ValueError: the node does not take the request; or what answers is no node.
+        OSError: no node answers there.
+        ValueError: the node refuses the request, or the path is not a control socket.
     """
     _require_unix_sockets()
     received = bytearray()
@@ -203,13 +203,13 @@ def ask(path: str, request: Values) -> dict[str, object]:
                 received += data
         except OSError as exc:
             why = exc.strerror or str(exc)
-            raise _error(exc.errno, f"no node answers at {path}: {why}") from None
+            raise _error(exc.errno, f"cannot reach a node at {path}: {why}") from None
     try:
         answer = json.loads(received)
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
-        raise ValueError(f"what answers at {path} is no node")
+        raise ValueError(f"{path} is not a trio-vmess control socket")
     if "error" in answer:
         raise ValueError(f"the node answers: {answer['error']}")
     return answer

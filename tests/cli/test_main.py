@@ -1,4 +1,4 @@
-"""The command line, in this process and as a program of its own."""
+"""The program's exit codes and error lines, in this process and as a program of its own."""
 
 import subprocess
 import sys
@@ -16,18 +16,28 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == (f"trio-vmess {__version__}\n", "")
 
 
-def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([]) == 2
+def test_without_a_command_the_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("usage: trio-vmess ")
 
 
-def test_an_unknown_option_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["--no-such-option"])
-    assert ended.value.code == 2
-    assert "--no-such-option" in capsys.readouterr().err
+def test_a_wrong_configuration_is_exit_23(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--config", "/nonexistent/node.toml"]) == 23
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: /nonexistent/node.toml")
+
+
+def test_an_unreachable_node_is_exit_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["stats", "--socket", "/nonexistent/node.sock"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
 
 
 def test_the_package_is_a_program() -> None:

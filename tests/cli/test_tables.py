@@ -1,4 +1,4 @@
-"""What people see of counters and connections."""
+"""Tables of counters and connections."""
 
 import pytest
 
@@ -16,11 +16,11 @@ from trio_vmess.cli.tables import format_connections, format_counters, format_si
         (1 << 60, "1024.0 PiB"),
     ],
 )
-def test_sizes(size: int, shown: str) -> None:
+def test_sizes_have_a_unit(size: int, shown: str) -> None:
     assert format_size(size) == shown
 
 
-def test_counters() -> None:
+def test_counters_are_a_table_of_both_directions() -> None:
     answer = {
         "counters": {
             "outbound>>>direct>>>traffic>>>uplink": 517,
@@ -41,18 +41,24 @@ def test_counters() -> None:
     ]
 
 
-def test_no_counters_say_what_is_missing() -> None:
+def test_without_counters_the_policy_is_named() -> None:
     text = format_counters({"counters": {}, "connections": 0, "seconds": 1})
-    assert "'policy' says what is" in text
+    assert text.splitlines() == [
+        (
+            "no counters: 'policy' selects what is counted, for users with an email and for "
+            "inbounds and outbounds with a tag"
+        ),
+        "0 connections, up 1 s",
+    ]
 
 
 @pytest.mark.parametrize(("count", "words"), [(0, "0 connections"), (1, "1 connection")])
-def test_one_connection_is_no_plural(count: int, words: str) -> None:
+def test_one_connection_is_singular(count: int, words: str) -> None:
     answer = {"counters": {}, "connections": count, "seconds": 1}
     assert format_counters(answer).endswith(f"\n{words}, up 1 s")
 
 
-def test_connections() -> None:
+def test_connections_are_a_table_without_control_characters() -> None:
     answer = {
         "connections": [
             {
@@ -79,7 +85,7 @@ def test_connections() -> None:
 
 
 @pytest.mark.parametrize("answer", [{}, {"counters": 3}, {"connections": {}}])
-def test_another_answer(answer: dict[str, object]) -> None:
+def test_an_answer_of_another_shape_is_refused(answer: dict[str, object]) -> None:
     for shown in (format_counters, format_connections):
         with pytest.raises(ValueError, match="the node's answer has no"):
             shown(answer)

@@ -160,8 +160,8 @@ async def test_a_destination_without_a_legal_form_leaves_nothing_open() -> None:
     [
         ({"network": "ws"}, r"^net: the transport 'ws' is not supported"),
         ({"network": "grpc"}, r"^net: the transport 'grpc' is not supported"),
-        ({"tls": "tls"}, r"^tls: 'tls' is not supported"),
-        ({"header_type": "http"}, r"^type: the disguise 'http' is not supported"),
+        ({"tls": "tls"}, r"^tls: the security 'tls' is not supported"),
+        ({"header_type": "http"}, r"^type: the header type 'http' is not supported"),
     ],
 )
 def test_a_link_with_an_unsupported_transport_names_it(
@@ -173,7 +173,7 @@ def test_a_link_with_an_unsupported_transport_names_it(
 
 @pytest.mark.parametrize("text", ["example.com:443", "vless://x@example.com:443", "vmess://???"])
 def test_a_text_that_is_not_a_share_link_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="not a usable share link"):
+    with pytest.raises(ConfigError, match="not a valid share link"):
         open_vmess_stream(text, "a.example:80")
 
 

@@ -6,8 +6,8 @@ import trio.testing
 from trio.testing import MockClock, check_half_closeable_stream
 
 from tests.kit.entropy import SeededEntropy
-from tests.kit.far_ends import vmess_bodies
 from tests.kit.pair import NOW, ConnectionPair, request
+from tests.kit.remote_ends import vmess_bodies
 from trio_vmess.core.vmess import Request, Response, StreamBody
 from trio_vmess.errors import RemoteProtocolError
 from trio_vmess.library import VMessStream

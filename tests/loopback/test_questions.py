@@ -54,7 +54,7 @@ def test_a_node_says_where_it_is_asked_and_is_found(node_file: Path) -> None:
         assert path == str(node_file.parent / "trio-vmess" / f"{node.pid}.sock")
         code, out, err = run_command("stats")
         assert (code, err) == (0, "")
-        assert "'policy' says what is" in out
+        assert "no counters: 'policy' selects what is counted" in out
         answer = json.loads(run_command("stats", "--json", "--socket", path)[1])
         assert answer["connections"] == 0
         node.send_signal(signal.SIGTERM)

@@ -1,227 +1,409 @@
-"""The command line's words: what may be said, and what it is read into."""
+"""The commands and their arguments: what argparse reads becomes one frozen value per command."""
 
 import argparse
-import ipaddress
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias
 
+import attrs
+
 from trio_vmess._version import __version__
+from trio_vmess.cli.values import (
+    list_values,
+    one_of,
+    read_alter_id,
+    read_endpoint,
+    read_ip_address,
+    read_local_endpoint,
+    read_port,
+    read_user_id,
+    seconds_between,
+)
 from trio_vmess.config import LogLevel, SecurityName
-from trio_vmess.core import Host, IPAddress, parse_endpoint
-from trio_vmess.core.vmess import parse_user_id
+from trio_vmess.core import Host, IPAddress, Network
 
-_SECURITIES: Final = tuple(security.value for security in SecurityName)
-CIPHERS: Final = tuple(word for word in _SECURITIES if word != SecurityName.AUTO.value)
-_LEVELS: Final = tuple(level.value for level in LogLevel)
+EXIT_USAGE: Final = 2
+"""The command line was not understood; argparse ends with the same."""
 
-
-def _ip_address(text: str) -> IPAddress:
-    try:
-        return ipaddress.ip_address("127.0.0.1" if text == "localhost" else text.strip("[]"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no IP address") from None
+_CIPHERS: Final = tuple(str(each.value) for each in SecurityName if each is not SecurityName.AUTO)
+_FILE_HELP: Final = "TOML, or V2Ray 4 JSON"
 
 
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) <= 0xFFFF):
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535 (0: any free one)")
-    return int(text)
+def _ciphers_or_all(ciphers: Sequence[str] | None) -> Sequence[str]:
+    return tuple(ciphers or _CIPHERS)
 
 
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.05 <= value <= 60:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: 0.05 to 60 seconds")
-    return value
+# What is read -------------------------------------------------------------------------------------
 
 
-def _interval(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.1 <= value <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: 0.1 to 86400 seconds")
-    return value
+@attrs.frozen(kw_only=True)
+class ServerArguments:
+    """`trio-vmess server`."""
+
+    config: str | None
+    listen: IPAddress | None
+    port: int | None
+    user_id: bytes | None = attrs.field(repr=False)
+    alter_id: int | None
+    security: SecurityName | None
+    allow_private: bool | None
+    log_level: LogLevel | None
+
+    @property
+    def instead_of_a_file(self) -> Mapping[str, object]:
+        """What stands for a configuration file, by the names that messages use."""
+        return {
+            "--listen": self.listen,
+            "--port": self.port,
+            "--id": self.user_id,
+            "--alter-id": self.alter_id,
+            "--security": self.security,
+            "--allow-private": self.allow_private,
+        }
 
 
-def _destination(text: str) -> tuple[Host, int]:
-    try:
-        return parse_endpoint(text)
-    except ValueError as exc:
-        raise argparse.ArgumentTypeError(str(exc)) from None
+@attrs.frozen(kw_only=True)
+class ClientArguments:
+    """`trio-vmess client`."""
+
+    link: str | None = attrs.field(repr=False)
+    config: str | None
+    socks: tuple[IPAddress, int] | None
+    http: tuple[IPAddress, int] | None
+    user_id: bytes | None = attrs.field(repr=False)
+    alter_id: int | None
+    security: SecurityName | None
+    log_level: LogLevel | None
+
+    @property
+    def instead_of_a_file(self) -> Mapping[str, object]:
+        """What stands for a configuration file, by the names that messages use."""
+        return {
+            "a vmess:// link": self.link,
+            "--socks": self.socks,
+            "--http": self.http,
+            "--id": self.user_id,
+            "--alter-id": self.alter_id,
+            "--security": self.security,
+        }
 
 
-def _alter_id(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) <= 0xFFFF):
-        raise argparse.ArgumentTypeError(f"{text!r} is no alterId: 0 to 65535")
-    return int(text)
+@attrs.frozen(kw_only=True)
+class RunArguments:
+    """`trio-vmess run`."""
+
+    config: str
+    log_level: LogLevel | None
 
 
-def _local_endpoint(text: str) -> tuple[IPAddress, int]:
-    try:
-        host, port = parse_endpoint(text)
-    except ValueError as exc:
-        raise argparse.ArgumentTypeError(str(exc)) from None
-    return _ip_address(str(host)), port
+@attrs.frozen(kw_only=True)
+class CheckArguments:
+    """`trio-vmess check`."""
+
+    config: str
 
 
-def _user_id(text: str) -> bytes:
-    try:
-        return parse_user_id(text)
-    except ValueError as exc:
-        raise argparse.ArgumentTypeError(str(exc)) from None
+@attrs.frozen(kw_only=True)
+class DemoArguments:
+    """`trio-vmess demo`."""
+
+    log_level: LogLevel | None
 
 
-# argparse has no public name for it.
-_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
+@attrs.frozen(kw_only=True)
+class BenchArguments:
+    """`trio-vmess bench`; without ciphers, all of them are measured."""
+
+    ciphers: Sequence[str] = attrs.field(converter=_ciphers_or_all)
+    seconds: float
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
+@attrs.frozen(kw_only=True)
+class StatsArguments:
+    """`trio-vmess stats`."""
+
+    socket: str | None
+    json: bool
+    reset: bool
+    connections: bool
+    watch: float | None
+
+
+@attrs.frozen(kw_only=True)
+class ExplainArguments:
+    """`trio-vmess explain`."""
+
+    destination: tuple[Host, int]
+    config: str
+    network: Network
+    inbound: str | None
+    user: str
+
+
+Arguments: TypeAlias = (
+    ServerArguments
+    | ClientArguments
+    | RunArguments
+    | CheckArguments
+    | DemoArguments
+    | BenchArguments
+    | StatsArguments
+    | ExplainArguments
+)
+
+
+def parse_arguments(argv: Sequence[str] | None) -> Arguments:
+    """Read the command line.
+
+    Args:
+        argv: the arguments without the program's name; None takes those of the process.
+
+    Raises:
+        SystemExit: argparse has answered by itself: 0 after --version or --help, 2 after a mistake.
+    """
+    parser = _build_parser()
+    values = vars(parser.parse_args(argv))
+    # The only place where arguments have no type: each class has the names that argparse stores.
+    make: Callable[..., Arguments] | None = values.pop("make", None)
+    if make is None:
+        parser.print_help(sys.stderr)
+        raise SystemExit(EXIT_USAGE)
+    command: argparse.ArgumentParser = values.pop("command")
+    arguments = make(**values)
+    if problem := _find_conflict(arguments):
+        command.error(problem)
+    return arguments
+
+
+def _find_conflict(arguments: Arguments) -> str | None:
+    match arguments:
+        case ServerArguments(config=str()) | ClientArguments(config=str()):
+            for name, value in arguments.instead_of_a_file.items():
+                if value is not None:
+                    return f"{name} cannot be combined with --config; set it in the file"
+        case ClientArguments(link=None):
+            return "a vmess:// link or --config FILE is needed"
+        case StatsArguments(connections=True, reset=True):
+            return "--connections cannot be combined with --reset"
+        case _:
+            pass
+    return None
+
+
+_Add: TypeAlias = Callable[..., argparse.ArgumentParser]
+"""Adds a command: its name, its class of arguments, its `summary` and `description`."""
+
+
+# How it is read -----------------------------------------------------------------------------------
+
+
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="trio-vmess",
         description="VMess, the encrypted proxy protocol of V2Ray, on Trio.",
-        epilog="'trio-vmess COMMAND --help' says more.",
+        epilog="'trio-vmess COMMAND --help' lists the options of a command.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    subparsers = parser.add_subparsers(metavar="COMMAND")
 
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        "--log-level", choices=_LEVELS, metavar="LEVEL", help=f"one of {', '.join(_LEVELS)}"
-    )
-    _add_halves(commands, common)
-    _add_files(commands, common)
-    _add_trials(commands, common)
-    _add_questions(commands)
+    def add(
+        name: str, make: Callable[..., Arguments], *, summary: str, description: str
+    ) -> argparse.ArgumentParser:
+        command = subparsers.add_parser(name, help=summary, description=description)
+        command.set_defaults(make=make, command=command)
+        return command
+
+    _add_server(add)
+    _add_client(add)
+    _add_file_commands(add)
+    _add_trials(add)
+    _add_stats(add)
+    _add_explain(add)
     return parser
 
 
-def _add_halves(commands: _Commands, common: argparse.ArgumentParser) -> None:
-    """Add the two commands that need no file."""
-    one_user = argparse.ArgumentParser(add_help=False)
-    one_user.add_argument("--id", type=_user_id, metavar="UUID", help="the user id")
-    one_user.add_argument(
-        "--alter-id", type=_alter_id, metavar="N", help="default: 0, AEAD headers"
-    )
-    one_user.add_argument(
-        "--security", choices=_SECURITIES, metavar="WORD", help=f"one of {', '.join(_SECURITIES)}"
-    )
-
-    server = commands.add_parser(
+def _add_server(add: _Add) -> None:
+    server = add(
         "server",
-        parents=[one_user, common],
-        help="serve VMess clients",
-        description="Serve VMess clients. Without a file: one user, fresh unless --id is given.",
+        ServerArguments,
+        summary="serve VMess clients",
+        description=(
+            "Serve VMess clients. Without a file there is one user, with a new id unless --id is "
+            "given."
+        ),
     )
-    server.add_argument("--config", metavar="FILE", help="TOML, or V2Ray 4 JSON")
-    server.add_argument("--listen", type=_ip_address, metavar="IP", help="default: 0.0.0.0")
-    server.add_argument("--port", type=_port, metavar="N", help="default: any free port")
+    server.add_argument("--config", metavar="FILE", help=_FILE_HELP)
+    server.add_argument(
+        "--listen",
+        type=read_ip_address,
+        metavar="IP",
+        help="address to listen on; default: 0.0.0.0",
+    )
+    server.add_argument(
+        "--port", type=read_port, metavar="N", help="port to listen on; default: any free port"
+    )
+    _add_user(server, alter_id="0, which means AEAD headers", security="auto")
     server.add_argument(
         "--allow-private",
         action="store_true",
         default=None,
         help="let clients reach this machine and its private networks",
     )
+    _add_log_level(server)
 
-    client = commands.add_parser(
+
+def _add_client(add: _Add) -> None:
+    client = add(
         "client",
-        parents=[one_user, common],
-        help="a local proxy in front of a VMess server",
-        description="A local SOCKS proxy (and HTTP, if asked for) in front of a VMess server.",
+        ClientArguments,
+        summary="run a local proxy in front of a VMess server",
+        description="Run a local SOCKS or HTTP proxy, or both, in front of a VMess server.",
     )
     client.add_argument("link", nargs="?", metavar="vmess://…", help="the server's share link")
-    client.add_argument("--config", metavar="FILE", help="TOML, or V2Ray 4 JSON")
+    client.add_argument("--config", metavar="FILE", help=_FILE_HELP)
     client.add_argument(
-        "--socks", type=_local_endpoint, metavar="IP:PORT", help="default: 127.0.0.1:1080"
+        "--socks",
+        type=read_local_endpoint,
+        metavar="IP:PORT",
+        help="SOCKS inbound; default: 127.0.0.1:1080 unless --http is given",
     )
-    client.add_argument("--http", type=_local_endpoint, metavar="IP:PORT", help="default: none")
+    client.add_argument(
+        "--http", type=read_local_endpoint, metavar="IP:PORT", help="HTTP inbound; default: none"
+    )
+    _add_user(client, alter_id="that of the link", security="that of the link")
+    _add_log_level(client)
 
 
-def _add_files(commands: _Commands, common: argparse.ArgumentParser) -> None:
-    """Add the commands that are about a file."""
-    run = commands.add_parser(
+def _add_user(command: argparse.ArgumentParser, *, alter_id: str, security: str) -> None:
+    """Add what describes a user; the words say what is taken by default."""
+    command.add_argument(
+        "--id", dest="user_id", type=read_user_id, metavar="UUID", help="the user's id"
+    )
+    command.add_argument(
+        "--alter-id",
+        type=read_alter_id,
+        metavar="N",
+        help=f"number of alter ids; default: {alter_id}",
+    )
+    command.add_argument(
+        "--security",
+        type=one_of(SecurityName),
+        metavar="CIPHER",
+        help=f"one of {list_values(SecurityName)}; default: {security}",
+    )
+
+
+def _add_log_level(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--log-level",
+        type=one_of(LogLevel),
+        metavar="LEVEL",
+        help=f"of the error log: one of {list_values(LogLevel)}",
+    )
+
+
+def _add_file_commands(add: _Add) -> None:
+    run = add(
         "run",
-        parents=[common],
-        help="run any node from a file",
-        description="Run whatever a file describes: a server, a client, or both.",
+        RunArguments,
+        summary="run a node from a configuration file",
+        description="Run the node that a configuration file describes: server, client, or both.",
     )
-    run.add_argument("--config", metavar="FILE", required=True, help="TOML, or V2Ray 4 JSON")
-
-    check = commands.add_parser(
+    run.add_argument("--config", metavar="FILE", required=True, help=_FILE_HELP)
+    _add_log_level(run)
+    check = add(
         "check",
-        help="check a file and start nothing",
-        description="Check a configuration file: every mistake in one run, and exit 23 if any.",
+        CheckArguments,
+        summary="check a configuration file without running it",
+        description=(
+            "Check a configuration file without running it. All mistakes are reported at once; the "
+            "exit code is 23 if there are any."
+        ),
     )
-    check.add_argument("--config", metavar="FILE", required=True, help="TOML, or V2Ray 4 JSON")
+    check.add_argument("--config", metavar="FILE", required=True, help=_FILE_HELP)
 
 
-def _add_trials(commands: _Commands, common: argparse.ArgumentParser) -> None:
-    """Add the commands that show what this is, and how fast."""
-    commands.add_parser(
+def _add_trials(add: _Add) -> None:
+    demo = add(
         "demo",
-        parents=[common],
-        help="server, client and something to fetch, on loopback",
-        description="Run a server, a client and a web page on loopback, and say what to try.",
+        DemoArguments,
+        summary="run a server, a client and a web page on loopback",
+        description="Run a server, a client and a web page on loopback; print a command to try.",
     )
-
-    bench = commands.add_parser(
+    _add_log_level(demo)
+    bench = add(
         "bench",
-        help="measure a client and a server on this machine",
-        description="Measure a client and a server on loopback with every cipher: half a minute.",
+        BenchArguments,
+        summary="measure a client and a server on this machine",
+        description="Measure a client and a server on loopback, with each cipher (30 seconds).",
     )
     bench.add_argument(
         "--cipher",
+        dest="ciphers",
         action="append",
-        choices=CIPHERS,
-        metavar="WORD",
-        help=f"this one only; may be repeated: {', '.join(CIPHERS)}",
+        choices=_CIPHERS,
+        metavar="CIPHER",
+        help=f"measure only this one; may be repeated: {', '.join(_CIPHERS)}",
     )
     bench.add_argument(
         "--seconds",
-        type=_seconds,
+        type=seconds_between(0.05, 60),
         default=1.5,
         metavar="N",
-        help="how long each measurement takes, 0.05 to 60; default: %(default)s",
+        help="duration of each measurement, 0.05 to 60; default: %(default)s",
     )
 
 
-def _add_questions(commands: _Commands) -> None:
-    """Add the commands that ask: a running node, or a configuration."""
-    stats = commands.add_parser(
+def _add_stats(add: _Add) -> None:
+    stats = add(
         "stats",
-        help="the traffic counters of a running node",
-        description="Ask a running node for its counters; 'stats' must be on in its file.",
+        StatsArguments,
+        summary="show the traffic counters of a running node",
+        description="Show the traffic counters of a running node; its file must enable 'stats'.",
     )
     stats.add_argument(
-        "--socket", metavar="PATH", help="its control socket; default: that of the one that runs"
+        "--socket",
+        metavar="PATH",
+        help="the node's control socket; default: that of the only running node",
     )
-    stats.add_argument("--json", action="store_true", help="exact numbers, for programs")
-    stats.add_argument("--reset", action="store_true", help="begin to count from 0 again")
+    stats.add_argument("--json", action="store_true", help="print exact numbers as JSON")
+    stats.add_argument("--reset", action="store_true", help="set the counters to 0 after reading")
     stats.add_argument(
-        "--connections", action="store_true", help="what is running now, not the counters"
+        "--connections", action="store_true", help="show open connections instead of counters"
     )
     stats.add_argument(
-        "--watch", type=_interval, metavar="SECONDS", help="again and again, until Ctrl-C"
+        "--watch",
+        type=seconds_between(0.1, 86_400),
+        metavar="SECONDS",
+        help="repeat at this interval until Ctrl-C",
     )
 
-    explain = commands.add_parser(
+
+def _add_explain(add: _Add) -> None:
+    explain = add(
         "explain",
-        help="which way a connection would take, and why",
-        description="Say which rule decides, which outbound it is, and which addresses.",
+        ExplainArguments,
+        summary="show how a connection would be routed, and why",
+        description=(
+            "Show which rule decides about a connection, which outbound it takes, and which "
+            "addresses would be dialled. Only name servers are contacted."
+        ),
     )
     explain.add_argument(
-        "destination", type=_destination, metavar="HOST:PORT", help="where it would go"
+        "destination", type=read_endpoint, metavar="HOST:PORT", help="the connection's destination"
     )
-    explain.add_argument("--config", metavar="FILE", required=True, help="TOML, or V2Ray 4 JSON")
-    explain.add_argument("--network", choices=("tcp", "udp"), default="tcp", metavar="WORD")
+    explain.add_argument("--config", metavar="FILE", required=True, help=_FILE_HELP)
+    explain.add_argument(
+        "--network",
+        type=one_of(Network),
+        default=Network.TCP,
+        metavar="NETWORK",
+        help=f"one of {list_values(Network)}; default: %(default)s",
+    )
     explain.add_argument(
         "--from",
         dest="inbound",
-        metavar="INBOUND",
-        help="the tag of the inbound it comes by; default: that of the only one, if there is one",
+        metavar="TAG",
+        help="tag of the inbound; default: the only inbound, if there is just one",
     )
-    explain.add_argument("--user", default="", metavar="EMAIL", help="who asks; default: nobody")
+    explain.add_argument("--user", default="", metavar="EMAIL", help="the user's email")

@@ -1,28 +1,33 @@
-"""The command line: arguments in, an exit code out."""
+"""What each command does."""
 
-import argparse
-import contextlib
-import gc
 import ipaddress
 import json
 import secrets
-import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, assert_never
 
 import attrs
 import trio
 
-from trio_vmess.cli.arguments import CIPHERS, build_parser
+from trio_vmess.cli.arguments import (
+    Arguments,
+    BenchArguments,
+    CheckArguments,
+    ClientArguments,
+    DemoArguments,
+    ExplainArguments,
+    RunArguments,
+    ServerArguments,
+    StatsArguments,
+)
 from trio_vmess.cli.demo import start_demo
-from trio_vmess.cli.logs import logging_to
+from trio_vmess.cli.supervisor import run_node, run_nodes
 from trio_vmess.cli.tables import format_connections, format_counters
 from trio_vmess.config import (
     VMESS_TAG,
     Config,
-    LogLevel,
     LogSettings,
     OutboundSettings,
     Role,
@@ -37,75 +42,67 @@ from trio_vmess.config import (
     server_share_link,
     share_link_outbound,
 )
-from trio_vmess.core import Destination, Network, parse_endpoint
-from trio_vmess.errors import ConfigError, NoRouteError
+from trio_vmess.core import Destination, parse_endpoint
+from trio_vmess.errors import NoRouteError
 from trio_vmess.node import Node
 from trio_vmess.operations import ask, find_socket
 
-EXIT_STOPPED: Final = 0
-EXIT_FAILURE: Final = 1
-EXIT_USAGE: Final = 2
-"""The command line was not understood; argparse ends with the same."""
-EXIT_CONFIG: Final = 23
-"""The configuration is wrong; V2Ray ends with the same."""
-
-_GC_THRESHOLDS: Final = (10_000, 20, 50)
-
-Start = Callable[[trio.Nursery, trio.Nursery], Awaitable[Sequence[Node]]]
-"""Starts nodes in the first nursery, and what serves them in the second."""
+_CLEAR_SCREEN: Final = "\x1b[H\x1b[2J"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program.
+class CommandError(Exception):
+    """A command could not do its work; the text says why."""
 
-    Args:
-        argv: the arguments without the program's name; None takes those of the process.
 
-    Returns:
-        The exit code: 0 stopped, 1 could not run, 2 usage, 23 configuration.
+def run_command(arguments: Arguments) -> None:
+    """Run a command to its end.
 
     Raises:
-        SystemExit: argparse has answered by itself: 0 after --version or --help, 2 after a mistake.
+        CommandError: it could not do its work.
+        ConfigError: the configuration is wrong.
+        OSError: a port is taken, say; the text is for people.
     """
-    parser = build_parser()
-    arguments = parser.parse_args(argv)
-    try:
-        match arguments.command:
-            case "server":
-                return _server(parser, arguments)
-            case "client":
-                return _client(parser, arguments)
-            case "run":
-                return _run(_loaded(arguments, None), arguments)
-            case "check":
-                return _check(arguments)
-            case "demo":
-                return _demo(arguments)
-            case "bench":
-                return _bench(arguments)
-            case "stats":
-                return _stats(parser, arguments)
-            case "explain":
-                return _explain(arguments)
-            case _:
-                parser.print_help(sys.stderr)
-                return EXIT_USAGE
-    except ConfigError as exc:
-        for problem in exc.problems:
-            print(f"error: {problem}", file=sys.stderr)
-        return EXIT_CONFIG
-    except OSError as exc:
-        print(f"error: {exc.strerror or exc}", file=sys.stderr)
-        return EXIT_FAILURE
+    match arguments:
+        case ServerArguments():
+            _serve(arguments)
+        case ClientArguments():
+            _run_client(arguments)
+        case RunArguments():
+            run_node(_load(arguments.config), arguments.log_level)
+        case CheckArguments():
+            # Data files and name servers are looked at when a node is built.
+            Node(_load(arguments.config))
+            print("Configuration OK.")
+        case DemoArguments():
+            run_nodes(LogSettings(access=""), arguments.log_level, start_demo)
+        case BenchArguments():
+            _bench(arguments)
+        case StatsArguments():
+            _show_stats(arguments)
+        case ExplainArguments():
+            _explain(arguments)
+        case _:
+            assert_never(arguments)
 
 
-def _server(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
-    flags = ("listen", "port", "id", "alter_id", "security", "allow_private")
+def _load(file: str, role: Role | None = None) -> Config:
+    config = load_config(file)
+    if role is not None:
+        check_role(config, role)
+    for warning in config.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return config
+
+
+# Nodes --------------------------------------------------------------------------------------------
+
+
+def _serve(arguments: ServerArguments) -> None:
     if arguments.config is not None:
-        _refuse_together(parser, arguments, flags)
-        return _run(_loaded(arguments, "server"), arguments)
+        run_node(_load(arguments.config, "server"), arguments.log_level)
+        return
     listen = arguments.listen or ipaddress.IPv4Address("0.0.0.0")
-    user_id = arguments.id or secrets.token_bytes(16)
+    user_id = arguments.user_id or secrets.token_bytes(16)
     alter_id = arguments.alter_id or 0
     config = server_config(
         listen=listen,
@@ -116,7 +113,7 @@ def _server(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> i
         log=LogSettings(access=""),
     )
 
-    def announce(node: Node) -> None:
+    def print_link(node: Node) -> None:
         for each in node.listening:
             if each.tag != VMESS_TAG:
                 continue
@@ -125,222 +122,108 @@ def _server(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> i
                 port=parse_endpoint(each.address)[1],
                 user_id=user_id,
                 alter_id=alter_id,
-                security=SecurityName(arguments.security or "auto"),
+                security=arguments.security or SecurityName.AUTO,
                 name="trio-vmess",
             )
             print(f"link:   {link}")
             print(f"client: trio-vmess client '{link}'", flush=True)
 
-    return _run(config, arguments, announce)
+    run_node(config, arguments.log_level, print_link)
 
 
-def _client(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+def _run_client(arguments: ClientArguments) -> None:
     if arguments.config is not None:
-        _refuse_together(parser, arguments, ("link", "socks", "http", "id", "alter_id", "security"))
-        return _run(_loaded(arguments, "client"), arguments)
-    if arguments.link is None:
-        parser.error("client: a vmess:// link or --config FILE is needed")
-    outbound = share_link_outbound(parse_share_link(arguments.link), tag="proxy")
+        run_node(_load(arguments.config, "client"), arguments.log_level)
+        return
+    outbound = share_link_outbound(parse_share_link(arguments.link or ""), tag="proxy")
     socks = arguments.socks
     if socks is None and arguments.http is None:
         socks = (ipaddress.IPv4Address("127.0.0.1"), 1080)
     config = client_config(
-        outbound=_overridden(outbound, arguments),
+        outbound=_override(outbound, arguments),
         socks=socks,
         http=arguments.http,
         log=LogSettings(),
     )
 
-    def announce(node: Node) -> None:
+    def print_curl_lines(node: Node) -> None:
         schemes = {"socks": "socks5h", "http": "http"}
         for each in node.listening:
             print(f"try: curl -x {schemes[each.protocol]}://{each.address} https://example.com/")
         sys.stdout.flush()
 
-    return _run(config, arguments, announce)
+    run_node(config, arguments.log_level, print_curl_lines)
 
 
-def _overridden(outbound: OutboundSettings, arguments: argparse.Namespace) -> OutboundSettings:
-    """Return the link's outbound with what flags say instead."""
+def _override(outbound: OutboundSettings, arguments: ClientArguments) -> OutboundSettings:
+    """Return the link's outbound, changed by the flags that were given."""
     if not isinstance(outbound.protocol, VMessOutboundSettings):
         return outbound
     (server,) = outbound.protocol.servers
     (user,) = server.users
-    if arguments.id is not None:
-        user = attrs.evolve(user, id=arguments.id)
+    if arguments.user_id is not None:
+        user = attrs.evolve(user, id=arguments.user_id)
     if arguments.alter_id is not None:
         user = attrs.evolve(user, alter_id=arguments.alter_id)
     if arguments.security is not None:
-        user = attrs.evolve(user, security=SecurityName(arguments.security))
+        user = attrs.evolve(user, security=arguments.security)
     server = attrs.evolve(server, users=(user,))
     return attrs.evolve(outbound, protocol=attrs.evolve(outbound.protocol, servers=(server,)))
 
 
-def _check(arguments: argparse.Namespace) -> int:
-    # Data files and name servers show only here what is wrong with them.
-    Node(_loaded(arguments, None))
-    print("Configuration OK.")
-    return EXIT_STOPPED
+# Measuring and asking -----------------------------------------------------------------------------
 
 
-def _demo(arguments: argparse.Namespace) -> int:
-    return _run_nodes(LogSettings(access=""), arguments, start_demo)
-
-
-def _bench(arguments: argparse.Namespace) -> int:
-    # Imported here alone: a node that serves should not carry it.
+def _bench(arguments: BenchArguments) -> None:
+    # Imported only here: a running node should not carry it.
     from trio_vmess.bench import BenchError, run_bench
 
     try:
-        run_bench(arguments.cipher or CIPHERS, seconds=arguments.seconds)
+        run_bench(arguments.ciphers, seconds=arguments.seconds)
     except BenchError as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return EXIT_FAILURE
+        raise CommandError(str(exc)) from None
     except KeyboardInterrupt:
-        return EXIT_FAILURE
-    return EXIT_STOPPED
+        raise CommandError("interrupted") from None
 
 
-def _stats(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
-    if arguments.connections and arguments.reset:
-        parser.error("stats: --connections and --reset do not go together")
-    request: dict[str, object] = {"command": "stats", "reset": arguments.reset}
-    show = format_counters
+def _show_stats(arguments: StatsArguments) -> None:
+    request: Mapping[str, object]
     if arguments.connections:
         request, show = {"command": "connections"}, format_connections
-    clears = sys.stdout.isatty() and arguments.watch is not None and not arguments.json
+    else:
+        request, show = {"command": "stats", "reset": arguments.reset}, format_counters
+    before = ""
+    if arguments.watch is not None and not arguments.json and sys.stdout.isatty():
+        before = _CLEAR_SCREEN
     try:
         while True:
             answer = ask(arguments.socket or find_socket(), request)
             text = json.dumps(answer) if arguments.json else show(answer)
-            print(f"\x1b[H\x1b[2J{text}" if clears else text, flush=True)
+            print(f"{before}{text}", flush=True)
             if arguments.watch is None:
-                return EXIT_STOPPED
+                return
             time.sleep(arguments.watch)
     except ValueError as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return EXIT_FAILURE
+        raise CommandError(str(exc)) from None
     except KeyboardInterrupt:
-        return EXIT_STOPPED
+        return
 
 
-def _explain(arguments: argparse.Namespace) -> int:
-    # Imported here alone, as with bench.
-    from trio_vmess.diagnosis import Question, explain
+def _explain(arguments: ExplainArguments) -> None:
+    # Imported only here, as with bench.
+    from trio_vmess.diagnosis import HypotheticalFlow, explain
 
-    config = _loaded(arguments, None)
+    config = _load(arguments.config)
     host, port = arguments.destination
     inbound = arguments.inbound
     if inbound is None:
         inbound = config.inbounds[0].tag if len(config.inbounds) == 1 else ""
-    question = Question(
-        destination=Destination(host=host, port=port, network=Network(arguments.network)),
+    flow = HypotheticalFlow(
+        destination=Destination(host=host, port=port, network=arguments.network),
         inbound_tag=inbound,
         user=arguments.user,
     )
     try:
-        print(*trio.run(explain, config, question), sep="\n")
+        print(*trio.run(explain, config, flow), sep="\n")
     except NoRouteError as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return EXIT_FAILURE
-    return EXIT_STOPPED
-
-
-def _run(
-    config: Config, arguments: argparse.Namespace, announce: Callable[[Node], None] | None = None
-) -> int:
-    """Run one node until a signal comes."""
-    # Built before anything runs: what is wrong with the configuration comes out as it is.
-    node = Node(config)
-
-    async def start(nodes: trio.Nursery, _background: trio.Nursery) -> Sequence[Node]:
-        await nodes.start(node.run)
-        for each in node.listening:
-            print(f"listening: {each.protocol} on {each.address}{each.tag and f' ({each.tag})'}")
-        if node.control_path:
-            print(f"control: {node.control_path}")
-        if announce is not None:
-            announce(node)
-        sys.stdout.flush()
-        return (node,)
-
-    return _run_nodes(config.log, arguments, start)
-
-
-@contextlib.contextmanager
-def _rarely_collecting() -> Iterator[None]:
-    """Let Python look for garbage in cycles less often, and not at what lives as long as we do.
-
-    A connection leaves none, and the search takes 4 % of what a new one costs.
-    """
-    before = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
-
-
-def _run_nodes(log: LogSettings, arguments: argparse.Namespace, start: Start) -> int:
-    if arguments.log_level is not None:
-        log = attrs.evolve(log, level=LogLevel(arguments.log_level))
-    with logging_to(log), _rarely_collecting():
-        try:
-            trio.run(_supervise, start)
-        except* OSError as group:
-            # Nurseries wrap; what a listener could not do is one plain sentence.
-            raise OSError(*_sole(group).args) from None
-    return EXIT_STOPPED
-
-
-def _sole(group: BaseExceptionGroup[OSError]) -> OSError:
-    first = group.exceptions[0]
-    return _sole(first) if isinstance(first, BaseExceptionGroup) else first
-
-
-async def _supervise(start: Start) -> None:
-    """Run nodes: one signal stops them gently, a second one at once."""
-    async with trio.open_nursery() as outer:
-        stopping: list[Node] = []
-        await outer.start(_obey_signals, stopping, outer.cancel_scope)
-        async with trio.open_nursery() as nodes:
-            stopping += await start(nodes, outer)
-        outer.cancel_scope.cancel()
-
-
-async def _obey_signals(
-    nodes: Sequence[Node],
-    scope: trio.CancelScope,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        task_status.started()
-        asked = False
-        async for _ in signals:
-            if asked or not nodes:
-                scope.cancel()
-                return
-            asked = True
-            for node in nodes:
-                node.stop()
-
-
-def _refuse_together(
-    parser: argparse.ArgumentParser, arguments: argparse.Namespace, names: Sequence[str]
-) -> None:
-    for name in names:
-        if getattr(arguments, name) is not None:
-            shown = "a link" if name == "link" else f"--{name.replace('_', '-')}"
-            parser.error(f"{shown} and --config do not go together: the file says it all")
-
-
-def _loaded(arguments: argparse.Namespace, role: Role | None) -> Config:
-    config = load_config(arguments.config)
-    if role is not None:
-        check_role(config, role)
-    for warning in config.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    return config
+        raise CommandError(str(exc)) from None

@@ -1,4 +1,4 @@
-"""Server, client and something to fetch, all on loopback: what `trio-vmess demo` runs."""
+"""A server, a client and a web page on loopback: what `trio-vmess demo` runs."""
 
 import functools
 import ipaddress
@@ -26,7 +26,7 @@ _REQUEST_MAX: Final = 8192
 
 
 async def serve_page(stream: trio.SocketStream) -> None:
-    """Answer one HTTP request, whatever it is, with a page."""
+    """Answer one HTTP request, whatever it asks for, with a page."""
     request = b""
     while b"\r\n\r\n" not in request and len(request) < _REQUEST_MAX:
         data = await stream.receive_some()
@@ -44,20 +44,21 @@ async def start_demo(nodes: trio.Nursery, background: trio.Nursery) -> Sequence[
     """Start both nodes and the page, and print what to try.
 
     Args:
-        nodes: where the nodes run.
-        background: where the page is served.
+        nodes: the nodes run in this nursery.
+        background: the page is served in this one, until the nodes have ended.
 
     Returns:
         The nodes, the server first.
     """
     serve = functools.partial(trio.serve_tcp, serve_page, 0, host=str(LOOPBACK))
-    (page,) = await background.start(serve)
+    (page,) = await background.start(serve, name="web page")
     page_port = page.socket.getsockname()[1]
     user_id, log = secrets.token_bytes(16), LogSettings(access="")
     server: Node = await nodes.start(
         Node(
             server_config(listen=LOOPBACK, port=0, user_id=user_id, allow_private=True, log=log)
-        ).run
+        ).run,
+        name="server",
     )
     link = server_share_link(
         host=LOOPBACK,
@@ -75,7 +76,8 @@ async def start_demo(nodes: trio.Nursery, background: trio.Nursery) -> Sequence[
                 http=(LOOPBACK, 0),
                 log=log,
             )
-        ).run
+        ).run,
+        name="client",
     )
     print(f"server: {server.listening[0].address}, as {link}")
     for each in client.listening:

@@ -1,8 +1,8 @@
-"""Where log lines go: the access log and the error log, each to a stream, a file, or nowhere."""
+"""The access log and the error log: each goes to a standard stream, a file, or nowhere."""
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Final, TextIO
 
@@ -21,8 +21,8 @@ _ACCESS_FORMAT: Final = "%(asctime)s %(message)s"
 
 
 @contextmanager
-def logging_to(settings: LogSettings) -> Iterator[None]:
-    """Send the package's logs where the settings say, for as long as the context lasts.
+def logging_to(settings: LogSettings) -> Generator[None]:
+    """Send the package's logs where the settings say, until the context ends.
 
     Raises:
         ConfigError: a file cannot be opened.
@@ -65,7 +65,9 @@ def _attach(
     try:
         handler = opener()
     except OSError as exc:
-        problem = f"cannot write {target!r}: {exc.strerror}; choose a path that the node may write"
+        problem = (
+            f"cannot open {target!r}: {exc.strerror}; choose a path that the node can write to"
+        )
         raise ConfigError(ConfigProblem(where=f"log.{key}", message=problem)) from None
     handler.setFormatter(logging.Formatter(line))
     logger.addHandler(handler)

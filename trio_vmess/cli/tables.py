@@ -1,7 +1,7 @@
-"""What a running node says, laid out for people."""
+"""The answers of a running node as tables."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, cast
 
 from trio_vmess.operations import parse_counter_name
 
@@ -13,7 +13,7 @@ Values = Mapping[str, object]
 
 
 def format_size(size: float) -> str:
-    """Write bytes as people do: `517 B`, `4.0 MiB`."""
+    """Return a number of bytes with a unit: `517 B`, `4.0 MiB`."""
     unit = 0
     while abs(size) >= 1024 and unit < len(_UNITS) - 1:
         size /= 1024
@@ -25,10 +25,10 @@ def format_counters(answer: Values) -> str:
     """Return the table of an answer to `stats`.
 
     Raises:
-        ValueError: it is no such answer.
+        ValueError: the answer has another shape.
     """
-    counters = answer.get("counters")
-    if not isinstance(counters, Mapping):
+    counters = _values_or_none(answer.get("counters"))
+    if counters is None:
         raise ValueError("the node's answer has no counters")
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for name, value in counters.items():
@@ -41,8 +41,8 @@ def format_counters(answer: Values) -> str:
     running = f"{connections} connection{plural}, up {answer.get('seconds')} s"
     if not rows:
         return (
-            f"nothing was counted; 'policy' says what is, for users with an email and for tags\n"
-            f"{running}"
+            "no counters: 'policy' selects what is counted, for users with an email and for "
+            f"inbounds and outbounds with a tag\n{running}"
         )
     ordered = sorted(rows, key=lambda row: (_rank(row[0]), row[1]))
     return "\n".join(
@@ -69,29 +69,38 @@ def format_connections(answer: Values) -> str:
     """Return the table of an answer to `connections`.
 
     Raises:
-        ValueError: it is no such answer.
+        ValueError: the answer has another shape.
     """
     connections = answer.get("connections")
     if not isinstance(connections, list):
         raise ValueError("the node's answer has no connections")
+    each_values = map(_values_or_none, cast("list[object]", connections))
     columns = ("source", "user", "inbound", "outbound", "network", "destination")
     sizes = ("uplink", "downlink")
     rows = [
         (
             *(printable(each.get(column) or _ABSENT) for column in columns),
             f"{each.get('seconds')} s",
-            *(format_size(int(each.get(size) or 0)) for size in sizes),
+            *(_format_count(each.get(size)) for size in sizes),
         )
-        for each in connections
-        if isinstance(each, Mapping)
+        for each in each_values
+        if each is not None
     ]
     return "\n".join(_format_rows((*columns, "time", *sizes), rows, numbers=3))
 
 
 def printable(value: object) -> str:
-    """Return a value without what could steer a terminal: names come from clients."""
+    """Return a value without control characters, as names come from clients."""
     text = str(value)
     return text if text.isprintable() else ascii(text)
+
+
+def _values_or_none(value: object) -> Values | None:
+    return cast("Values", value) if isinstance(value, Mapping) else None
+
+
+def _format_count(value: object) -> str:
+    return format_size(value) if isinstance(value, int) else _ABSENT
 
 
 def _rank(kind: str) -> int:

@@ -1,8 +1,8 @@
-"""Answers to "why?": which way a connection would take."""
+"""Answers to "why?": how a connection would be routed."""
 
-from trio_vmess.diagnosis.explain import Question, explain
+from trio_vmess.diagnosis.explain import HypotheticalFlow, explain
 
 __all__ = [
-    "Question",
+    "HypotheticalFlow",
     "explain",
 ]

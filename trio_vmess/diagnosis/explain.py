@@ -1,11 +1,11 @@
-"""Which way a connection would take, and why: what `trio-vmess explain` prints.
+"""How a connection would be routed, and why: what `trio-vmess explain` prints.
 
-Nothing is dialled but name servers, where the answer depends on what they say.
+Only name servers are contacted, where the result depends on their answers.
 """
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, assert_never
 
 import attrs
 
@@ -27,7 +27,7 @@ from trio_vmess.node import Assets, Node, make_router, rule_name
 from trio_vmess.routing import NEED_ADDRESSES, Decision, RoutingContext, Verdict
 from trio_vmess.transport import resolve
 
-_WORDS: Final = {
+_PROTOCOL_NAMES: Final = {
     VMessOutboundSettings: "vmess",
     FreedomOutboundSettings: "freedom",
     BlackholeOutboundSettings: "blackhole",
@@ -41,12 +41,12 @@ _FAMILIES: Final = {
 
 
 @attrs.frozen(kw_only=True)
-class Question:
-    """A connection that somebody could ask for.
+class HypotheticalFlow:
+    """A connection that a client could ask for.
 
     Attributes:
-        destination: where it is to go.
-        inbound_tag: where it comes in; empty for an inbound without a tag.
+        destination: its destination.
+        inbound_tag: the tag of the inbound that accepts it; empty for one without a tag.
         user: the user's email; may be empty.
     """
 
@@ -55,88 +55,88 @@ class Question:
     user: str = ""
 
 
-async def explain(config: Config, question: Question) -> Sequence[str]:
-    """Return the lines of an answer.
+async def explain(config: Config, flow: HypotheticalFlow) -> Sequence[str]:
+    """Return the lines of an explanation.
 
     Args:
         config: the node's.
-        question: what is asked.
+        flow: the connection to be explained.
 
     Raises:
         ConfigError: the configuration cannot be used.
         NoRouteError: there is no such inbound, or no outbound at all.
     """
-    _check_inbound(config, question.inbound_tag)
-    names = _Names(Node(config))
+    _check_inbound(config, flow.inbound_tag)
+    lookup = _Lookup(Node(config))
     folders = [Path(config.file).parent] if config.file else []
     router = make_router(config, Assets(folders).load)
     context = RoutingContext(
-        destination=question.destination,
-        inbound_tag=question.inbound_tag,
-        user=question.user,
+        destination=flow.destination,
+        inbound_tag=flow.inbound_tag,
+        user=flow.user,
     )
-    lines = [_headline(question)]
+    lines = [_headline(flow)]
     decision = router.decide(context)
     addresses = None
     if decision is NEED_ADDRESSES:
-        answers, why = await names.look_up(str(question.destination.host))
+        answers, why = await lookup.by_node(str(flow.destination.host))
         addresses = [address for answer in answers for address in answer.addresses]
-        shown = _shown_addresses(answers) or f"none: {why}"
-        lines.append(f"rules on addresses have the name looked up: {shown}")
+        shown = _format_addresses(answers) or f"none: {why}"
+        lines.append(f"resolved for rules on addresses: {shown}")
         decision = router.decide(context, addresses)
     if decision is NEED_ADDRESSES:
-        raise TypeError("a router that was given addresses asks for none")
+        raise TypeError("the router asked for addresses that it was given")
     lines += _explain_rules(config, router.explain(context, addresses).verdicts, decision)
     if decision.rule is None:
-        lines.append("no rule matches: the first outbound takes it")
+        lines.append("no rule matches: the first outbound is used")
     outbounds = _outbounds(config, decision)
     if decision.balancer_tag:
-        lines.append(f"balancer {decision.balancer_tag} chooses one of {len(outbounds)}")
+        lines.append(f"balancer {decision.balancer_tag} chooses one of {len(outbounds)} outbounds")
     for outbound in outbounds:
-        lines += await _explain_outbound(config, outbound, question, names)
+        lines += await _explain_outbound(config, outbound, flow, lookup)
     return lines
 
 
 def _check_inbound(config: Config, tag: str) -> None:
     known = [each.tag for each in config.inbounds if each.tag]
     if tag and tag not in {*known, config.dns.tag}:
-        shown = f"known are {', '.join(known)}" if known else "none has a tag"
+        shown = f"known tags: {', '.join(known)}" if known else "none of them has a tag"
         raise NoRouteError(f"no inbound has the tag {tag!r}; {shown}")
 
 
-def _headline(question: Question) -> str:
-    whence = f" from {question.inbound_tag}" if question.inbound_tag else ""
-    who = f" for {question.user}" if question.user else ""
-    return f"{question.destination}{whence}{who}"
+def _headline(flow: HypotheticalFlow) -> str:
+    inbound = f" from {flow.inbound_tag}" if flow.inbound_tag else ""
+    user = f" for {flow.user}" if flow.user else ""
+    return f"{flow.destination}{inbound}{user}"
 
 
-class _Names:
-    """Looks names up as the node would."""
+class _Lookup:
+    """Resolves names as the node would."""
 
     def __init__(self, node: Node) -> None:
         self._resolver = node.resolver
 
-    async def look_up(self, name: str) -> tuple[Sequence[Answer], str]:
-        """Return answers, or none and why, by the `dns` object if there is one."""
+    async def by_node(self, name: str) -> tuple[Sequence[Answer], str]:
+        """Return answers, or none and why not, of the `dns` object if there is one."""
         if self._resolver is None:
-            return await self.look_up_by_system(name)
+            return await self.by_system(name)
         try:
             answers = [each for each in await self._resolver.look_up(name) if each.addresses]
         except DialError as exc:
             return (), str(exc)
-        return answers, "" if answers else f"{name} has no address"
+        return answers, "" if answers else f"{name} has no addresses"
 
-    async def look_up_by_system(self, name: str) -> tuple[Sequence[Answer], str]:
-        """Return an answer, or none and why, whatever the `dns` object says."""
+    async def by_system(self, name: str) -> tuple[Sequence[Answer], str]:
+        """Return the answer of the system's resolver, or none and why not."""
         try:
-            return [Answer(addresses=tuple(await resolve(name)), origin="the system")], ""
+            return [Answer(addresses=tuple(await resolve(name)), origin="the system resolver")], ""
         except DialError as exc:
             return (), str(exc)
 
 
-def _shown_addresses(answers: Sequence[Answer]) -> str:
+def _format_addresses(answers: Sequence[Answer]) -> str:
     return "; ".join(
-        f"{', '.join(map(str, answer.addresses))} (says {answer.origin})" for answer in answers
+        f"{', '.join(map(str, answer.addresses))} (from {answer.origin})" for answer in answers
     )
 
 
@@ -150,7 +150,7 @@ def _explain_rules(
     for verdict in verdicts[:last]:
         yield from _explain_rule(config, verdict, is_decisive=verdict.rule == decision.rule)
     if last < len(verdicts):
-        yield f"  later rules ({len(verdicts) - last}) are not asked"
+        yield f"  later rules ({len(verdicts) - last}) are not evaluated"
 
 
 def _explain_rule(config: Config, verdict: Verdict, *, is_decisive: bool) -> Iterator[str]:
@@ -161,46 +161,48 @@ def _explain_rule(config: Config, verdict: Verdict, *, is_decisive: bool) -> Ite
     mark = "yes" if is_decisive else "no"
     yield f"  {rule_name(verdict.rule)}{line} -> {target}: {mark}"
     for check in verdict.checks:
-        # Of a rule that does not match, only why it does not.
+        # All conditions of the rule that decides hold; of another one, show those that do not.
         if check.holds is is_decisive:
-            against = check.compared or "nothing to compare with"
-            yield f"      {check.field}: {'yes' if check.holds else 'no'}, for {against}"
+            compared = check.compared or "nothing to compare"
+            yield f"      {check.field}: {'yes' if check.holds else 'no'} ({compared})"
 
 
-# Ways ---------------------------------------------------------------------------------------------
+# Outbounds ----------------------------------------------------------------------------------------
 
 
 def _outbounds(config: Config, decision: Decision) -> Sequence[OutboundSettings]:
     if not config.outbounds:
-        raise NoRouteError("there is no outbound")
+        raise NoRouteError("the configuration has no outbound")
     if decision.rule is None:
         return config.outbounds[:1]
     if decision.outbound_tag:
         found = [each for each in config.outbounds if each.tag == decision.outbound_tag]
         if not found:
-            raise NoRouteError(f"the rule's outbound {decision.outbound_tag!r} is not there")
+            raise NoRouteError(f"the rule's outbound {decision.outbound_tag!r} does not exist")
         return found[:1]
     balancer = next(each for each in config.routing.balancers if each.tag == decision.balancer_tag)
     return [each for each in config.outbounds if each.tag.startswith(balancer.selector)]
 
 
 async def _explain_outbound(
-    config: Config, outbound: OutboundSettings, question: Question, names: _Names
+    config: Config, outbound: OutboundSettings, flow: HypotheticalFlow, lookup: _Lookup
 ) -> Sequence[str]:
     protocol = outbound.protocol
-    lines = [f"outbound: {outbound.tag or 'without a tag'} ({_WORDS[type(protocol)]})"]
+    lines = [f"outbound: {outbound.tag or 'without a tag'} ({_PROTOCOL_NAMES[type(protocol)]})"]
     match protocol:
         case FreedomOutboundSettings():
-            lines += await _explain_freedom(config, protocol, question, names)
+            lines += await _explain_freedom(config, protocol, flow, lookup)
         case BlackholeOutboundSettings():
-            lines.append("  nothing is reached: it is thrown away here")
+            lines.append("  discarded here: nothing is dialled")
         case VMessOutboundSettings() | SocksOutboundSettings() | HttpOutboundSettings():
             servers = ", ".join(
                 format_endpoint(each.address, each.port) for each in protocol.servers
             )
             lines.append(f"  server: {servers}")
-            if isinstance(question.destination.host, str):
-                lines.append("  the name goes there as it is: the server looks it up")
+            if isinstance(flow.destination.host, str):
+                lines.append("  the server resolves the name")
+        case _:
+            assert_never(protocol)
     return lines
 
 
@@ -213,37 +215,37 @@ def _of_families(answers: Sequence[Answer], versions: Sequence[int]) -> Sequence
 
 
 async def _explain_freedom(
-    config: Config, freedom: FreedomOutboundSettings, question: Question, names: _Names
+    config: Config, freedom: FreedomOutboundSettings, flow: HypotheticalFlow, lookup: _Lookup
 ) -> Sequence[str]:
     redirect = freedom.redirect
-    host, port = question.destination.host, question.destination.port
-    lines = []
+    host, port = flow.destination.host, flow.destination.port
+    lines: list[str] = []
     if redirect is not None:
         host = host if redirect.host is None else redirect.host
         port = port if redirect.port is None else redirect.port
         lines.append(f"  redirected to {format_endpoint(host, port)}")
     if isinstance(host, str):
-        look_up = (
-            names.look_up_by_system
+        resolve_by = (
+            lookup.by_system
             if freedom.domain_strategy is FreedomDomainStrategy.AS_IS
-            else names.look_up
+            else lookup.by_node
         )
-        answers, why = await look_up(host)
+        answers, why = await resolve_by(host)
         answers = _of_families(answers, _FAMILIES.get(freedom.domain_strategy, (4, 6)))
-        why = why or f"{host} has none of this family"
-        lines.append(f"  addresses: {_shown_addresses(answers) or f'none: {why}'}")
+        why = why or f"{host} has no addresses of this family"
+        lines.append(f"  addresses: {_format_addresses(answers) or f'none: {why}'}")
         addresses = [address for each in answers for address in each.addresses]
     else:
         addresses = [host]
         lines.append(f"  address: {host}")
     is_remote = any(
-        each.tag == question.inbound_tag and isinstance(each.protocol, VMessInboundSettings)
+        each.tag == flow.inbound_tag and isinstance(each.protocol, VMessInboundSettings)
         for each in config.inbounds
     )
-    closed = [address for address in addresses if not is_public(address)]
-    if closed and is_remote and not freedom.allow_private:
+    refused = [address for address in addresses if not is_public(address)]
+    if refused and is_remote and not freedom.allow_private:
         lines.append(
-            f"  refused: {', '.join(map(str, closed))}, as private and special addresses are not "
-            "for users of a VMess inbound (allow_private)"
+            f"  refused: {', '.join(map(str, refused))}; users of VMess inbounds may not reach "
+            "private or special addresses (allow_private is not set)"
         )
     return lines

@@ -1,0 +1,179 @@
+"""What each command's arguments are read into, and what is said about wrong ones."""
+
+import ipaddress
+
+import pytest
+
+from trio_vmess.cli.arguments import (
+    BenchArguments,
+    CheckArguments,
+    ClientArguments,
+    DemoArguments,
+    ExplainArguments,
+    RunArguments,
+    ServerArguments,
+    StatsArguments,
+    parse_arguments,
+)
+from trio_vmess.config import LogLevel, SecurityName
+from trio_vmess.core import Network, parse_host
+
+USER_ID = "b831381d-6324-4d53-ad4f-8cda48b30811"
+LOOPBACK = ipaddress.IPv4Address("127.0.0.1")
+
+
+def test_server_arguments_are_typed() -> None:
+    assert parse_arguments(
+        [
+            *("server", "--listen", "::1", "--port", "10086", "--id", USER_ID, "--alter-id", "4"),
+            *("--security", "aes-128-gcm", "--allow-private", "--log-level", "info"),
+        ]
+    ) == ServerArguments(
+        config=None,
+        listen=ipaddress.IPv6Address("::1"),
+        port=10086,
+        user_id=bytes.fromhex(USER_ID.replace("-", "")),
+        alter_id=4,
+        security=SecurityName.AES_128_GCM,
+        allow_private=True,
+        log_level=LogLevel.INFO,
+    )
+
+
+def test_client_arguments_are_typed() -> None:
+    assert parse_arguments(
+        ["client", "vmess://abc", "--socks", "localhost:1080", "--http", "[::1]:8080"]
+    ) == ClientArguments(
+        link="vmess://abc",
+        config=None,
+        socks=(LOOPBACK, 1080),
+        http=(ipaddress.IPv6Address("::1"), 8080),
+        user_id=None,
+        alter_id=None,
+        security=None,
+        log_level=None,
+    )
+
+
+def test_ids_and_links_are_kept_out_of_repr() -> None:
+    shown = repr(parse_arguments(["client", "vmess://abc", "--id", USER_ID]))
+    assert "abc" not in shown
+    assert "user_id" not in shown
+
+
+def test_commands_about_a_file_keep_its_path() -> None:
+    run = parse_arguments(["run", "--config", "node.toml"])
+    assert run == RunArguments(config="node.toml", log_level=None)
+    assert parse_arguments(["check", "--config", "a.json"]) == CheckArguments(config="a.json")
+
+
+def test_demo_arguments_are_typed() -> None:
+    demo = parse_arguments(["demo", "--log-level", "none"])
+    assert demo == DemoArguments(log_level=LogLevel.NONE)
+
+
+def test_bench_measures_the_ciphers_named_or_all() -> None:
+    one = parse_arguments(["bench", "--cipher", "none", "--seconds", "0.5"])
+    assert one == BenchArguments(ciphers=("none",), seconds=0.5)
+    every = parse_arguments(["bench"])
+    assert every == BenchArguments(
+        ciphers=("aes-128-gcm", "chacha20-poly1305", "none", "zero", "aes-128-cfb"), seconds=1.5
+    )
+
+
+def test_stats_arguments_are_typed() -> None:
+    assert parse_arguments(["stats", "--json", "--watch", "2"]) == StatsArguments(
+        socket=None, json=True, reset=False, connections=False, watch=2.0
+    )
+
+
+def test_explain_arguments_are_typed() -> None:
+    assert parse_arguments(
+        ["explain", "a.example:53", "--config", "x", "--network", "udp", "--from", "in"]
+    ) == ExplainArguments(
+        destination=(parse_host("a.example"), 53),
+        config="x",
+        network=Network.UDP,
+        inbound="in",
+        user="",
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "server --port 70000",
+            (
+                "argument --port: '70000' is not a valid port: expected 0 to 65535 (0 picks a free "
+                "one)"
+            ),
+        ),
+        (
+            "server --alter-id -1",
+            "argument --alter-id: '-1' is not a valid alterId: expected 0 to 65535",
+        ),
+        (
+            "server --alter-id 65536",
+            "argument --alter-id: '65536' is not a valid alterId: expected 0 to 65535",
+        ),
+        ("server --listen a.example", "argument --listen: 'a.example' is not a valid IP address"),
+        (
+            "server --security rot13",
+            (
+                "argument --security: 'rot13' is not known: expected one of auto, aes-128-gcm, "
+                "chacha20-poly1305, none, zero, aes-128-cfb"
+            ),
+        ),
+        (
+            "server --config x --port 1",
+            "--port cannot be combined with --config; set it in the file",
+        ),
+        (
+            "server --config x --allow-private",
+            "--allow-private cannot be combined with --config; set it in the file",
+        ),
+        (
+            "client vmess://x --config x",
+            "a vmess:// link cannot be combined with --config; set it in the file",
+        ),
+        ("client", "a vmess:// link or --config FILE is needed"),
+        (
+            "client vmess://x --socks a.example:1",
+            "argument --socks: 'a.example' is not a valid IP address",
+        ),
+        (
+            "demo --log-level loud",
+            (
+                "argument --log-level: 'loud' is not known: expected one of debug, info, warning, "
+                "error, none"
+            ),
+        ),
+        (
+            "bench --seconds 0",
+            "argument --seconds: '0' is not a valid duration: expected 0.05 to 60 seconds",
+        ),
+        (
+            "stats --watch x",
+            "argument --watch: 'x' is not a valid duration: expected 0.1 to 86400 seconds",
+        ),
+        ("stats --connections --reset", "--connections cannot be combined with --reset"),
+        ("run", "the following arguments are required: --config"),
+    ],
+)
+def test_a_wrong_argument_is_exit_2_with_a_message(
+    line: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse_arguments(line.split())
+    assert ended.value.code == 2
+    *_, last = capsys.readouterr().err.splitlines()
+    command = line.split()[0]
+    assert last == f"trio-vmess {command}: error: {message}"
+
+
+def test_an_unknown_command_is_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse_arguments(["serve"])
+    assert ended.value.code == 2
+    assert "invalid choice: 'serve'" in capsys.readouterr().err

@@ -1,0 +1,102 @@
+"""From the text of one argument to its value, or to a sentence about what was expected."""
+
+import argparse
+import enum
+import ipaddress
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from trio_vmess.core import Host, IPAddress, parse_endpoint
+from trio_vmess.core.vmess import parse_user_id
+
+_Choice = TypeVar("_Choice", bound=enum.Enum)
+_PORT_MAX: Final = 0xFFFF
+_ALTER_ID_MAX: Final = 0xFFFF
+
+
+def read_ip_address(text: str) -> IPAddress:
+    """Read an IP address, in brackets or without; `localhost` is 127.0.0.1."""
+    try:
+        return ipaddress.ip_address("127.0.0.1" if text == "localhost" else text.strip("[]"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a valid IP address") from None
+
+
+def read_port(text: str) -> int:
+    """Read a port to listen on."""
+    if not _is_number(text, _PORT_MAX):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a valid port: expected 0 to {_PORT_MAX} (0 picks a free one)"
+        )
+    return int(text)
+
+
+def read_alter_id(text: str) -> int:
+    """Read how many alter ids a user has."""
+    if not _is_number(text, _ALTER_ID_MAX):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a valid alterId: expected 0 to {_ALTER_ID_MAX}"
+        )
+    return int(text)
+
+
+def read_endpoint(text: str) -> tuple[Host, int]:
+    """Read `host:port`."""
+    try:
+        return parse_endpoint(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from None
+
+
+def read_local_endpoint(text: str) -> tuple[IPAddress, int]:
+    """Read `address:port`, to listen on."""
+    host, port = read_endpoint(text)
+    return read_ip_address(str(host)), port
+
+
+def read_user_id(text: str) -> bytes:
+    """Read a UUID, or a short name that stands for one."""
+    try:
+        return parse_user_id(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from None
+
+
+def seconds_between(least: float, most: float) -> Callable[[str], float]:
+    """Return a reader of durations within two bounds."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not a valid duration: expected {least:g} to {most:g} seconds"
+            )
+        return value
+
+    return read
+
+
+def one_of(choices: type[_Choice]) -> Callable[[str], _Choice]:
+    """Return a reader of the values of an enumeration."""
+
+    def read(text: str) -> _Choice:
+        try:
+            return choices(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not known: expected one of {list_values(choices)}"
+            ) from None
+
+    return read
+
+
+def list_values(choices: type[enum.Enum]) -> str:
+    """Return the values of an enumeration, for messages."""
+    return ", ".join(str(each.value) for each in choices)
+
+
+def _is_number(text: str, most: int) -> bool:
+    return text.isascii() and text.isdigit() and int(text) <= most

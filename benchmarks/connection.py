@@ -26,7 +26,7 @@ from tests.kit.ports import free_port
 from trio_vmess.bench import (
     BenchError,
     Child,
-    Generator,
+    LoadGenerator,
     OriginProcess,
     Target,
     own_environment,
@@ -135,7 +135,7 @@ def all_steps(origin: int) -> Iterator[list[Step]]:
         yield steps
 
 
-def measure(steps: Sequence[Step], generator: Generator, count: int, in_flight: int) -> None:
+def measure(steps: Sequence[Step], generator: LoadGenerator, count: int, in_flight: int) -> None:
     """Load the steps in turn, and print what each has spent."""
     for step in steps:
         generator.run("connections", step.target, count=count // 4, in_flight=in_flight)
@@ -164,7 +164,7 @@ def main() -> None:
         return
     with (
         OriginProcess() as origin,
-        Generator() as generator,
+        LoadGenerator() as generator,
         all_steps(origin.port) as steps,
     ):
         for in_flight in [arguments.in_flight] if arguments.in_flight else [1, 8]:

@@ -13,7 +13,7 @@ from benchmarks.comparison.kinds import OURS, Kind
 from benchmarks.comparison.pairs import Pair
 from benchmarks.comparison.setups import Setup, Size
 from benchmarks.comparison.works import Stage, Work
-from trio_vmess.bench import BenchError, Figures, Generator, OriginProcess
+from trio_vmess.bench import BenchError, Figures, LoadGenerator, OriginProcess
 
 NO_PROXY: Final = "no proxy"
 
@@ -83,7 +83,7 @@ class Comparison:
         """
         possible = [work for work in works if self._is_possible(work.setup)]
         total = sum(len(self._contenders(work)) * self._round_count(work) for work in possible)
-        with OriginProcess() as origin, Generator() as generator, Generator() as second:
+        with OriginProcess() as origin, LoadGenerator() as generator, LoadGenerator() as second:
             stage_of = _StageMaker(generator, second, origin, self._size)
             progress = Progress(total)
             results: list[Result] = []
@@ -158,8 +158,8 @@ class Comparison:
 
 @attrs.frozen
 class _StageMaker:
-    generator: Generator
-    second: Generator
+    generator: LoadGenerator
+    second: LoadGenerator
     origin: OriginProcess
     size: Size
 

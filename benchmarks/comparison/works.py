@@ -9,7 +9,7 @@ import attrs
 from benchmarks.comparison.kinds import OURS, V2RAY
 from benchmarks.comparison.pairs import Pair, Spending
 from benchmarks.comparison.setups import Setup, Size
-from trio_vmess.bench import BenchError, Figures, Generator, OriginProcess, usage_of
+from trio_vmess.bench import BenchError, Figures, LoadGenerator, OriginProcess, usage_of
 
 _GIB: Final = 1 << 30
 _BEFORE_TRIPS: Final = 0.3
@@ -35,8 +35,8 @@ class Stage:
     """
 
     pair: Pair
-    generator: Generator
-    second: Generator
+    generator: LoadGenerator
+    second: LoadGenerator
     origin: OriginProcess
     size: Size
 

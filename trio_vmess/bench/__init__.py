@@ -6,7 +6,7 @@ Each is a process of its own, so the figures of the nodes are theirs alone.
 """
 
 from trio_vmess.bench.command import run_bench
-from trio_vmess.bench.generator import Generator
+from trio_vmess.bench.generator import LoadGenerator
 from trio_vmess.bench.loads import Figures, Target
 from trio_vmess.bench.origin import OriginProcess
 from trio_vmess.bench.processes import (
@@ -22,7 +22,7 @@ __all__ = [
     "BenchError",
     "Child",
     "Figures",
-    "Generator",
+    "LoadGenerator",
     "OriginProcess",
     "Target",
     "Usage",

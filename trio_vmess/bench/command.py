@@ -8,14 +8,14 @@ import re
 import secrets
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import attrs
 
 from trio_vmess._version import __version__
-from trio_vmess.bench.generator import Generator
+from trio_vmess.bench.generator import LoadGenerator
 from trio_vmess.bench.loads import Figures, Target
 from trio_vmess.bench.origin import OriginProcess
 from trio_vmess.bench.processes import BenchError, Child, Usage, usage_of
@@ -68,7 +68,7 @@ def run_bench(ciphers: Sequence[str], *, seconds: float) -> None:
     """
     print(f"trio-vmess {__version__}, Python {platform.python_version()}, {os.cpu_count()} cores")
     rows: list[tuple[str, ...]] = []
-    with OriginProcess() as origin, Generator() as generator:
+    with OriginProcess() as origin, LoadGenerator() as generator:
         steps = _Progress(total=4 * (len(ciphers) + 1))
         bare = _Nodes(target=Target(origin=origin.port))
         rows.append(_measure("no proxy", bare, generator, seconds, steps))
@@ -106,7 +106,7 @@ class _Progress:
 
 
 def _measure(
-    name: str, nodes: _Nodes, generator: Generator, seconds: float, steps: _Progress
+    name: str, nodes: _Nodes, generator: LoadGenerator, seconds: float, steps: _Progress
 ) -> tuple[str, ...]:
     """Put every load on the nodes; return a row of the table."""
 
@@ -163,7 +163,7 @@ def _lay_out(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _nodes(cipher: str, origin: int) -> Iterator[_Nodes]:
+def _nodes(cipher: str, origin: int) -> Generator[_Nodes]:
     """Run a client and a server that know one fresh user."""
     user_id = format_user_id(secrets.token_bytes(16))
     with _node("server", _server_file(user_id)) as (server, port):  # noqa: SIM117  (it needs port)
@@ -173,7 +173,7 @@ def _nodes(cipher: str, origin: int) -> Iterator[_Nodes]:
 
 
 @contextlib.contextmanager
-def _node(name: str, config: Mapping[str, object]) -> Iterator[tuple[Child, int]]:
+def _node(name: str, config: Mapping[str, object]) -> Generator[tuple[Child, int]]:
     """Run `trio-vmess run` on a file; give the process and the port it listens on."""
     with tempfile.TemporaryDirectory(prefix="trio-vmess-bench-") as folder:
         file = Path(folder, "config.json")

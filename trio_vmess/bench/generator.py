@@ -29,7 +29,7 @@ def run_generator() -> None:
         sys.stdout.flush()
 
 
-class Generator:
+class LoadGenerator:
     """The other end of `run_generator`, with the process: a context manager."""
 
     def __init__(self) -> None:

@@ -1,6 +1,7 @@
 """The table of rooms, held against the package and against made-up ones that break it."""
 
 import importlib
+import re
 from typing import Final
 
 import pytest
@@ -48,6 +49,15 @@ def test_nothing_is_allowed_that_nothing_uses() -> None:
 def test_the_manual_has_this_table() -> None:
     manual = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     assert format_table() in manual, "print it with: python -m tests.architecture"
+
+
+def test_the_manual_names_modules_that_exist() -> None:
+    manual = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    paths = manual[manual.index("## The path of a user") :]
+    names = set(re.findall(r"`([a-z_]+\.[a-z_.0-9]+)`", paths))
+    assert {"config.load", "relay.streams"} <= names
+    modules = modules_of(PRESENT)
+    assert {name for name in names if f"trio_vmess.{name}" not in modules} == set()
 
 
 # The rules bite ---------------------------------------------------------------------------------

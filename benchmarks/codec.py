@@ -1,9 +1,9 @@
-"""How fast the core is by itself: bodies, headers, and the first bytes of a connection.
+"""The speed of the core by itself: bodies, headers, and whole exchanges.
 
     python benchmarks/codec.py [--quick]
 
-Every figure is the best of several rounds on one core, in process, without any network. A chunk's
-payload is what the table's column says; "16 KiB" is the largest that our own writer makes, 16 384
+Every figure is the best of several rounds on one core, in process, without any network. The column
+"payload" is the payload of a chunk; "16 KiB" is the largest chunk that our sealer writes, 16 384
 bytes with its overhead. MB are 10^6 bytes of payload.
 """
 
@@ -44,12 +44,12 @@ HEADERS: Final = 200
 NOW: Final = 1_700_000_000
 
 
-def best_of(rounds: int, work: Callable[[], object]) -> float:
+def best_of(rounds: int, call: Callable[[], object]) -> float:
     """Return the shortest duration of one call, in seconds."""
     best = float("inf")
     for _ in range(rounds):
         start = time.perf_counter()
-        work()
+        call()
         best = min(best, time.perf_counter() - start)
     return best
 
@@ -62,7 +62,7 @@ def plan_of(security: Security, options: int) -> BodyPlan:
 def measure_body(
     security: Security, options: int, payload_size: int, rounds: int
 ) -> tuple[int, float, float]:
-    """Return the payload of a chunk, and seconds per chunk for sealing and for opening."""
+    """Return the payload of a chunk in bytes, and the seconds to seal and to open one."""
     plan = plan_of(security, options)
     sealer, payload_max = build_sealer(plan, KEYS, secrets)
     if payload_size == 0 and payload_max is not None:
@@ -94,7 +94,7 @@ def measure_body(
         opened = opener.update_into(out[:written], plain)
         end = time.perf_counter()
         if opened != payload_size * count:
-            raise RuntimeError(f"{opened} bytes came back, not {payload_size * count}")
+            raise RuntimeError(f"{opened} bytes were opened, not {payload_size * count}")
         sealing = min(sealing, middle - start)
         opening = min(opening, end - middle)
     return payload_size, sealing / count, opening / count
@@ -127,7 +127,7 @@ def print_bodies(rounds: int) -> None:
 
 
 def print_headers(rounds: int) -> None:
-    """Print what it takes to open a connection."""
+    """Print what headers and whole exchanges cost."""
     print()
     print("| header | µs |")
     print("|---|---|")
@@ -136,7 +136,7 @@ def print_headers(rounds: int) -> None:
         account = Account(user_id=secrets.token_bytes(16), alter_id_count=alter_id_count)
         users = UserRegistry([account])
         replay = ReplayCache(window=users.window)
-        asked = Request(
+        request = Request(
             account=account,
             destination=destination,
             security=Security.AES_128_GCM,
@@ -145,11 +145,11 @@ def print_headers(rounds: int) -> None:
         )
         wires: list[bytes] = []
 
-        def write_requests(asked: Request = asked, wires: list[bytes] = wires) -> None:
+        def write_requests(request: Request = request, wires: list[bytes] = wires) -> None:
             wires.clear()
             for _ in range(HEADERS):
                 client = ClientConnection(entropy=secrets)
-                wires.append(client.send(asked))
+                wires.append(client.send(request))
 
         def accept_requests(
             users: UserRegistry = users, replay: ReplayCache = replay, wires: list[bytes] = wires
@@ -158,7 +158,7 @@ def print_headers(rounds: int) -> None:
                 server = ServerConnection(users, replay, entropy=secrets, source="192.0.2.1")
                 server.receive_data(wire, now=NOW)
                 if not isinstance(server.next_event(), Request):
-                    raise RuntimeError("a good header was not understood")
+                    raise RuntimeError("a valid header was refused")
 
         making = accepting = float("inf")
         for _ in range(rounds):
@@ -166,10 +166,10 @@ def print_headers(rounds: int) -> None:
             accepting = min(accepting, best_of(1, accept_requests))
         print(f"| {name}: client writes a request | {making / HEADERS * 1e6:.1f} |")
         print(f"| {name}: server accepts a request, one user | {accepting / HEADERS * 1e6:.1f} |")
-        print(f"| {name}: a whole exchange, both ends | {measure_exchange(asked, users):.1f} |")
+        print(f"| {name}: a whole exchange, both ends | {measure_exchange(request, users):.1f} |")
 
 
-def measure_exchange(asked: Request, users: UserRegistry) -> float:
+def measure_exchange(request: Request, users: UserRegistry) -> float:
     """Return µs for request, response and 100 bytes each way, both ends together."""
     replay = ReplayCache(window=users.window)
     count = 500
@@ -178,7 +178,9 @@ def measure_exchange(asked: Request, users: UserRegistry) -> float:
         for _ in range(count):
             client = ClientConnection(entropy=secrets)
             server = ServerConnection(users, replay, entropy=secrets)
-            server.receive_data(client.send(asked) + client.send(Data(payload=bytes(100))), now=NOW)
+            server.receive_data(
+                client.send(request) + client.send(Data(payload=bytes(100))), now=NOW
+            )
             server.next_event()
             server.next_event()
             client.receive_data(server.send(Response()) + server.send(Data(payload=bytes(100))))
@@ -190,7 +192,7 @@ def measure_exchange(asked: Request, users: UserRegistry) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="How fast the core is by itself.")
+    parser = argparse.ArgumentParser(description="Measure the core by itself.")
     parser.add_argument("--quick", action="store_true", help="fewer rounds: seconds, not minutes")
     rounds = 3 if parser.parse_args().quick else 40
     print(f"Python {platform.python_version()} on {platform.machine()}\n")

@@ -1,9 +1,9 @@
-"""Where the CPU of a new connection goes, from a bare forwarder to a VMess client, step by step.
+"""Where the CPU time of a new connection goes, from a bare forwarder to a VMess client.
 
     python benchmarks/connection.py [--count N] [--in-flight N]
 
-Each line is one process that takes connections and makes one of its own for each. What a line has
-more than the one above is what its layer costs. Takes about half a minute; wants /proc.
+Each line is one process that accepts connections and opens one of its own for each. The difference
+between a line and the one above is the cost of a layer. Takes about half a minute; needs /proc.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import trio
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-from benchmarks.comparison.kinds import OURS, find_kinds
+from benchmarks.comparison.implementations import OURS, find_implementations
 from benchmarks.comparison.pairs import Pair
 from benchmarks.comparison.setups import Setup
 from tests.kit.ports import free_port
@@ -39,7 +39,7 @@ ROUNDS = 5
 
 @attrs.frozen(kw_only=True)
 class Step:
-    """A process that is measured."""
+    """A process to be measured."""
 
     name: str
     pid: int
@@ -59,18 +59,18 @@ async def pump(source: socket.socket, sink: socket.socket, buffer: memoryview) -
     sink.shutdown(socket.SHUT_WR)
 
 
-async def forward(near: socket.socket, port: int, buffer: memoryview) -> None:
-    far = socket.create_connection((LOOPBACK, port))
-    far.setblocking(False)
+async def forward(client: socket.socket, port: int, buffer: memoryview) -> None:
+    remote = socket.create_connection((LOOPBACK, port))
+    remote.setblocking(False)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(pump, near, far, buffer)
-        await pump(far, near, buffer)
-    near.close()
-    far.close()
+        nursery.start_soon(pump, client, remote, buffer, name="uplink")
+        await pump(remote, client, buffer)
+    client.close()
+    remote.close()
 
 
 async def run_forwarder(listen: int, port: int) -> None:
-    """Do the least that a forwarder in Trio must do; no error is handled, and no time limited."""
+    """Do the least that a forwarder in Trio must do, without error handling or deadlines."""
     buffer = memoryview(bytearray(65_536))
     listener = socket.create_server((LOOPBACK, listen))
     listener.setblocking(False)
@@ -79,9 +79,9 @@ async def run_forwarder(listen: int, port: int) -> None:
             await trio.lowlevel.wait_readable(listener)
             with contextlib.suppress(BlockingIOError):
                 while True:
-                    near, _ = listener.accept()
-                    near.setblocking(False)
-                    nursery.start_soon(forward, near, port, buffer)
+                    client, _ = listener.accept()
+                    client.setblocking(False)
+                    nursery.start_soon(forward, client, port, buffer, name="connection")
 
 
 # Measuring ----------------------------------------------------------------------------------------
@@ -121,22 +121,22 @@ def all_steps(origin: int) -> Iterator[list[Step]]:
         forwarder = [python, __file__, "--forward", f"{bare}:{origin}"]
         node = [python, "-m", "trio_vmess", "run", "--config", str(file)]
         steps = [
-            stack.enter_context(started("Trio, and nothing else", forwarder, bare)),
+            stack.enter_context(started("a bare forwarder in Trio", forwarder, bare)),
             stack.enter_context(started("a node, dokodemo-door to freedom", node, tunnel)),
         ]
-        ours = find_kinds(["none"])[OURS]
+        ours = find_implementations(["none"])[OURS]
         for alter_id, header in ((0, "AEAD"), (64, "alterId 64")):
             pair = Pair(ours, ours, Setup(alter_id=alter_id), origin=origin)
             stack.enter_context(pair)
             pair.start()
-            for role, way in (("server", "VMess to freedom"), ("client", "SOCKS to VMess")):
-                name = f"a node, {way}, {header}"
+            for role, path in (("server", "VMess to freedom"), ("client", "SOCKS to VMess")):
+                name = f"a node, {path}, {header}"
                 steps.append(Step(name=name, pid=pair.pid_of(role), target=pair.target))
         yield steps
 
 
 def measure(steps: Sequence[Step], generator: LoadGenerator, count: int, in_flight: int) -> None:
-    """Load the steps in turn, and print what each has spent."""
+    """Run the load on each step in turn, and print the CPU time of each."""
     for step in steps:
         generator.run("connections", step.target, count=count // 4, in_flight=in_flight)
     spent = {step.pid: [0.0, 0.0] for step in steps}
@@ -154,9 +154,9 @@ def measure(steps: Sequence[Step], generator: LoadGenerator, count: int, in_flig
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Where the CPU of a new connection goes.")
-    parser.add_argument("--count", type=int, default=1000, help="connections a round")
-    parser.add_argument("--in-flight", type=int, help="at a time; 1 and then 8 without it")
+    parser = argparse.ArgumentParser(description="Where the CPU time of a new connection goes.")
+    parser.add_argument("--count", type=int, default=1000, help="connections per round")
+    parser.add_argument("--in-flight", type=int, help="connections at a time; default: 1, then 8")
     parser.add_argument("--forward", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.forward is not None:

@@ -1,10 +1,10 @@
-"""What the user registry costs: AEAD users, the legacy table, the replay cache.
+"""The cost of the user registry: AEAD users, the legacy table, the replay cache.
 
     python benchmarks/registry.py [section ...]
 
 Each section runs in a process of its own, so that the memory shown is that of a server with this
-registry, interpreter and imports included. Times are the best of several rounds, of the clock on
-the wall for single calls and of the processor for the table's work. Takes about a minute.
+registry, interpreter and imports included. Times are the best of several rounds: wall time for
+single calls, CPU time for building tables. Takes about a minute.
 """
 
 import pathlib
@@ -41,7 +41,7 @@ def row(what: str, figure: float, unit: str) -> None:
 
 
 def microseconds(call: Callable[[bytes], object], arguments: Sequence[bytes]) -> float:
-    """Return what one call takes, in the best of five rounds over all arguments."""
+    """Return the duration of one call, in the best of five rounds over all arguments."""
     rounds = []
     for _ in range(5):
         begin = time.perf_counter()
@@ -74,20 +74,24 @@ def aead() -> None:
         return registry.find_auth_id(auth_id, now=NOW)
 
     last = accounts[-1]
-    row("last of all users, never seen before", microseconds(find, ids(last)), "µs")
-    strangers = [CHOICE.randbytes(16) for _ in range(50)]
-    row("stranger, nobody remembered", microseconds(find, strangers), "µs")
+    row("last of all users, not seen before", microseconds(find, ids(last)), "µs")
+    unknown = [CHOICE.randbytes(16) for _ in range(50)]
+    row("unknown user, no recent users", microseconds(find, unknown), "µs")
     for account in accounts[-RECENT_USERS_MAX:-1]:
         registry.remember("192.0.2.2", account)
     registry.remember(SOURCE, last)
-    row("latest of the recent users", microseconds(find, ids(last)), "µs")
-    row("oldest of the recent users", microseconds(find, ids(accounts[-RECENT_USERS_MAX])), "µs")
-    row("stranger", microseconds(find, strangers), "µs")
+    row("most recent user", microseconds(find, ids(last)), "µs")
+    row(
+        "least recent of the recent users",
+        microseconds(find, ids(accounts[-RECENT_USERS_MAX])),
+        "µs",
+    )
+    row("unknown user", microseconds(find, unknown), "µs")
 
     def find_from(auth_id: bytes) -> object:
         return registry.find_auth_id(auth_id, now=NOW, source=SOURCE)
 
-    row("user of the source", microseconds(find_from, ids(last)), "µs")
+    row("last user from the same source", microseconds(find_from, ids(last)), "µs")
 
 
 def legacy() -> None:
@@ -96,19 +100,19 @@ def legacy() -> None:
     begin = time.process_time()
     registry = UserRegistry(accounts)
     row("set up", (time.process_time() - begin) * 1e3, "ms CPU")
-    row("memory before the table is filled", memory(), "MB")
+    row("memory before the table is built", memory(), "MB")
     seconds = 2 * registry.window + 1
 
     begin = time.process_time()
     found = registry.find_user_hash(derive_user_hash(accounts[0].alter_ids[9], NOW - 15), now=NOW)
-    row("first request, 15 s off, into the empty table", time.process_time() - begin, "s CPU")
+    row("first request, 15 s off, with an empty table", time.process_time() - begin, "s CPU")
     if found is None:
-        raise RuntimeError("the table does not find what is in it")
+        raise RuntimeError("an entry of the table was not found")
     begin, slices = time.process_time(), 0
     while not registry.prepare(NOW, budget=16_384):
         slices += 1
     spent = time.process_time() - begin
-    row("fill the rest", spent, "s CPU")
+    row("build the rest", spent, "s CPU")
     row("  a slice of 16 384 HMACs", spent / slices * 1e3, "ms CPU")
 
     ticks, now = [], NOW
@@ -130,7 +134,7 @@ def legacy() -> None:
         for account in accounts
     ]
     if None in map(find, hits):
-        raise RuntimeError("the table does not find what is in it")
+        raise RuntimeError("an entry of the table was not found")
     row("lookup, hit", microseconds(find, hits), "µs")
     row("lookup, miss", microseconds(find, [CHOICE.randbytes(16) for _ in hits]), "µs")
 
@@ -145,10 +149,10 @@ def single() -> None:
     user_hash = derive_user_hash(account.alter_ids[2], NOW - 15)
     begin = time.perf_counter()
     registry.find_user_hash(user_hash, now=NOW)
-    row("first request, 15 s off, into the empty table", (time.perf_counter() - begin) * 1e6, "µs")
+    row("first request, 15 s off, with an empty table", (time.perf_counter() - begin) * 1e6, "µs")
     begin = time.perf_counter()
     registry.prepare(NOW, budget=1 << 20)
-    row("fill the rest", (time.perf_counter() - begin) * 1e6, "µs")
+    row("build the rest", (time.perf_counter() - begin) * 1e6, "µs")
     row("memory that the table adds", (memory() - before) * 1024, "KB")
 
     def find(user_hash: bytes) -> object:

@@ -1,4 +1,4 @@
-"""What a routing decision costs, and what its tables cost to make.
+"""The cost of routing decisions, and of building their tables.
 
     python benchmarks/routing.py
 
@@ -81,27 +81,27 @@ def domains() -> None:
     print("names")
     geo = GeoFiles(no_files)
     names = [name() for _ in range(100_000)]
-    asked = ["www." + each for each in CHOICE.sample(names, 1000)]
-    strangers = [name(CHOICE.randint(2, 3)) for _ in range(1000)]
+    listed = ["www." + each for each in CHOICE.sample(names, 1000)]
+    unlisted = [name(CHOICE.randint(2, 3)) for _ in range(1000)]
     for count in (10, 1000, 100_000):
         matcher = built(
             f"{count} domain: entries",
             partial(DomainMatcher, [f"domain:{each}" for each in names[:count]], geo),
         )
         row(
-            "  a name of the list" if count == 100_000 else "  a name",
-            microseconds(matcher.matches, asked),
+            "  a listed name" if count == 100_000 else "  a name",
+            microseconds(matcher.matches, listed),
         )
-        row("  a stranger", microseconds(matcher.matches, strangers))
+        row("  an unlisted name", microseconds(matcher.matches, unlisted))
     words = [word(2, 5) for _ in range(10_000)]
     for count in (10, 1000, 10_000):
         matcher = built(
             f"{count} keywords",
             partial(DomainMatcher, words[:count], geo),
         )
-        row("  a stranger", microseconds(matcher.matches, strangers))
+        row("  an unlisted name", microseconds(matcher.matches, unlisted))
     alike = DomainMatcher([f"adserver{i:05}" for i in range(10_000)], geo)
-    row("10 000 keywords that begin alike: a stranger", microseconds(alike.matches, strangers))
+    row("10 000 keywords that begin alike: an unlisted name", microseconds(alike.matches, unlisted))
     tricky = [f"ads.adserver{i % 7}.adserv.adserver.example.com" for i in range(1000)]
     row("  a name full of such beginnings", microseconds(alike.matches, tricky))
     long_name = ".".join(["adserver"] * 27)
@@ -109,7 +109,7 @@ def domains() -> None:
     for count in (10, 100):
         expressions = [rf"regexp:^(.+\.)?ad{i}[0-9]*\.{word()}\.(com|net)$" for i in range(count)]
         matcher = DomainMatcher(expressions, geo)
-        row(f"{count} expressions: a stranger", microseconds(matcher.matches, strangers))
+        row(f"{count} expressions: an unlisted name", microseconds(matcher.matches, unlisted))
 
 
 def addresses() -> None:
@@ -121,15 +121,15 @@ def addresses() -> None:
             for _ in range(count)
         ]
         matcher = built(f"{count} networks", partial(AddressMatcher, networks, geo))
-        asked = [ipaddress.IPv4Address(CHOICE.getrandbits(32)) for _ in range(1000)]
-        row("  an address", microseconds(matcher.matches, asked))
+        sample = [ipaddress.IPv4Address(CHOICE.getrandbits(32)) for _ in range(1000)]
+        row("  an address", microseconds(matcher.matches, sample))
     networks = [
         f"{ipaddress.IPv6Address(CHOICE.getrandbits(128))}/{CHOICE.randint(32, 64)}"
         for _ in range(100_000)
     ]
     matcher6 = built("100000 IPv6 networks", lambda: AddressMatcher(networks, geo))
-    asked6 = [ipaddress.IPv6Address(CHOICE.getrandbits(128)) for _ in range(1000)]
-    row("  an address", microseconds(matcher6.matches, asked6))
+    sample6 = [ipaddress.IPv6Address(CHOICE.getrandbits(128)) for _ in range(1000)]
+    row("  an address", microseconds(matcher6.matches, sample6))
 
 
 def files() -> None:
@@ -157,8 +157,8 @@ def files() -> None:
 
 
 def rules_of(count: int) -> list[Rule]:
-    """Return a usual rule set, with more of its kind up to a number."""
-    usual = [
+    """Return a typical rule set, extended to `count` rules."""
+    rules = [
         Rule(outbound_tag="direct", protocols=("bittorrent",)),
         Rule(outbound_tag="direct", ips=("geoip:private",)),
         Rule(outbound_tag="blocked", networks=(Network.UDP,), ports=((443, 443),)),
@@ -166,12 +166,12 @@ def rules_of(count: int) -> list[Rule]:
         Rule(outbound_tag="blocked", domains=("keyword:adserv", "domain:doubleclick.net")),
         Rule(outbound_tag="work", users=("a@example.com", "b@example.com")),
     ]
-    while len(usual) < count:
+    while len(rules) < count:
         entries = tuple(f"domain:{name()}" for _ in range(10))
-        usual.append(Rule(outbound_tag="proxy", domains=entries))
+        rules.append(Rule(outbound_tag="proxy", domains=entries))
         networks = tuple(f"{ipaddress.IPv4Address(CHOICE.getrandbits(32))}/24" for _ in range(10))
-        usual.append(Rule(outbound_tag="proxy", ips=networks))
-    return usual[:count]
+        rules.append(Rule(outbound_tag="proxy", ips=networks))
+    return rules[:count]
 
 
 def context(host: str) -> RoutingContext:

@@ -6,33 +6,39 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.comparison.kinds import OURS, find_kinds
+from benchmarks.comparison.implementations import OURS, find_implementations
 from benchmarks.comparison.plot import draw, require_matplotlib
 from benchmarks.comparison.report import describe_run, summarise, write_table
 from benchmarks.comparison.running import Comparison
 from benchmarks.comparison.setups import SIZES
-from benchmarks.comparison.works import Work, list_works
+from benchmarks.comparison.workloads import Workload, list_workloads
 from trio_vmess.bench import BenchError
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description="Our nodes against V2Ray, sing-box and Xray on loopback, on the same loads.",
-        epilog="works: " + ", ".join(work.name for work in list_works()),
+        description="Compare trio-vmess with V2Ray, sing-box and Xray, on loopback.",
+        epilog="workloads: " + ", ".join(workload.name for workload in list_workloads()),
     )
-    parser.add_argument("--quick", action="store_true", help="two minutes instead of twenty")
+    parser.add_argument(
+        "--quick", action="store_true", help="measure less: two minutes instead of twenty"
+    )
     parser.add_argument("--size", choices=SIZES, help=argparse.SUPPRESS)
     parser.add_argument(
         "--only",
         type=_words,
         metavar="NAME,...",
-        help="works, or how their names begin",
+        help="workloads, by name or by the beginning of their names",
     )
     parser.add_argument(
         "--peers", type=_words, metavar="NAME,...", help="v2ray, sing-box, xray, or none"
     )
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there, too")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw throughput and CPU there")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="also write the table to this file"
+    )
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="plot throughput and CPU to this file"
+    )
     return parser
 
 
@@ -40,24 +46,24 @@ def _words(text: str) -> list[str]:
     return [word.strip().lower() for word in text.split(",") if word.strip()]
 
 
-def _chosen(names: Sequence[str] | None) -> list[Work]:
-    works = list_works()
+def _chosen(names: Sequence[str] | None) -> list[Workload]:
+    workloads = list_workloads()
     if names is None:
-        return works
-    known = {work.name for work in works}
+        return workloads
+    known = {workload.name for workload in workloads}
     wanted = [name if name in known else f"{name}-" for name in names]
     return [
-        work
-        for work in works
+        workload
+        for workload in workloads
         if any(
-            work.name == name or (name.endswith("-") and work.name.startswith(name))
+            workload.name == name or (name.endswith("-") and workload.name.startswith(name))
             for name in wanted
         )
     ]
 
 
 def _raise_file_limit() -> None:
-    """Allow a thousand connections: nodes inherit the limit."""
+    """Raise the limit of open files, which the nodes inherit, for a thousand connections."""
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 
@@ -68,23 +74,23 @@ def _raise_file_limit() -> None:
 def main(argv: Sequence[str]) -> int:
     parser = build_parser()
     arguments = parser.parse_args(argv)
-    works = _chosen(arguments.only)
-    if not works:
-        parser.error("--only names nothing; --help lists the works")
+    workloads = _chosen(arguments.only)
+    if not workloads:
+        parser.error("--only matches no workload; --help lists them")
     size_name = arguments.size or ("quick" if arguments.quick else "full")
     size = SIZES[size_name]
     _raise_file_limit()
     try:
         if arguments.plot is not None:
             require_matplotlib()
-        kinds = find_kinds(arguments.peers)
-        results = Comparison(kinds, size, is_quick=size_name != "full").run(works)
-        lines, contenders = summarise(results), list(kinds)
-        head = describe_run(kinds, size.rounds)
+        implementations = find_implementations(arguments.peers)
+        results = Comparison(implementations, size, is_quick=size_name != "full").run(workloads)
+        lines, contenders = summarise(results), list(implementations)
+        head = describe_run(implementations, size.rounds)
         table = list(write_table(lines, contenders))
         print("", head, "", *table, sep="\n")
         faults = [
-            f"Failed: {result.work.name}, {name}: {fault}"
+            f"Failed: {result.workload.name}, {name}: {fault}"
             for result in results
             for name, fault in result.faults.items()
         ]

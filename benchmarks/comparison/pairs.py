@@ -1,4 +1,4 @@
-"""A client and a server, running: started, asked what they have used, and ended."""
+"""A client and a server as processes: started, measured, and ended."""
 
 import json
 import tempfile
@@ -7,7 +7,7 @@ from typing import Self
 
 import attrs
 
-from benchmarks.comparison.kinds import Kind
+from benchmarks.comparison.implementations import Implementation
 from benchmarks.comparison.setups import Setup
 from tests.kit.peer_configs import Json
 from tests.kit.ports import free_port
@@ -15,8 +15,8 @@ from trio_vmess.bench import BenchError, Child, Target, Usage, usage_of
 
 
 @attrs.frozen(kw_only=True)
-class Spending:
-    """Seconds of CPU that client and server have used since some moment."""
+class CpuTime:
+    """CPU seconds of client and server since an earlier measurement."""
 
     client: float = 0.0
     server: float = 0.0
@@ -31,21 +31,26 @@ class Pair:
     """A client and a server, each a process; a context manager that ends both.
 
     Args:
-        client: the client's implementation; None with `server` for no proxy at all.
-        server: the server's.
-        setup: what they are configured with.
+        client: the client's implementation; None, together with `server`, for no proxy.
+        server: the server's implementation.
+        setup: their configuration.
         origin: the origin's port.
     """
 
     def __init__(
-        self, client: Kind | None, server: Kind | None, setup: Setup, *, origin: int
+        self,
+        client: Implementation | None,
+        server: Implementation | None,
+        setup: Setup,
+        *,
+        origin: int,
     ) -> None:
-        self._kinds = {"client": client, "server": server}
+        self._implementations = {"client": client, "server": server}
         self._setup = setup
         self._folder = tempfile.TemporaryDirectory(prefix="trio-vmess-compare-")
         self._children: dict[str, Child] = {}
         has_proxy = client is not None and server is not None
-        self._ports = {role: free_port() if has_proxy else 0 for role in self._kinds}
+        self._ports = {role: free_port() if has_proxy else 0 for role in self._implementations}
         self.target = Target(origin=origin, proxy=self._ports["client"] if has_proxy else None)
 
     def __enter__(self) -> Self:
@@ -57,34 +62,40 @@ class Pair:
         self._folder.cleanup()
 
     def start(self) -> float:
-        """Start the server, then the client; return the seconds until both listened."""
+        """Start the server, then the client; return the seconds that both needed to listen."""
         return self.start_one("server") + self.start_one("client")
 
     def start_one(self, role: str, *, wait: bool = True) -> float:
-        """Start the `client` or the `server`; return the seconds until it listened."""
-        kind = self._kinds[role]
-        if kind is None:
+        """Start the `client` or the `server`; return the seconds it needed to listen."""
+        implementation = self._implementations[role]
+        if implementation is None:
             return 0.0
         path = Path(self._folder.name, f"{role}.json")
-        path.write_text(json.dumps(self._configuration(kind, role)), encoding="utf-8")
-        child = Child(f"{kind.name} {role}", [*kind.command, str(path)], kind.environment)
+        path.write_text(json.dumps(self._configuration(implementation, role)), encoding="utf-8")
+        child = Child(
+            f"{implementation.name} {role}",
+            [*implementation.command, str(path)],
+            implementation.environment,
+        )
         self._children[role] = child
         return child.wait_until_accepting(self._ports[role]) if wait else 0.0
 
-    def _configuration(self, kind: Kind, role: str) -> Json:
+    def _configuration(self, implementation: Implementation, role: str) -> Json:
         if role == "server":
-            return kind.write_server(self._setup, self._ports["server"])
-        return kind.write_client(self._setup, self._ports["server"], self._ports["client"])
+            return implementation.write_server(self._setup, self._ports["server"])
+        return implementation.write_client(
+            self._setup, self._ports["server"], self._ports["client"]
+        )
 
     def pid_of(self, role: str) -> int:
-        """Return the number of the client's or the server's process."""
+        """Return the process id of the client or the server."""
         return self._children[role].pid
 
     def usage(self) -> dict[str, Usage]:
         """Return what each of the two has used so far.
 
         Raises:
-            BenchError: one has ended, or the system has no /proc.
+            BenchError: one has ended, or there is no /proc.
         """
         found = {}
         for role, child in self._children.items():
@@ -94,10 +105,10 @@ class Pair:
             found[role] = usage
         return found
 
-    def spent_since(self, before: dict[str, Usage]) -> Spending:
-        """Return what both have spent since an earlier `usage`."""
+    def spent_since(self, before: dict[str, Usage]) -> CpuTime:
+        """Return the CPU time of both since an earlier `usage`."""
         now = self.usage()
-        return Spending(**{role: now[role].cpu - usage.cpu for role, usage in before.items()})
+        return CpuTime(**{role: now[role].cpu - usage.cpu for role, usage in before.items()})
 
     def memory(self, role: str | None = None) -> int:
         """Return the resident bytes of one of the two, or of both."""

@@ -1,4 +1,4 @@
-"""Throughput and CPU per GiB as bars; wants matplotlib."""
+"""Throughput and CPU per GiB as bars; needs matplotlib."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,19 +11,19 @@ _PANELS: Final = (("rate", "throughput, MB/s"), ("cpu", "CPU of both nodes, s pe
 
 
 def require_matplotlib() -> None:
-    """Find out before an hour of measuring.
+    """Check before measuring for an hour.
 
     Raises:
-        BenchError: it is not installed.
+        BenchError: matplotlib is not installed.
     """
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise BenchError("--plot wants matplotlib: pip install 'trio-vmess[bench]'") from None
+        raise BenchError("--plot needs matplotlib: pip install 'trio-vmess[bench]'") from None
 
 
 def draw(lines: Sequence[Line], contenders: Sequence[str], path: Path) -> None:
-    """Write the bulk works with one stream as two panels of bars.
+    """Write the bulk workloads with one stream as two panels of bars.
 
     Raises:
         BenchError: none of them was measured.
@@ -35,20 +35,20 @@ def draw(lines: Sequence[Line], contenders: Sequence[str], path: Path) -> None:
 
     bulk = [line for line in lines if line.name.startswith("bulk-") and line.name.endswith("-1")]
     if not bulk:
-        raise BenchError("nothing to plot: --only left out the bulk works with one stream")
+        raise BenchError("nothing to plot: --only excludes the bulk workloads with one stream")
     figure, axes = pyplot.subplots(len(_PANELS), 1, figsize=(9, 7), layout="constrained")
     for panel, (key, title) in zip(axes, _PANELS, strict=True):
         shown = [line for line in bulk if line.column.key == key]
         width = 0.8 / len(contenders)
         for number, name in enumerate(contenders):
-            places = [place + number * width for place in range(len(shown))]
-            panel.bar(places, [line.medians.get(name, 0.0) for line in shown], width, label=name)
+            positions = [index + number * width for index in range(len(shown))]
+            panel.bar(positions, [line.medians.get(name, 0.0) for line in shown], width, label=name)
         labels = [
             line.name.removeprefix("bulk-").removesuffix("-1").replace("-", "\n", 1)
             for line in shown
         ]
         middle = (len(contenders) - 1) * width / 2
-        panel.set_xticks([place + middle for place in range(len(shown))], labels, fontsize=8)
+        panel.set_xticks([index + middle for index in range(len(shown))], labels, fontsize=8)
         panel.set_title(title, fontsize=10)
         panel.grid(axis="y", alpha=0.3)
     axes[0].legend(fontsize=8)

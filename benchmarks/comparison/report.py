@@ -1,4 +1,4 @@
-"""What was measured, as a table."""
+"""Results as a table."""
 
 import platform
 import statistics
@@ -9,23 +9,23 @@ from typing import Final
 
 import attrs
 
-from benchmarks.comparison.kinds import OURS, Kind
+from benchmarks.comparison.implementations import OURS, Implementation
 from benchmarks.comparison.running import NO_PROXY, Result
-from benchmarks.comparison.works import Column
+from benchmarks.comparison.workloads import Column
 
 LOAD_BOUND: Final = 0.9
-"""CPU share of generator or origin from which a figure says more about them."""
+"""CPU share of generator or origin from which a figure measures the load, not the nodes."""
 
 
 @attrs.frozen(kw_only=True)
 class Line:
-    """One figure of one work, all contenders.
+    """One figure of one workload, all contenders.
 
     Attributes:
-        name: the work's.
+        name: the workload's.
         column: the figure's.
         medians: by contender.
-        is_load_bound: whether our own load was busy all the time.
+        is_load_bound: whether generator or origin was busy nearly all the time.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Line:
 
     @property
     def ratio(self) -> float | None:
-        """Ours over the best peer; above 1 is ahead. None without both, or without a value."""
+        """Ours compared with the best peer, above 1 if ahead; None without figures of both."""
         peers = [value for name, value in self.medians.items() if name not in (OURS, NO_PROXY)]
         ours = self.medians.get(OURS)
         if ours is None or not peers:
@@ -60,18 +60,18 @@ def summarise(results: Sequence[Result]) -> list[Line]:
     for result in results:
         shares = [figures.get("load_share", 0.0) for figures in result.rounds.get(OURS, ())]
         is_load_bound = bool(shares) and statistics.median(shares) > LOAD_BOUND
-        for column in result.work.columns:
+        for column in result.workload.columns:
             medians = {
                 name: statistics.median(figures[column.key] for figures in rounds)
                 for name, rounds in result.rounds.items()
                 if name not in result.faults
             }
-            # Without a proxy there is nobody whose CPU could be counted.
+            # Without a proxy there is no node whose CPU could be measured.
             if column.is_cost and not column.unit.startswith("p"):
                 medians.pop(NO_PROXY, None)
             lines.append(
                 Line(
-                    name=result.work.name,
+                    name=result.workload.name,
                     column=column,
                     medians=medians,
                     is_load_bound=is_load_bound,
@@ -81,8 +81,8 @@ def summarise(results: Sequence[Result]) -> list[Line]:
 
 
 def write_table(lines: Sequence[Line], contenders: Sequence[str]) -> Iterator[str]:
-    """Yield the rows of a Markdown table that is also readable as it is."""
-    headings = ["work", "figure", *contenders, "ratio", "target", NO_PROXY]
+    """Yield the rows of a Markdown table that is aligned as text."""
+    headings = ["workload", "figure", *contenders, "ratio", "target", NO_PROXY]
     rows = [headings]
     previous = ""
     for line in lines:
@@ -111,9 +111,9 @@ def _number(value: float | None) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def describe_run(kinds: Mapping[str, Kind], rounds: int) -> str:
-    """Return a sentence about the machine, the versions, and the day."""
-    versions = ", ".join(f"{kind.name} {kind.version}" for kind in kinds.values())
+def describe_run(implementations: Mapping[str, Implementation], rounds: int) -> str:
+    """Return the date, the versions and the machine."""
+    versions = ", ".join(f"{each.name} {each.version}" for each in implementations.values())
     return (
         f"{datetime.now(UTC):%Y-%m-%d}: {versions}; CPython {platform.python_version()}, "
         f"{_processor()}; medians of {rounds} round{'s' if rounds > 1 else ''}."

@@ -1,4 +1,4 @@
-"""Measuring: pairs are started, warmed up, and measured in turn, round after round."""
+"""Measuring: pairs are started, warmed up, and measured in turn, round by round."""
 
 import contextlib
 import itertools
@@ -9,29 +9,29 @@ from typing import Final
 
 import attrs
 
-from benchmarks.comparison.kinds import OURS, Kind
+from benchmarks.comparison.implementations import OURS, Implementation
 from benchmarks.comparison.pairs import Pair
 from benchmarks.comparison.setups import Setup, Size
-from benchmarks.comparison.works import Stage, Work
+from benchmarks.comparison.workloads import Stage, Workload
 from trio_vmess.bench import BenchError, Figures, LoadGenerator, OriginProcess
 
 NO_PROXY: Final = "no proxy"
 
 FRESH_ROUNDS: Final = 3
-"""Rounds at most where every measurement starts nodes of its own."""
+"""Rounds, at most, of workloads for which every measurement starts its own nodes."""
 
 
 @attrs.define(kw_only=True)
 class Result:
-    """What a work came to.
+    """The result of a workload.
 
     Attributes:
-        work: which one.
+        workload: which one.
         rounds: the figures of each contender, round by round.
-        faults: what went wrong, by contender.
+        faults: error messages, by contender.
     """
 
-    work: Work
+    workload: Workload
     rounds: dict[str, list[Figures]] = attrs.field(factory=dict)
     faults: dict[str, str] = attrs.field(factory=dict)
 
@@ -40,7 +40,7 @@ class Progress:
     """One line for each measurement, on standard error.
 
     Args:
-        total: how many there will be.
+        total: the number of measurements.
     """
 
     def __init__(self, total: int) -> None:
@@ -48,12 +48,12 @@ class Progress:
         self._number = 0
         self._start = time.perf_counter()
 
-    def say(self, work: Work, name: str, outcome: str) -> None:
-        """Count a measurement, and say what it came to."""
+    def show(self, workload: Workload, name: str, outcome: str) -> None:
+        """Count a measurement, and print its outcome."""
         self._number += 1
         left = (time.perf_counter() - self._start) / self._number * (self._total - self._number)
         print(
-            f"[{self._number:4}/{self._total}] {work.name:32} {name:11} {outcome:34} "
+            f"[{self._number:4}/{self._total}] {workload.name:32} {name:11} {outcome:34} "
             f"about {left // 60:.0f}:{left % 60:02.0f} left",
             file=sys.stderr,
             flush=True,
@@ -61,98 +61,103 @@ class Progress:
 
 
 class Comparison:
-    """Runs works on contenders.
+    """Runs workloads on contenders.
 
     Args:
-        kinds: the contenders by name.
-        size: how much.
-        is_quick: leave peers out of works that are done only once.
+        implementations: the contenders by name.
+        size: how much to measure.
+        is_quick: leave peers out of workloads that are measured only once.
     """
 
-    def __init__(self, kinds: Mapping[str, Kind], size: Size, *, is_quick: bool) -> None:
-        self._kinds = kinds
+    def __init__(
+        self, implementations: Mapping[str, Implementation], size: Size, *, is_quick: bool
+    ) -> None:
+        self._implementations = implementations
         self._size = size
         self._is_quick = is_quick
         self._stack = contextlib.ExitStack()
 
-    def run(self, works: Sequence[Work]) -> list[Result]:
+    def run(self, workloads: Sequence[Workload]) -> list[Result]:
         """Measure everything.
 
         Raises:
-            BenchError: generator or origin failed; a node's failure is in its result.
+            BenchError: generator or origin failed; the failure of a node is part of its result.
         """
-        possible = [work for work in works if self._is_possible(work.setup)]
-        total = sum(len(self._contenders(work)) * self._round_count(work) for work in possible)
+        possible = [workload for workload in workloads if self._is_possible(workload.setup)]
+        total = sum(len(self._contenders(each)) * self._round_count(each) for each in possible)
         with OriginProcess() as origin, LoadGenerator() as generator, LoadGenerator() as second:
             stage_of = _StageMaker(generator, second, origin, self._size)
             progress = Progress(total)
             results: list[Result] = []
             for (is_fresh, _), group in itertools.groupby(
-                possible, key=lambda work: (work.is_fresh, work.setup)
+                possible, key=lambda workload: (workload.is_fresh, workload.setup)
             ):
                 run_group = self._run_fresh if is_fresh else self._run_steady
                 results += run_group(list(group), stage_of, progress)
         return results
 
     def _is_possible(self, setup: Setup) -> bool:
-        return {setup.client, setup.server} - {None} <= set(self._kinds)
+        return {setup.client, setup.server} - {None} <= set(self._implementations)
 
-    def _round_count(self, work: Work) -> int:
-        if work.only_once:
+    def _round_count(self, workload: Workload) -> int:
+        if workload.only_once:
             return 1
-        return min(self._size.rounds, FRESH_ROUNDS) if work.is_fresh else self._size.rounds
+        return min(self._size.rounds, FRESH_ROUNDS) if workload.is_fresh else self._size.rounds
 
-    def _contenders(self, work: Work) -> list[str]:
+    def _contenders(self, workload: Workload) -> list[str]:
         names = [
             name
-            for name, kind in self._kinds.items()
-            if (kind.has_legacy or not work.setup.alter_id)
-            and (work.peers is None or name in {OURS, *work.peers})
-            and (name == OURS or not (work.only_once and self._is_quick))
+            for name, implementation in self._implementations.items()
+            if (implementation.has_legacy or not workload.setup.alter_id)
+            and (workload.peers is None or name in {OURS, *workload.peers})
+            and (name == OURS or not (workload.only_once and self._is_quick))
         ]
-        return [*names, NO_PROXY] if work.has_ceiling else names
+        return [*names, NO_PROXY] if workload.has_ceiling else names
 
     def _pair(self, name: str, setup: Setup, origin: int) -> Pair:
         if name == NO_PROXY:
             return Pair(None, None, setup, origin=origin)
-        client, server = self._kinds[setup.client or name], self._kinds[setup.server or name]
+        client = self._implementations[setup.client or name]
+        server = self._implementations[setup.server or name]
         return Pair(client, server, setup, origin=origin)
 
     def _run_steady(
-        self, works: Sequence[Work], stage_of: "_StageMaker", progress: Progress
+        self, workloads: Sequence[Workload], stage_of: "_StageMaker", progress: Progress
     ) -> Iterator[Result]:
-        names = list(dict.fromkeys(name for work in works for name in self._contenders(work)))
+        names = list(dict.fromkeys(name for each in workloads for name in self._contenders(each)))
         with contextlib.ExitStack() as stack:
             stages, faults = {}, {}
             for name in names:
-                pair = stack.enter_context(self._pair(name, works[0].setup, stage_of.origin.port))
+                pair = stack.enter_context(
+                    self._pair(name, workloads[0].setup, stage_of.origin.port)
+                )
                 stages[name] = stage_of(pair)
                 try:
                     pair.start()
                 except BenchError as exc:
                     faults[name] = str(exc)
-            for work in works:
-                result = Result(work=work, faults=dict(faults))
-                for name in self._contenders(work):
+            for workload in workloads:
+                result = Result(workload=workload, faults=dict(faults))
+                for name in self._contenders(workload):
                     if name not in faults:
                         _measure(result, name, _shrunk(stages[name]), is_warming=True)
-                for _ in range(self._round_count(work)):
-                    for name in self._contenders(work):
+                for _ in range(self._round_count(workload)):
+                    for name in self._contenders(workload):
                         if name not in result.faults:
                             _measure(result, name, stages[name])
-                        progress.say(work, name, _outcome(result, name))
+                        progress.show(workload, name, _outcome(result, name))
                 yield result
 
     def _run_fresh(
-        self, works: Sequence[Work], stage_of: "_StageMaker", progress: Progress
+        self, workloads: Sequence[Workload], stage_of: "_StageMaker", progress: Progress
     ) -> Iterator[Result]:
-        for work in works:
-            result = Result(work=work)
-            for _ in range(self._round_count(work)):
-                for name in self._contenders(work):
-                    with self._pair(name, work.setup, stage_of.origin.port) as pair:
+        for workload in workloads:
+            result = Result(workload=workload)
+            for _ in range(self._round_count(workload)):
+                for name in self._contenders(workload):
+                    with self._pair(name, workload.setup, stage_of.origin.port) as pair:
                         _measure(result, name, stage_of(pair))
-                    progress.say(work, name, _outcome(result, name))
+                    progress.show(workload, name, _outcome(result, name))
             yield result
 
 
@@ -185,7 +190,7 @@ def _shrunk(stage: Stage) -> Stage:
 
 def _measure(result: Result, name: str, stage: Stage, *, is_warming: bool = False) -> None:
     try:
-        figures = result.work.measure(stage)
+        figures = result.workload.measure(stage)
     except BenchError as exc:
         result.faults[name] = str(exc)
     else:
@@ -197,5 +202,5 @@ def _outcome(result: Result, name: str) -> str:
     if name in result.faults:
         return "failed: " + result.faults[name].partition("\n")[0]
     figures = result.rounds[name][-1]
-    shown = (f"{figures[column.key]:.4g} {column.unit}" for column in result.work.columns[:2])
+    shown = (f"{figures[column.key]:.4g} {column.unit}" for column in result.workload.columns[:2])
     return ", ".join(shown)

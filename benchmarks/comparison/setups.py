@@ -1,4 +1,4 @@
-"""How nodes are set up for a measurement, and how large a measurement is."""
+"""The configuration of nodes for a measurement, and the amount of measuring."""
 
 from typing import Final
 
@@ -7,15 +7,15 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class Setup:
-    """What client and server of a pair are configured with.
+    """The configuration of the client and the server of a pair.
 
     Attributes:
-        security: the cipher's word.
-        alter_id: above 0, the header is the legacy one.
+        security: the cipher.
+        alter_id: above 0 for legacy headers.
         user_count: how many users the server has.
-        callers: the users that the client may be; one is drawn for each connection.
-        client: the implementation that is the client in every pair; None for the contender's own.
-        server: likewise.
+        callers: the users of the client; one is chosen at random for each connection.
+        client: the implementation of the client in every pair; None for the contender's own.
+        server: the same for the server.
     """
 
     security: str = "aes-128-gcm"
@@ -28,15 +28,15 @@ class Setup:
 
 @attrs.frozen(kw_only=True)
 class Size:
-    """How much is measured.
+    """How much to measure.
 
     Attributes:
         rounds: measurements of each contender; the median counts.
         seconds: duration of a transfer.
         connection_count: connections to open.
         idle_count: connections to hold.
-        settle_limit: seconds at most until a table of alter ids must be built.
-        share_seconds: for how long the CPU share after that is watched.
+        settle_limit: seconds, at most, to wait until a table of alter ids is complete.
+        share_seconds: seconds over which the CPU share is measured after that.
     """
 
     rounds: int

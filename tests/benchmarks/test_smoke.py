@@ -1,4 +1,4 @@
-"""The benchmarks and `trio-vmess bench` still run; how fast is no test's business."""
+"""The benchmarks and `trio-vmess bench` run and report figures; no test judges speed."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 
 from benchmarks.comparison.report import Line, write_table
-from benchmarks.comparison.works import Column
+from benchmarks.comparison.workloads import Column
 from tests.kit.commands import run_python
 
 LIMIT: Final = 60
@@ -22,13 +22,13 @@ def run(*arguments: str) -> str:
 
 
 def cells_of(text: str, row: str) -> list[str]:
-    """Return the cells of the one row of a table that begins so."""
+    """Return the cells of the only row that begins with `row`."""
     (line,) = (line for line in text.splitlines() if line.startswith(row))
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
 @LINUX
-def test_the_comparison_measures_our_nodes(tmp_path: Path) -> None:
+def test_the_comparison_measures_trio_vmess(tmp_path: Path) -> None:
     report = tmp_path / "report.md"
     out = run(
         "benchmarks/compare.py",
@@ -42,20 +42,20 @@ def test_the_comparison_measures_our_nodes(tmp_path: Path) -> None:
 
 
 @LINUX
-def test_the_steps_of_a_connection_are_measured() -> None:
+def test_the_connection_benchmark_measures_every_step() -> None:
     out = run("benchmarks/connection.py", "--count", "12", "--in-flight", "3")
-    lines = [line for line in out.splitlines() if line.startswith(("Trio", "a node"))]
+    lines = [line for line in out.splitlines() if line.startswith("a ")]
     assert len(lines) == 6
     assert any(int(line.split()[-1]) > 0 for line in lines)
 
 
-def test_an_unknown_work_is_refused() -> None:
+def test_an_unknown_workload_is_a_usage_error() -> None:
     done = run_python("benchmarks/compare.py", "--only", "nonsense", limit=LIMIT)
     assert done.returncode == 2
-    assert "--only names nothing" in done.stderr
+    assert "--only matches no workload" in done.stderr
 
 
-def test_the_codec_benchmark_runs() -> None:
+def test_the_codec_benchmark_prints_its_table() -> None:
     out = run("benchmarks/codec.py", "--quick")
     assert "| aes-128-gcm | S+M+P |" in out
 
@@ -78,7 +78,7 @@ def test_bench_measures_every_load() -> None:
         (True, 4.0, (3.0, 2.0), 0.5, "MISSED: 1.2"),
     ],
 )
-def test_a_ratio_is_ours_over_the_best_peer(
+def test_a_ratio_compares_with_the_best_peer_and_the_target(
     is_cost: bool, ours: float, peers: tuple[float, float], ratio: float, verdict: str
 ) -> None:
     column = Column(key="rate", unit="per s", is_cost=is_cost, target=1.2)

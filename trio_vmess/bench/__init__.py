@@ -1,8 +1,8 @@
-"""Measuring nodes on this machine: `trio-vmess bench`, and what other benchmarks are made of.
+"""Measuring nodes on this machine: `trio-vmess bench`, and the parts that benchmarks share.
 
     generator -> client node -> server node -> origin
 
-Each is a process of its own, so the figures of the nodes are theirs alone.
+Each is a process of its own, so that CPU and memory of the nodes can be told apart.
 """
 
 from trio_vmess.bench.command import run_bench

@@ -1,4 +1,4 @@
-"""The processes behind a measurement: `python -m trio_vmess.bench origin` or `generator`."""
+"""The processes of a measurement: `python -m trio_vmess.bench origin` or `generator`."""
 
 import sys
 from typing import Final
@@ -11,7 +11,6 @@ PARTS: Final = {"origin": run_origin, "generator": run_generator}
 if __name__ == "__main__":
     try:
         PARTS[sys.argv[1]]()
-    except (
-        KeyboardInterrupt
-    ):  # Ctrl-C reaches the whole group; the parent says what there is to say
+    except KeyboardInterrupt:
+        # Ctrl-C reaches the whole process group, and the parent reports it.
         sys.exit(130)

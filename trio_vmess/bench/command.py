@@ -1,4 +1,4 @@
-"""`trio-vmess bench`: what this machine makes of a client and a server, each in its own process."""
+"""`trio-vmess bench`: a client and a server, each in its own process, measured with each cipher."""
 
 import contextlib
 import json
@@ -21,17 +21,19 @@ from trio_vmess.bench.origin import OriginProcess
 from trio_vmess.bench.processes import BenchError, Child, Usage, usage_of
 from trio_vmess.core.vmess import format_user_id
 
+Settings = Mapping[str, object]
+
 _LISTENING: Final = re.compile(r"listening: \w+ on 127\.0\.0\.1:(\d+)")
 _GIB: Final = 1 << 30
 _CONNECTIONS_PER_SECOND: Final = 300
-"""How many connections one second of measuring asks for: few enough for a slow machine."""
+"""Connections to open for each second of measuring: few enough for a slow machine."""
 
 _LEGEND: Final = """\
-download, upload: MB/s (10^6 bytes) on one connection, through client and server
-CPU: seconds of the client and of the server for a GiB of download
-connections: opened, used and closed per second, 8 at a time, and CPU for each in ms, both nodes
-round trip: 64 bytes there and back on an open connection, µs, median and 99th percentile
-"no proxy" is the load by itself: where a row comes near it, the load is measured, not the node"""
+download, upload: MB/s (10^6 bytes) on one connection through client and server
+CPU client, CPU server: seconds per GiB of download
+connections: opened, used once and closed per second, 8 at a time; CPU each: ms, both nodes
+round trip, p99: 64 bytes echoed on an open connection, µs, median and 99th percentile
+no proxy: the load sent directly to the origin; figures near it measure the load, not the nodes"""
 
 _HEADINGS: Final = (
     *("cipher", "download", "upload", "CPU client", "CPU server"),
@@ -41,14 +43,14 @@ _HEADINGS: Final = (
 
 @attrs.frozen(kw_only=True)
 class _Nodes:
-    """A client and its server; without them, there is no proxy."""
+    """A client and its server, or no proxy at all."""
 
     target: Target
     client: Child | None = None
     server: Child | None = None
 
     def usage(self) -> tuple[Usage | None, Usage | None]:
-        """Return what the client and what the server have used."""
+        """Return what the client and the server have used so far."""
         return _usage(self.client), _usage(self.server)
 
 
@@ -60,11 +62,11 @@ def run_bench(ciphers: Sequence[str], *, seconds: float) -> None:
     """Measure, and print a table.
 
     Args:
-        ciphers: words of `config.SecurityName`.
+        ciphers: values of `config.SecurityName`.
         seconds: how long each measurement takes.
 
     Raises:
-        BenchError: a process did not come up or did not do its part.
+        BenchError: a process did not start, or failed.
     """
     print(f"trio-vmess {__version__}, Python {platform.python_version()}, {os.cpu_count()} cores")
     rows: list[tuple[str, ...]] = []
@@ -75,22 +77,22 @@ def run_bench(ciphers: Sequence[str], *, seconds: float) -> None:
         for cipher in ciphers:
             with _nodes(cipher, origin.port) as nodes:
                 rows.append(_measure(cipher, nodes, generator, seconds, steps))
-        steps.done()
+        steps.clear()
     print()
-    for line in _lay_out([_HEADINGS, *rows[1:], rows[0]]):
+    for line in _align([_HEADINGS, *rows[1:], rows[0]]):
         print(line)
     print(f"\n{_LEGEND}")
 
 
 class _Progress:
-    """One line on standard error that says what is going on."""
+    """One line on standard error that tells what is measured."""
 
     def __init__(self, *, total: int) -> None:
         self._total = total
         self._number = 0
         self._on_terminal = sys.stderr.isatty()
 
-    def say(self, what: str) -> None:
+    def show(self, what: str) -> None:
         self._number += 1
         line = f"[{self._number:2}/{self._total}] {what}"
         print(
@@ -100,7 +102,7 @@ class _Progress:
             flush=True,
         )
 
-    def done(self) -> None:
+    def clear(self) -> None:
         if self._on_terminal:
             print(f"\r{'':60}\r", end="", file=sys.stderr, flush=True)
 
@@ -108,16 +110,16 @@ class _Progress:
 def _measure(
     name: str, nodes: _Nodes, generator: LoadGenerator, seconds: float, steps: _Progress
 ) -> tuple[str, ...]:
-    """Put every load on the nodes; return a row of the table."""
+    """Run every load on the nodes; return a row of the table."""
 
     def run(what: str, load: str, **arguments: float) -> tuple[Figures, float | None, float | None]:
-        steps.say(f"{name}: {what}")
+        steps.show(f"{name}: {what}")
         before = nodes.usage()
         figures = generator.run(load, nodes.target, **arguments)
         after = nodes.usage()
         return figures, _spent(before[0], after[0]), _spent(before[1], after[1])
 
-    # Caches and buffers are filled before anything is measured.
+    # Warm up: caches, buffers and imports.
     generator.run("download", nodes.target, streams=1, seconds=seconds / 5)
     down, client, server = run("download", "download", streams=1, seconds=seconds)
     up, _, _ = run("upload", "upload", streams=1, seconds=seconds)
@@ -151,7 +153,7 @@ def _figure(value: float | None, factor: float, form: str) -> str:
     return "-" if value is None else form.format(value * factor)
 
 
-def _lay_out(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def _align(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for first, *others in rows:
         cells = [first.ljust(widths[0])]
@@ -164,7 +166,7 @@ def _lay_out(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _nodes(cipher: str, origin: int) -> Generator[_Nodes]:
-    """Run a client and a server that know one fresh user."""
+    """Run a client and a server with one new user."""
     user_id = format_user_id(secrets.token_bytes(16))
     with _node("server", _server_file(user_id)) as (server, port):  # noqa: SIM117  (it needs port)
         with _node("client", _client_file(user_id, cipher, port)) as (client, proxy):
@@ -173,15 +175,15 @@ def _nodes(cipher: str, origin: int) -> Generator[_Nodes]:
 
 
 @contextlib.contextmanager
-def _node(name: str, config: Mapping[str, object]) -> Generator[tuple[Child, int]]:
-    """Run `trio-vmess run` on a file; give the process and the port it listens on."""
+def _node(name: str, config: Settings) -> Generator[tuple[Child, int]]:
+    """Run `trio-vmess run` on a file; yield the process and the port it listens on."""
     with tempfile.TemporaryDirectory(prefix="trio-vmess-bench-") as folder:
         file = Path(folder, "config.json")
         file.write_text(json.dumps(config), encoding="utf-8")
         command = [sys.executable, "-m", "trio_vmess", "run", "--config", str(file)]
-        child = Child(name, command, talks=True)
+        child = Child(name, command, has_pipes=True)
         try:
-            match = _LISTENING.match(child.hear())
+            match = _LISTENING.match(child.read_line())
             if match is None:
                 raise BenchError(child.explain("did not start"))
             yield child, int(match[1])
@@ -189,22 +191,22 @@ def _node(name: str, config: Mapping[str, object]) -> Generator[tuple[Child, int
             child.stop()
 
 
-def _server_file(user_id: str) -> dict[str, object]:
+def _server_file(user_id: str) -> Settings:
     return _file("vmess", {"clients": [{"id": user_id}]}, "freedom", {"allowPrivate": True})
 
 
-def _client_file(user_id: str, cipher: str, port: int) -> dict[str, object]:
+def _client_file(user_id: str, cipher: str, port: int) -> Settings:
     user = {"id": user_id, "security": cipher}
     server = {"address": "127.0.0.1", "port": port, "users": [user]}
     return _file("socks", {"auth": "noauth"}, "vmess", {"vnext": [server]})
 
 
 def _file(
-    way_in: str, settings_in: dict[str, object], way_out: str, settings_out: dict[str, object]
-) -> dict[str, object]:
+    inbound: str, inbound_settings: Settings, outbound: str, outbound_settings: Settings
+) -> Settings:
     return {
         "inbounds": [
-            {"protocol": way_in, "listen": "127.0.0.1", "port": 0, "settings": settings_in}
+            {"protocol": inbound, "listen": "127.0.0.1", "port": 0, "settings": inbound_settings}
         ],
-        "outbounds": [{"protocol": way_out, "settings": settings_out}],
+        "outbounds": [{"protocol": outbound, "settings": outbound_settings}],
     }

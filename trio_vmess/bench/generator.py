@@ -1,4 +1,4 @@
-"""A process that puts loads on proxies: one JSON line asks for a load, one answers with figures."""
+"""A process that runs loads: it reads one JSON line per load, and writes one with the figures."""
 
 import json
 import sys
@@ -9,12 +9,12 @@ from typing import Final, Self
 from trio_vmess.bench.loads import LOADS, Figures, LoadError, Target
 from trio_vmess.bench.processes import BenchError, Child, python_command
 
-PATIENCE: Final = 60.0
-"""Seconds that a load may take beyond those it asks for."""
+OVERRUN_MAX: Final = 60.0
+"""Seconds that a load may take beyond its intended duration."""
 
 
 def run_generator() -> None:
-    """Do what standard input says, until it ends."""
+    """Run the loads that standard input names, until it ends."""
     for line in sys.stdin:
         job = json.loads(line)
         load, target = LOADS[job.pop("load")], Target(**job.pop("target"))
@@ -30,10 +30,10 @@ def run_generator() -> None:
 
 
 class LoadGenerator:
-    """The other end of `run_generator`, with the process: a context manager."""
+    """`run_generator` in a process of its own: a context manager."""
 
     def __init__(self) -> None:
-        self._child = Child("generator", python_command("generator"), talks=True)
+        self._child = Child("generator", python_command("generator"), has_pipes=True)
 
     def __enter__(self) -> Self:
         return self
@@ -43,22 +43,22 @@ class LoadGenerator:
 
     @property
     def pid(self) -> int:
-        """The process."""
+        """The id of the process."""
         return self._child.pid
 
     def run(self, load: str, target: Target, **arguments: float) -> Figures:
         """Run a load to its end.
 
         Args:
-            load: a name of `LOADS`.
-            target: where it goes.
+            load: a name in `LOADS`.
+            target: where to connect.
             arguments: those of the load.
 
         Returns:
-            What the load returned, and `cpu`: seconds of the generator's own.
+            What the load returned, and `cpu`: the generator's own CPU seconds.
 
         Raises:
-            BenchError: it failed, or did not end; the generator may be of no further use.
+            BenchError: it failed or did not end; the generator may not be usable any more.
         """
         self.begin(load, target, **arguments)
         return self.finish(arguments.get("seconds", 0.0))
@@ -66,22 +66,22 @@ class LoadGenerator:
     def begin(self, load: str, target: Target, **arguments: float) -> None:
         """Start a load; `finish` must follow."""
         job = {"load": load, "target": {"origin": target.origin, "proxy": target.proxy}}
-        self._child.say(json.dumps(job | arguments))
+        self._child.write_line(json.dumps(job | arguments))
 
     def finish(self, seconds: float = 0.0) -> Figures:
         """Wait for the load; see `run`.
 
         Args:
-            seconds: how long it is meant to take.
+            seconds: its intended duration.
         """
-        watch = threading.Timer(seconds + PATIENCE, self._child.kill)
+        watch = threading.Timer(seconds + OVERRUN_MAX, self._child.kill)
         watch.start()
         try:
-            answer = self._child.hear()
+            answer = self._child.read_line()
         finally:
             watch.cancel()
         if not answer:
-            raise BenchError("the load generator ended, or had to be ended")
+            raise BenchError("the load generator ended, or was killed because a load took too long")
         figures = json.loads(answer)
         if "error" in figures:
             raise BenchError(str(figures["error"]))

@@ -1,8 +1,8 @@
-"""What a generator does to a proxy, or to the origin itself: each load returns its figures.
+"""The loads that a generator runs, through a proxy or directly: each returns its figures.
 
-A load is cheap: blocking sockets or a selector, reads and writes of 1 MiB, and no look at payload
-but for its end. It has a bound in time or in count of its own; whoever calls it ends the process
-if that fails.
+A load is cheap: blocking sockets or a selector, reads and writes of 1 MiB, and nothing of the
+payload is examined but its end. Each load is bounded in time or in count; if it hangs all the same,
+its caller kills the process.
 """
 
 import contextlib
@@ -20,10 +20,10 @@ from trio_vmess.bench.origin import BLOCK_SIZE, COUNT, MARK, REQUEST, Tail
 Figures = dict[str, float]
 
 TRIP_SIZE: Final = 64
-"""Bytes of a round trip, each way."""
+"""Bytes of a round trip, in each direction."""
 
 WINDOW: Final = 32
-"""Datagrams under way at a time."""
+"""Datagrams in flight."""
 
 _GREETING: Final = b"\x05\x01\x00"
 _CHOICE: Final = b"\x05\x00"
@@ -31,9 +31,9 @@ _CONNECT: Final = 1
 _ASSOCIATE: Final = 3
 _DATAGRAM_SIZE_MAX: Final = 65_535
 _LOSS_LIMIT: Final = 0.25
-"""Seconds after which datagrams that did not come back are given up."""
+"""Seconds after which datagrams that were not echoed count as lost."""
 _SILENCE_LIMIT: Final = 3.0
-"""Seconds after which new connections that are silent, all of them, are given up."""
+"""Seconds without any data on all new connections, after which they count as failed."""
 _FAILED_SHARE_MAX: Final = 0.02
 _SILENCE_PAUSE: Final = 0.5
 _REFUSAL_PAUSE: Final = 0.02
@@ -44,16 +44,16 @@ _block: Final = memoryview(bytes(BLOCK_SIZE))
 
 
 class LoadError(Exception):
-    """The proxy did not do what it was asked for."""
+    """The proxy or the origin did not do what the load needs."""
 
 
 @attrs.frozen(kw_only=True)
 class Target:
-    """Where a load goes.
+    """Where a load connects to.
 
     Attributes:
         origin: the origin's port on 127.0.0.1.
-        proxy: the port of a SOCKS5 proxy on 127.0.0.1; None goes straight to the origin.
+        proxy: the port of a SOCKS5 proxy on 127.0.0.1; None connects directly to the origin.
     """
 
     origin: int
@@ -68,10 +68,10 @@ def _socks_request(command: int, host: str, port: int) -> bytes:
 
 
 def _reply_size(start: bytes) -> int:
-    """Return the size of a SOCKS5 reply by its first 5 bytes.
+    """Return the size of a SOCKS5 reply from its first 5 bytes.
 
     Raises:
-        LoadError: it is a refusal.
+        LoadError: the proxy refuses.
     """
     if start[0] != 5 or start[1] != 0:
         raise LoadError(f"the proxy answered {start[:5].hex()}")
@@ -95,7 +95,7 @@ def _receive(sock: socket.socket, size: int) -> bytes:
 
 
 def _ask_proxy(sock: socket.socket, command: int, port: int) -> bytes:
-    """Go through SOCKS5 on a blocking socket; return the reply."""
+    """Do the SOCKS5 handshake on a blocking socket; return the reply."""
     sock.sendall(_GREETING)
     if (choice := _receive(sock, 2)) != _CHOICE:
         raise LoadError(f"the proxy chose {choice.hex()}")
@@ -106,11 +106,11 @@ def _ask_proxy(sock: socket.socket, command: int, port: int) -> bytes:
 
 
 def connect(target: Target, kind: bytes, number: int = 0) -> socket.socket:
-    """Return a blocking socket to the origin, which has been asked.
+    """Return a blocking socket to the origin, with the request sent.
 
     Raises:
         LoadError: the proxy refused.
-        OSError: it could not be reached.
+        OSError: proxy or origin could not be reached.
     """
     sock = _open(target.origin if target.proxy is None else target.proxy)
     try:
@@ -127,7 +127,7 @@ def connect(target: Target, kind: bytes, number: int = 0) -> socket.socket:
 
 
 def download(target: Target, *, streams: int, seconds: float) -> Figures:
-    """Receive what the origin sends in `seconds`, on some connections at once."""
+    """Receive what the origin sends in `seconds`, on `streams` connections at once."""
     with contextlib.ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
         start = time.perf_counter()
@@ -141,7 +141,7 @@ def download(target: Target, *, streams: int, seconds: float) -> Figures:
                 receive_into, tail = key.data
                 size = receive_into(_buffer)
                 if not size:
-                    raise LoadError("a download broke off")
+                    raise LoadError("a download ended early")
                 total += size
                 if tail.ends(_buffer[:size]):
                     selector.unregister(key.fileobj)
@@ -150,7 +150,7 @@ def download(target: Target, *, streams: int, seconds: float) -> Figures:
 
 
 def upload(target: Target, *, streams: int, seconds: float) -> Figures:
-    """Send for `seconds`, on some connections at once, until the origin has said what came."""
+    """Send for `seconds`, on `streams` connections at once, until the origin has confirmed it."""
     with contextlib.ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
         start = time.perf_counter()
@@ -169,15 +169,15 @@ def upload(target: Target, *, streams: int, seconds: float) -> Figures:
         elapsed = time.perf_counter() - start
     sent += len(MARK) * streams
     if arrived != sent:
-        raise LoadError(f"{sent} bytes were sent, {arrived} came")
+        raise LoadError(f"{sent} bytes were sent, {arrived} arrived")
     return {"bytes": sent, "seconds": elapsed}
 
 
-# Small things -------------------------------------------------------------------------------------
+# Round trips and connections ----------------------------------------------------------------------
 
 
 def round_trips(target: Target, *, seconds: float) -> Figures:
-    """Send 64 bytes and wait for them, again and again, on one connection."""
+    """Send 64 bytes and wait for their echo, repeatedly, on one connection."""
     times: list[float] = []
     with connect(target, b"e") as sock:
         end = time.perf_counter() + seconds
@@ -185,20 +185,20 @@ def round_trips(target: Target, *, seconds: float) -> Figures:
         while now < end:
             sock.sendall(_PING)
             if sock.recv_into(_buffer, TRIP_SIZE) != TRIP_SIZE:
-                raise LoadError("an echo came in pieces, or not at all")
+                raise LoadError("an echo arrived in pieces, or not at all")
             last, now = now, time.perf_counter()
             times.append(now - last)
     return {"count": len(times), "seconds": sum(times), **percentiles(times)}
 
 
 def percentiles(times: Sequence[float]) -> Figures:
-    """Return the 50th and 99th percentile, in the unit that came in."""
+    """Return the 50th and 99th percentile, in the unit of the input."""
     ordered = sorted(times)
     return {"p50": ordered[len(ordered) // 2], "p99": ordered[len(ordered) * 99 // 100]}
 
 
 Script = Iterator[tuple[bytes, Callable[[bytes], bool]]]
-"""What to say, and what tells whether the answer is whole."""
+"""What to send, and a function that tells whether the answer is complete."""
 
 
 def _script(target: Target) -> Script:
@@ -211,46 +211,46 @@ def _script(target: Target) -> Script:
     yield REQUEST.pack(b"e", 0) + _PING, lambda answer: len(answer) >= TRIP_SIZE
 
 
-class _Visitor:
-    """A connection from its opening to the first echo.
+class _EchoConnection:
+    """A non-blocking connection from its opening to the first echo.
 
     Attributes:
-        is_served: whether the echo has come; says something when `hear` has returned True.
+        has_echo: whether the echo has arrived; final when `on_readable` has returned True.
     """
 
     def __init__(self, target: Target) -> None:
         self.start = time.perf_counter()
-        self.is_served = False
+        self.has_echo = False
         self.sock = _open(target.origin if target.proxy is None else target.proxy)
         self.sock.setblocking(False)
         self._script = _script(target)
         self._answer = b""
-        self._speak()
+        self._send_next()
 
-    def _speak(self) -> None:
-        for words, is_whole in self._script:
-            self.sock.send(words)
-            self._is_whole = is_whole
+    def _send_next(self) -> None:
+        for data, is_complete in self._script:
+            self.sock.send(data)
+            self._is_complete = is_complete
             return
-        self.is_served = True
+        self.has_echo = True
 
-    def hear(self) -> bool:
-        """Read what came, and go on; tell whether it is over, for better or worse."""
+    def on_readable(self) -> bool:
+        """Read, and send what comes next; tell whether this is over, with an echo or without."""
         try:
             data = self.sock.recv(4096)
             self._answer += data
-            if data and self._is_whole(self._answer):
+            if data and self._is_complete(self._answer):
                 self._answer = b""
-                self._speak()
+                self._send_next()
         except (LoadError, OSError):
             return True
-        return self.is_served or not data
+        return self.has_echo or not data
 
 
 def connections(target: Target, *, count: int, in_flight: int) -> Figures:
-    """Open, use and close connections, some of them at a time.
+    """Open, use and close connections, `in_flight` at a time.
 
-    A few may fail: V2Ray's memory of what it has seen takes some new requests for old ones.
+    A few may fail: V2Ray's replay filter rejects some new requests.
 
     Raises:
         LoadError: more than a few did.
@@ -263,16 +263,16 @@ def connections(target: Target, *, count: int, in_flight: int) -> Figures:
         while left or selector.get_map():
             while left and len(selector.get_map()) < in_flight:
                 left -= 1
-                visitor = _Visitor(target)
-                stack.callback(visitor.sock.close)
-                selector.register(visitor.sock, selectors.EVENT_READ, visitor)
-            ready: list[_Visitor] = [key.data for key, _ in selector.select(_SILENCE_LIMIT)]
+                connection = _EchoConnection(target)
+                stack.callback(connection.sock.close)
+                selector.register(connection.sock, selectors.EVENT_READ, connection)
+            ready: list[_EchoConnection] = [key.data for key, _ in selector.select(_SILENCE_LIMIT)]
             silent = [] if ready else [key.data for key in selector.get_map().values()]
-            for visitor in (*silent, *filter(_Visitor.hear, ready)):
-                selector.unregister(visitor.sock)
-                visitor.sock.close()
-                if visitor.is_served:
-                    times.append(time.perf_counter() - visitor.start)
+            for connection in (*silent, *filter(_EchoConnection.on_readable, ready)):
+                selector.unregister(connection.sock)
+                connection.sock.close()
+                if connection.has_echo:
+                    times.append(time.perf_counter() - connection.start)
                 else:
                     failed += 1
             if failed > count * _FAILED_SHARE_MAX:
@@ -282,10 +282,10 @@ def connections(target: Target, *, count: int, in_flight: int) -> Figures:
 
 
 def first_connection(target: Target, *, seconds: float) -> Figures:
-    """Try until a connection answers: again at once after a refusal, and beside those in silence.
+    """Open connections until one gets its echo: at once after a refusal, and beside silent ones.
 
     Raises:
-        LoadError: nothing came through in time.
+        LoadError: none got its echo in time.
     """
     start = next_try = time.perf_counter()
     with selectors.DefaultSelector() as selector, contextlib.ExitStack() as stack:
@@ -293,16 +293,16 @@ def first_connection(target: Target, *, seconds: float) -> Figures:
             if now >= next_try:
                 next_try = now + _SILENCE_PAUSE
                 with contextlib.suppress(OSError):
-                    visitor = _Visitor(target)
-                    stack.callback(visitor.sock.close)
-                    selector.register(visitor.sock, selectors.EVENT_READ, visitor)
+                    connection = _EchoConnection(target)
+                    stack.callback(connection.sock.close)
+                    selector.register(connection.sock, selectors.EVENT_READ, connection)
             for key, _ in selector.select(max(0.0, next_try - now)):
-                if key.data.hear():
-                    if key.data.is_served:
+                if key.data.on_readable():
+                    if key.data.has_echo:
                         return {"seconds": time.perf_counter() - start}
                     selector.unregister(key.fileobj)
                     next_try = now + _REFUSAL_PAUSE
-    raise LoadError(f"no connection came through in {seconds:g} s")
+    raise LoadError(f"no connection was served within {seconds:g} s")
 
 
 _held: Final[list[socket.socket]] = []
@@ -332,7 +332,7 @@ def hold(target: Target, *, count: int) -> Figures:
 
 
 def release(_target: Target) -> Figures:
-    """Close what `hold` has opened."""
+    """Close the connections that `hold` has opened."""
     for sock in _held:
         sock.close()
     count = len(_held)
@@ -341,7 +341,7 @@ def release(_target: Target) -> Figures:
 
 
 def datagrams(target: Target, *, size: int, seconds: float) -> Figures:
-    """Send datagrams to the echo, `WINDOW` at a time; count what comes back."""
+    """Send datagrams to the echo, with `WINDOW` in flight; count the echoes."""
     payload = bytes(size)
     with contextlib.ExitStack() as stack:
         port, header = target.origin, b""
@@ -354,22 +354,22 @@ def datagrams(target: Target, *, size: int, seconds: float) -> Figures:
         sock = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         sock.connect(("127.0.0.1", port))
         sock.settimeout(_LOSS_LIMIT)
-        packet, came, lost, under_way = header + payload, 0, 0, 0
+        packet, echoed, lost, in_flight = header + payload, 0, 0, 0
         start = now = time.perf_counter()
         while now < start + seconds:
-            while under_way < WINDOW:
+            while in_flight < WINDOW:
                 sock.send(packet)
-                under_way += 1
+                in_flight += 1
             try:
                 if sock.recv_into(_buffer, _DATAGRAM_SIZE_MAX) != len(packet):
-                    raise LoadError("an echo has another size")
-                came += 1
-                under_way -= 1
+                    raise LoadError("an echo has the wrong size")
+                echoed += 1
+                in_flight -= 1
             except TimeoutError:
-                lost += under_way
-                under_way = 0
+                lost += in_flight
+                in_flight = 0
             now = time.perf_counter()
-    return {"count": came, "lost": lost, "seconds": now - start}
+    return {"count": echoed, "lost": lost, "seconds": now - start}
 
 
 LOADS: Final[Mapping[str, Callable[..., Figures]]] = {
@@ -379,4 +379,4 @@ LOADS: Final[Mapping[str, Callable[..., Figures]]] = {
         *(hold, release, datagrams),
     )
 }
-"""By the names that a generator is asked with."""
+"""By name, as in the requests to a generator."""

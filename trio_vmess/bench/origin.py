@@ -1,13 +1,13 @@
-"""What measured connections lead to: one process that sends, swallows or echoes as it is asked.
+"""The destination of measured connections: one process that sends, discards or echoes bytes.
 
-A connection begins with a request of `REQUEST_SIZE` bytes: a letter, and a number (big-endian).
+A connection begins with a request of `REQUEST_SIZE` bytes: a letter and a number (big-endian).
 
-    d   download: bytes for that many milliseconds, then `MARK`
-    u   upload: whatever comes until `MARK`; then its length, with the mark, in 8 bytes
-    e   echo: whatever follows, for ever
+    d   download: send bytes for that many milliseconds, then `MARK`
+    u   upload: read until `MARK`; then send the number of bytes, mark included, in 8 bytes
+    e   echo everything that follows
 
-A mark ends a transfer because not every proxy passes on the end of a stream. Of what is read, only
-the last bytes are compared with it. Datagrams are echoed on the UDP port of the same number.
+A mark ends a transfer because not every proxy passes on the end of a stream. Only the last bytes of
+each read are compared with it. Datagrams are echoed on the UDP port of the same number.
 """
 
 import contextlib
@@ -23,12 +23,12 @@ from trio_vmess.bench.processes import BenchError, Child, python_command
 REQUEST: Final = struct.Struct(">cQ")
 REQUEST_SIZE: Final = REQUEST.size
 COUNT: Final = struct.Struct(">Q")
-"""How an upload is answered."""
+"""The answer to an upload."""
 
 MARK: Final = b"the transfer's end"
 
 BLOCK_SIZE: Final = 1024 * 1024
-"""Bytes that one system call may take or give."""
+"""Bytes per system call, at most."""
 
 _DATAGRAMS_PER_TURN: Final = 64
 _DATAGRAM_SIZE_MAX: Final = 65_535
@@ -42,7 +42,7 @@ class Origin:
 
     Args:
         listener: a TCP socket that listens.
-        datagrams: a bound UDP socket.
+        datagrams: a UDP socket that is bound.
     """
 
     def __init__(self, listener: socket.socket, datagrams: socket.socket) -> None:
@@ -62,16 +62,16 @@ class Origin:
     def _accept(self) -> None:
         try:
             sock, _ = self._listener.accept()
-        except OSError:  # it is gone already
+        except OSError:  # the client has closed it already
             return
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        visit = _Visit(sock, self._selector)
-        self._selector.register(sock, selectors.EVENT_READ, visit.go_on)
+        connection = _Connection(sock, self._selector)
+        self._selector.register(sock, selectors.EVENT_READ, connection.on_ready)
 
     def _echo_datagrams(self) -> None:
         sock = self._datagrams
-        # What the kernel has no room for is lost, as datagrams are; the generator counts it.
+        # Datagrams that do not fit the kernel's buffers are lost; the generator counts them.
         with contextlib.suppress(OSError):
             for _ in range(_DATAGRAMS_PER_TURN):
                 data, sender = sock.recvfrom(_DATAGRAM_SIZE_MAX)
@@ -79,7 +79,7 @@ class Origin:
 
 
 class Tail:
-    """The last bytes of what has come."""
+    """The last bytes that were received."""
 
     __slots__ = ("_kept",)
 
@@ -87,7 +87,7 @@ class Tail:
         self._kept = b""
 
     def ends(self, data: memoryview) -> bool:
-        """Tell whether what came so far, `data` included, ends with `MARK`."""
+        """Tell whether everything received so far, `data` included, ends with `MARK`."""
         last = bytes(data[-len(MARK) :])
         if len(last) < len(MARK):
             last = (self._kept + last)[-len(MARK) :]
@@ -95,8 +95,8 @@ class Tail:
         return last == MARK
 
 
-class _Visit:
-    """One connection."""
+class _Connection:
+    """One connection, as a step function that changes with its state."""
 
     def __init__(self, sock: socket.socket, selector: selectors.BaseSelector) -> None:
         self._sock = sock
@@ -107,8 +107,8 @@ class _Visit:
         self._count = 0
         self._tail = Tail()
 
-    def go_on(self) -> None:
-        """Do what can be done now."""
+    def on_ready(self) -> None:
+        """Take one step; close the connection after the last one."""
         try:
             is_over = self._step()
         except BlockingIOError:
@@ -131,11 +131,11 @@ class _Visit:
         if kind == b"d":
             self._end = time.perf_counter() + number / 1000
             self._step = self._send
-            self._selector.modify(self._sock, selectors.EVENT_WRITE, self.go_on)
+            self._selector.modify(self._sock, selectors.EVENT_WRITE, self.on_ready)
         elif kind == b"u":
-            self._step = self._swallow
+            self._step = self._discard
             if rest and self._tail.ends(memoryview(rest)):
-                raise OSError("an upload ended with its first bytes")
+                raise OSError("an upload ended with its request")
             self._count = len(rest)
         elif kind == b"e":
             self._step = self._echo
@@ -149,13 +149,13 @@ class _Visit:
         if time.perf_counter() < self._end:
             self._sock.send(_block)
             return False
-        # The socket is writable, so it has room for a few bytes.
+        # The socket is writable, so it takes a few bytes.
         self._sock.sendall(MARK)
         self._step = self._await_end
-        self._selector.modify(self._sock, selectors.EVENT_READ, self.go_on)
+        self._selector.modify(self._sock, selectors.EVENT_READ, self.on_ready)
         return False
 
-    def _swallow(self) -> bool:
+    def _discard(self) -> bool:
         size = self._sock.recv_into(_buffer)
         if not size:
             return True
@@ -177,13 +177,13 @@ class _Visit:
 
 
 def run_origin() -> NoReturn:
-    """Serve on a free port of loopback, which is printed first."""
+    """Serve on a free port of loopback; its number is printed first."""
     while True:
         listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
             datagrams.bind(listener.getsockname())
-        except OSError:  # another program has the UDP port of that number
+        except OSError:  # the UDP port of that number is taken
             listener.close()
             datagrams.close()
             continue
@@ -197,9 +197,9 @@ class OriginProcess:
     """`run_origin` in a process of its own: a context manager."""
 
     def __init__(self) -> None:
-        self._child = Child("origin", python_command("origin"), talks=True)
+        self._child = Child("origin", python_command("origin"), has_pipes=True)
         try:
-            line = self._child.hear()
+            line = self._child.read_line()
             if not line:
                 raise BenchError(self._child.explain("did not start"))
             self.port = int(line)
@@ -215,5 +215,5 @@ class OriginProcess:
 
     @property
     def pid(self) -> int:
-        """The process."""
+        """The id of the process."""
         return self._child.pid

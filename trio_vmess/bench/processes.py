@@ -1,4 +1,4 @@
-"""Child processes: started, watched through /proc, and ended by their number."""
+"""Child processes: started, measured through /proc, and ended."""
 
 import os
 import socket
@@ -13,7 +13,7 @@ from typing import Final
 import attrs
 
 START_LIMIT: Final = 60.0
-"""Seconds that a program may take until it listens."""
+"""Seconds until a program must listen."""
 
 _POLL_PAUSE: Final = 0.002
 _STOP_LIMIT: Final = 5.0
@@ -22,7 +22,7 @@ _PROC: Final = Path("/proc")
 
 
 class BenchError(Exception):
-    """A measurement could not be made; the text says why."""
+    """A measurement failed; the text says why."""
 
 
 def python_command(part: str) -> list[str]:
@@ -31,20 +31,21 @@ def python_command(part: str) -> list[str]:
 
 
 def own_environment() -> dict[str, str]:
-    """Return an environment in which `python -m trio_vmess` is the package that runs now."""
-    place = str(Path(__file__).parents[2])
+    """Return variables with which `python -m trio_vmess` runs this very package."""
+    root = str(Path(__file__).parents[2])
     path = os.environ.get("PYTHONPATH")
-    return {"PYTHONPATH": place if path is None else os.pathsep.join((place, path))}
+    return {"PYTHONPATH": root if path is None else os.pathsep.join((root, path))}
 
 
 class Child:
-    """A process; its errors go to a file, of which the end is shown when something fails.
+    """A process; its standard error goes to a file whose end is shown when something fails.
 
     Args:
         name: for messages.
         command: program and arguments.
-        environment: variables beside the inherited ones.
-        talks: whether lines go in and out; without it, its output goes to the file, too.
+        environment: variables in addition to the inherited ones.
+        has_pipes: exchange lines with it by standard input and output; otherwise, its output goes
+            to the file as well.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Child:
         command: Sequence[str],
         environment: Mapping[str, str] | None = None,
         *,
-        talks: bool = False,
+        has_pipes: bool = False,
     ) -> None:
         self.name = name
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (it lives as long as the process)
@@ -61,8 +62,8 @@ class Child:
         try:
             self._process = subprocess.Popen(
                 command,
-                stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
-                stdout=subprocess.PIPE if talks else self._log,
+                stdin=subprocess.PIPE if has_pipes else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if has_pipes else self._log,
                 stderr=self._log,
                 env={**os.environ, **(own_environment() if environment is None else environment)},
                 text=True,
@@ -73,7 +74,7 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The process's number."""
+        """The id of the process."""
         return self._process.pid
 
     @property
@@ -81,33 +82,33 @@ class Child:
         """Whether it has not ended."""
         return self._process.poll() is None
 
-    def say(self, line: str) -> None:
-        """Write a line to a process that talks.
+    def write_line(self, line: str) -> None:
+        """Write a line to a process with pipes.
 
         Raises:
-            BenchError: it has ended.
+            BenchError: the process has ended.
         """
         pipe = self._process.stdin
         if pipe is None:
-            raise ValueError(f"{self.name} does not talk")
+            raise ValueError(f"{self.name} has no pipes")
         try:
             pipe.write(line + "\n")
             pipe.flush()
         except OSError:
             raise BenchError(self.explain("ended")) from None
 
-    def hear(self) -> str:
-        """Return the next line of a process that talks; it is empty when the process has ended."""
+    def read_line(self) -> str:
+        """Return the next line of a process with pipes; it is empty if the process has ended."""
         pipe = self._process.stdout
         if pipe is None:
-            raise ValueError(f"{self.name} does not talk")
+            raise ValueError(f"{self.name} has no pipes")
         return pipe.readline()
 
     def wait_until_accepting(self, port: int) -> float:
-        """Return how many seconds passed from its start until its port accepted.
+        """Return the seconds from the start of the process until its port accepted a connection.
 
         Raises:
-            BenchError: it ended, or took longer than `START_LIMIT`.
+            BenchError: the process ended, or took longer than `START_LIMIT`.
         """
         while (now := time.perf_counter()) < self.started + START_LIMIT:
             if not self.is_running:
@@ -121,7 +122,7 @@ class Child:
         raise BenchError(self.explain(f"does not listen on port {port}"))
 
     def explain(self, what: str) -> str:
-        """Return a sentence about it with the end of its log."""
+        """Return a message about the process, with the end of its log."""
         if self._log.closed:
             return f"{self.name} {what}"
         size = self._log.seek(0, os.SEEK_END)
@@ -129,11 +130,11 @@ class Child:
         return f"{self.name} {what}\n{self._log.read().decode(errors='replace')}".rstrip()
 
     def kill(self) -> None:
-        """End it without waiting; `stop` must follow."""
+        """Kill the process without waiting; `stop` must follow."""
         self._process.kill()
 
     def stop(self) -> None:
-        """End it, at once; does nothing the second time."""
+        """Kill the process and wait for its end; does nothing the second time."""
         self._process.kill()
         self._process.wait(_STOP_LIMIT)
         for pipe in (self._process.stdin, self._process.stdout):
@@ -142,17 +143,17 @@ class Child:
         self._log.close()
 
 
-# What it costs ------------------------------------------------------------------------------------
+# Usage --------------------------------------------------------------------------------------------
 
 
 @attrs.frozen(kw_only=True)
 class Usage:
-    """What a process and all its children have used.
+    """What a process and its descendants have used.
 
     Attributes:
-        user: seconds of CPU outside the kernel.
-        system: seconds inside.
-        memory: resident bytes now.
+        user: CPU seconds outside the kernel.
+        system: CPU seconds in the kernel.
+        memory: resident bytes at present.
     """
 
     user: float
@@ -161,19 +162,19 @@ class Usage:
 
     @property
     def cpu(self) -> float:
-        """Seconds of CPU in all."""
+        """CPU seconds, user and system."""
         return self.user + self.system
 
 
 def usage_of(pid: int) -> Usage | None:
-    """Return what a process and its children use; None where the system has no /proc."""
+    """Return what a process and its descendants have used; None if there is no /proc."""
     if not (_PROC / "self/stat").exists():
         return None
     ticks = os.sysconf("SC_CLK_TCK")
     page_size = os.sysconf("SC_PAGE_SIZE")
     user = system = memory = 0
     for fields in _family(pid):
-        # Fields 14 to 17: user and system time, of itself and of children that it has waited for.
+        # Fields 14 to 17 of proc(5): utime, stime, and those of children that were waited for.
         user += int(fields[11]) + int(fields[13])
         system += int(fields[12]) + int(fields[14])
         memory += int(fields[21])
@@ -189,9 +190,9 @@ def _family(pid: int) -> Iterable[list[str]]:
             continue
         try:
             text = (entry / "stat").read_text()
-        except OSError:  # it has ended meanwhile
+        except OSError:  # the process has ended
             continue
-        # The name, in parentheses, may have anything in it.
+        # The name, in parentheses, may contain any character.
         fields = text.rpartition(")")[2].split()
         stats[int(entry.name)] = fields
         parents[int(entry.name)] = int(fields[1])

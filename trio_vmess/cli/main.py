@@ -4,8 +4,8 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from trio_vmess.cli.arguments import parse_arguments
 from trio_vmess.cli.commands import CommandError, run_command
+from trio_vmess.cli.parser import parse_arguments
 from trio_vmess.errors import ConfigError
 
 EXIT_STOPPED: Final = 0

@@ -13,8 +13,8 @@ from trio_vmess.cli.arguments import (
     RunArguments,
     ServerArguments,
     StatsArguments,
-    parse_arguments,
 )
+from trio_vmess.cli.parser import parse_arguments
 from trio_vmess.config import LogLevel, SecurityName
 from trio_vmess.core import Network, parse_host
 

@@ -1,18 +1,27 @@
 """How this suite runs: coroutine tests on Trio, peers' logs in reports, hypothesis profiles.
 
+`pytest` runs everything. `pytest --unit` leaves out what needs the machine to itself, other
+programs or real time: the folders in `SYSTEM_FOLDERS`. What is left is the unit suite: no process
+of its own, no port that is agreed on, no real second waited for; `-n auto` spreads it over the
+processors. Tests run in a random order, whose seed is printed; `--randomly-seed=N` brings an order
+back.
+
 A test written as `async def` runs in `trio.run` under a deadline: 10 seconds, or what
-`@pytest.mark.limit(seconds)` says. With a fixture that is a `trio.abc.Clock`, such as
-`autojump_clock`, that clock drives the run; then the deadline is a virtual one, so long that
-only a test that waits for nothing at all can meet it.
+`@pytest.mark.limit(seconds)` says. With a fixture that is a `trio.abc.Clock`, that clock drives
+the run: `mock_clock` and `autojump_clock` with a virtual deadline, so long that only a test that
+waits for nothing at all can meet it, and `fast_clock` with the usual one in real seconds.
 Fixtures stay synchronous: what must be awaited is an async context manager in the test's body.
 
-`HYPOTHESIS_PROFILE` chooses `quick` (default) or `deep`; where CI=true both are derandomised.
+`HYPOTHESIS_PROFILE` chooses how many examples each property gets: `quick`, which --unit implies,
+`default` or `deep`. Where CI=true all are derandomised.
 """
 
 import functools
+import gc
 import inspect
 import os
 from collections.abc import Awaitable, Callable, Generator
+from pathlib import Path
 from typing import Final
 
 import hypothesis
@@ -27,6 +36,12 @@ from tests.kit.peer_process import take_finished_logs  # noqa: E402
 
 _DEFAULT_LIMIT: Final = 10.0
 _VIRTUAL_LIMIT: Final = 1e7
+_FAST_RATE: Final = 50.0
+
+SYSTEM_FOLDERS: Final = ("loopback", "interop", "benchmarks")
+"""What `--unit` leaves out: whole nodes with real limits, other implementations, measurements."""
+
+_SYSTEM_PATHS: Final = frozenset(Path(__file__).parent / name for name in SYSTEM_FOLDERS)
 
 _IN_CI: Final = os.environ.get("CI", "").lower() == "true"
 
@@ -43,14 +58,37 @@ def _register_profile(name: str, max_examples: int) -> None:
     )
 
 
-_register_profile("quick", 50)
+_register_profile("quick", 20)
+_register_profile("default", 50)
 _register_profile("deep", 5000)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--unit",
+        action="store_true",
+        help=f"run the unit suite alone: all of tests/ but {', '.join(SYSTEM_FOLDERS)}",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "limit(seconds): the deadline of a coroutine test")
     # Not at import: hypothesis' own plugin loads its profile first.
-    hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+    usual = "quick" if config.getoption("--unit") else "default"
+    hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", usual))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    if not config.getoption("--unit"):
+        return None
+    return True if collection_path in _SYSTEM_PATHS else None
+
+
+def pytest_collection_finish() -> None:
+    # Some tests look for garbage; the thousands of tests themselves are none, and need not be
+    # looked through each time.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
@@ -66,6 +104,15 @@ def autojump_clock() -> trio.testing.MockClock:
     Never use it with real sockets or threads: it cannot see that they are busy.
     """
     return trio.testing.MockClock(autojump_threshold=0)
+
+
+@pytest.fixture
+def fast_clock() -> trio.testing.MockClock:
+    """A clock that runs 50 times as fast as real time: for limits on real sockets.
+
+    What the kernel does takes as long as ever, so a limit must stay far above that.
+    """
+    return trio.testing.MockClock(rate=_FAST_RATE)
 
 
 def _sole_leaf(exc: BaseException) -> BaseException | None:
@@ -122,10 +169,11 @@ def _prepare(item: pytest.Function) -> None:
     if len(clocks) > 1:
         pytest.fail("a test can have one clock")
     marker = item.get_closest_marker("limit")
-    if marker is not None:
-        limit = float(marker.args[0])
-    else:
-        limit = _VIRTUAL_LIMIT if clocks else _DEFAULT_LIMIT
+    limit = float(marker.args[0]) if marker is not None else _DEFAULT_LIMIT
+    if clocks and marker is None:
+        (clock,) = clocks
+        rate = clock.rate if isinstance(clock, trio.testing.MockClock) else 0.0
+        limit = limit * rate or _VIRTUAL_LIMIT
     runner = _run_on_trio(test, clocks[0] if clocks else None, limit)
     if by_hypothesis is None:
         item.obj = runner

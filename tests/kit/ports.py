@@ -4,7 +4,7 @@ Asking the kernel for port 0 returns a number from its ephemeral range, where th
 connection may take it before the peer binds.
 These ports come from below that range: nothing takes one there without asking for it by number.
 Each is tried on TCP and UDP (a SOCKS server wants both) and is handed out once per process.
-Test runs side by side start at different places, so they seldom compete.
+Test runs and workers side by side start far apart, so they do not compete.
 """
 
 import itertools
@@ -19,8 +19,12 @@ from tests.kit.names import loopback_addresses
 _LOWEST: Final = 12_000
 _DEFAULT_EPHEMERAL: Final = 32_768
 _EPHEMERAL_RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
-_STRIDE: Final = 311
-"""Distance between the first ports of two processes with neighbouring ids."""
+_STRIDE: Final = 12_835
+"""Distance between the first ports of two processes with neighbouring ids, round the range.
+
+The golden section of the usual range: the workers of one run, whose ids are neighbours, start
+thousands of ports apart, more than any of them uses.
+"""
 
 
 def _highest() -> int:

@@ -8,6 +8,7 @@ small made-up packages.
 """
 
 import ast
+import functools
 import graphlib
 import re
 import sys
@@ -157,6 +158,10 @@ FOREIGN_WORDS: Final = re.compile(
 """What a relay does not know."""
 
 
+_parse: Final = functools.lru_cache(maxsize=1024)(ast.parse)
+"""The same few hundred sources are looked at by many rules."""
+
+
 def modules_of(sources: Sources) -> dict[str, str]:
     """Return module names and their paths; a package goes by the name of its folder."""
     return {
@@ -169,7 +174,7 @@ def _exports(path: str, name: str, sources: Sources) -> bool:
     """Tell whether a package's `__init__` takes `name` out of one of its modules."""
     return any(
         isinstance(node, ast.ImportFrom) and any(alias.name == name for alias in node.names)
-        for node in ast.parse(sources[path]).body
+        for node in _parse(sources[path]).body
     )
 
 
@@ -186,7 +191,7 @@ def imports_of(path: str, sources: Sources) -> Iterator[tuple[int, str]]:
     package exports something of that name, as `cli` does with `main`.
     """
     modules = modules_of(sources)
-    for node in ast.walk(ast.parse(sources[path])):
+    for node in ast.walk(_parse(sources[path])):
         match node:
             case ast.Import(names=names):
                 yield from ((node.lineno, alias.name) for alias in names)

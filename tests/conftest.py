@@ -29,6 +29,8 @@ import pytest
 import trio
 import trio.testing
 
+pytest_plugins = ("pytester",)
+
 # Before the import below: the kit's own checks are asserts, too.
 pytest.register_assert_rewrite("tests.kit")
 

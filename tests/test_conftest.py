@@ -1,7 +1,5 @@
 """The suite's own way to run coroutine tests: it runs them, and it lets them fail."""
 
-import os
-import sys
 from pathlib import Path
 
 import hypothesis
@@ -13,6 +11,7 @@ import trio.testing
 from tests.kit.ports import free_port
 
 ROOT = Path(__file__).parent.parent
+LEFT_OUT = ("cacheprovider", "randomly", "xdist")
 
 INNER_TESTS = """
 import sys
@@ -92,27 +91,20 @@ class TestMethods:
         assert isinstance(number, int)
 
 
-async def test_a_failing_test_fails(tmp_path: Path) -> None:
-    """Run a file of broken tests under the same conftest, in a pytest of its own."""
-    folder = tmp_path / "broken"
-    folder.mkdir()
-    text = INNER_TESTS.replace("PORT", str(free_port()))
-    await trio.Path(folder / "test_broken.py").write_text(text)
-    command = [
-        *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "tests.conftest"),
-        *("-q", "-rA", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(folder)),
-        str(folder),
-    ]
-    result = await trio.run_process(
-        command,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=False,
-        capture_stdout=True,
-        capture_stderr=True,
+def test_a_failing_test_fails(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a file of broken tests under the same conftest, in a pytest within this one."""
+    pytester.makepyfile(test_broken=INNER_TESTS.replace("PORT", str(free_port())))
+    # What the outer run was told is not for this one, but its profile is for both.
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    monkeypatch.setenv("HYPOTHESIS_PROFILE", hypothesis.settings.get_current_profile_name())
+    plugins = [word for name in LEFT_OUT for word in ("-p", f"no:{name}")]
+    result = pytester.runpytest_inprocess(
+        *("-p", "tests.conftest", *plugins, "-q", "-rA"),
+        *("-c", str(ROOT / "pyproject.toml"), "--rootdir", str(pytester.path)),
+        str(pytester.path),
     )
-    output = result.stdout.decode()
-    assert result.returncode == 1, output
+    output = result.stdout.str()
+    assert result.ret == pytest.ExitCode.TESTS_FAILED, output
     assert "6 failed, 1 skipped" in output
     assert "LookupError: the leaf" in output
     assert "number=100" in output

@@ -1,7 +1,4 @@
-"""The program's exit codes and error lines, in this process and as a program of its own."""
-
-import subprocess
-import sys
+"""The program's exit codes and error lines, in this process."""
 
 import pytest
 
@@ -38,14 +35,3 @@ def test_an_unreachable_node_is_exit_1(capsys: pytest.CaptureFixture[str]) -> No
     assert out == ""
     assert err.startswith("error: ")
     assert err.count("\n") == 1
-
-
-def test_the_package_is_a_program() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "trio_vmess", "--version"],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"trio-vmess {__version__}\n", "")

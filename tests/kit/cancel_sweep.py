@@ -45,12 +45,15 @@ class _Cancellation(trio.abc.Instrument):
             self.scope.cancel()
 
 
-def sweep_cancellations(build: Callable[[], Scenario], *, autojump: bool = True) -> int:
+def sweep_cancellations(
+    build: Callable[[], Scenario], *, autojump: bool = True, rate: float = 1.0
+) -> int:
     """Run a scenario once whole, and then once for each step with a cancellation there.
 
     Args:
         build: makes a fresh scenario.
         autojump: use a clock that jumps; False where real sockets take part.
+        rate: how fast the clock runs that does not jump.
 
     Returns:
         How many steps the whole scenario has.
@@ -58,14 +61,20 @@ def sweep_cancellations(build: Callable[[], Scenario], *, autojump: bool = True)
     Raises:
         AssertionError: something stayed open, or the scenario is too long.
     """
-    count = _run(build(), None, autojump)
+
+    def make_clock() -> trio.abc.Clock:
+        if autojump:
+            return trio.testing.MockClock(autojump_threshold=0)
+        return trio.testing.MockClock(rate=rate)
+
+    count = _run(build(), None, make_clock())
     assert 0 < count <= STEP_COUNT_MAX, f"{count} steps"
     for target in range(1, count + 1):
-        _run(build(), target, autojump)
+        _run(build(), target, make_clock())
     return count
 
 
-def _run(scenario: Scenario, target: int | None, autojump: bool) -> int:
+def _run(scenario: Scenario, target: int | None, clock: trio.abc.Clock) -> int:
     instrument = _Cancellation(target)
 
     async def main() -> None:
@@ -74,7 +83,6 @@ def _run(scenario: Scenario, target: int | None, autojump: bool) -> int:
             await scenario.run()
         instrument.scope = None
 
-    clock = trio.testing.MockClock(autojump_threshold=0) if autojump else None
     trio.run(main, clock=clock, instruments=[instrument])
     scenario.check()
     return instrument.count

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.commands import run_command, running_command
+from tests.kit.commands import run_command, run_python, running_command
 from tests.kit.ports import free_port
+from trio_vmess import __version__
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals are sent the POSIX way")
 
@@ -165,3 +166,13 @@ def test_a_bad_link_is_exit_23(link: str) -> None:
     code, _, err = run_command("client", link)
     assert code == 23
     assert "share link" in err
+
+
+def test_the_package_is_a_program() -> None:
+    assert run_command("--version") == (0, f"trio-vmess {__version__}\n", "")
+
+
+def test_the_command_line_does_not_load_the_library_for_dns() -> None:
+    code = "import sys, trio_vmess.cli, trio_vmess.diagnosis; sys.exit('dns' in sys.modules)"
+    done = run_python("-c", code, limit=30)
+    assert (done.returncode, done.stderr) == (0, "")

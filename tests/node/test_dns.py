@@ -1,12 +1,11 @@
 """From a `dns` object to a resolver, and nodes whose freedom asks it."""
 
-import subprocess
-import sys
 from typing import Any
 
 import attrs
 import pytest
 import trio
+from trio.testing import MockClock
 
 from tests.kit.name_server import addresses, start_name_server
 from tests.kit.nodes import start_node
@@ -222,7 +221,7 @@ async def ask_behind_a_black_hole(address: str) -> bool:
     )
     resolver = Node(settings).resolver
     assert resolver is not None
-    with trio.move_on_after(0.5):
+    with trio.move_on_after(5.0):
         try:
             return bool(await resolver.resolve("a.example"))
         except DialError:
@@ -230,7 +229,9 @@ async def ask_behind_a_black_hole(address: str) -> bool:
     return False
 
 
-async def test_questions_take_the_nodes_way_unless_they_are_local() -> None:
+async def test_questions_take_the_nodes_way_unless_they_are_local(
+    fast_clock: MockClock,
+) -> None:
     TableResolver({}).use()
     async with start_name_server({("a.example", "A"): ["127.0.0.1"]}) as names:
         place = f"127.0.0.1:{names.port}"
@@ -239,8 +240,3 @@ async def test_questions_take_the_nodes_way_unless_they_are_local() -> None:
         assert names.asked == []
         assert await ask_behind_a_black_hole(f"tcp+local://{place}")
     assert {each[2] for each in names.asked} == {"tcp"}
-
-
-def test_a_node_without_a_dns_object_does_not_load_the_library() -> None:
-    code = "import sys, trio_vmess.cli, trio_vmess.diagnosis; sys.exit('dns' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)

@@ -236,7 +236,7 @@ async def test_nobody_listening_is_no_end() -> None:
     link = (await outbound.connect_packets(flow("127.0.0.1", port, network=Network.UDP))).remote
     for _ in range(4):
         await link.send([b"is anybody there?"])
-        with trio.move_on_after(0.02) as waiting:
+        with trio.move_on_after(0.002) as waiting:
             await link.receive()
         assert waiting.cancelled_caught
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as late:
@@ -267,7 +267,7 @@ async def test_many_datagrams_come_in_batches() -> None:
         link = await open_link(origin)
         sent = [number.to_bytes(4, "big") for number in range(3 * BATCH_COUNT)]
         await link.send(sent)
-        await trio.sleep(0.1)
+        await trio.testing.wait_all_tasks_blocked(0.01)
         received: list[bytes] = []
         while len(received) < len(sent):
             batch = await link.receive()

@@ -212,7 +212,7 @@ async def test_cancelling_closes_the_connection(kind: Kind) -> None:
         ended.set()
 
     async with open_parent_proxy(handle) as port:
-        with trio.move_on_after(0.05) as scope:
+        with trio.move_on_after(0.01) as scope:
             await kind(tag="", servers=[server(port)], connect=dial).connect(FLOW)
         assert scope.cancelled_caught
         await ended.wait()
@@ -242,7 +242,7 @@ async def test_datagrams() -> None:
         await link.aclose()
         await other.aclose()
         # With the control connections, both associations end at the other proxy.
-        await trio.testing.wait_all_tasks_blocked(0.05)
+        await trio.testing.wait_all_tasks_blocked(0.01)
         assert remote.dispatch.connections == set()
         assert remote.outbound.all_closed
 

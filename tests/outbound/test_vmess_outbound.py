@@ -329,10 +329,10 @@ async def test_an_offered_port_that_says_nothing_is_given_up_soon(mock_clock: Mo
         await visit(outbound)
         main.offers = lambda: None
         nursery.start_soon(visit, outbound)
-        await trio.testing.wait_all_tasks_blocked(0.05)
+        await trio.testing.wait_all_tasks_blocked(0.01)
         assert main.count == 1
         mock_clock.jump(OFFER_DIAL_LIMIT)
-        await trio.testing.wait_all_tasks_blocked(0.05)
+        await trio.testing.wait_all_tasks_blocked(0.01)
         assert main.count == 2
         assert outbound.switched == []
 

@@ -172,10 +172,10 @@ async def test_the_limit_of_half_a_relay_counts_from_the_end(
     assert relay.at - last == limit
 
 
-async def test_a_client_that_does_not_read_is_idle_in_the_end() -> None:
+async def test_a_client_that_does_not_read_is_idle_in_the_end(fast_clock: MockClock) -> None:
     near, _client = plain_side(partial(transport_pair, buffer_size=4096))
     far, origin = plain_side(partial(transport_pair, buffer_size=4096))
-    async with running(near, far, policy=Policy(connection_idle=0.2)) as relay:
+    async with running(near, far, policy=Policy(connection_idle=5)) as relay:
         with pytest.raises(trio.BrokenResourceError):
             await origin.send(pattern(2_000_000))
         await relay.ended.wait()

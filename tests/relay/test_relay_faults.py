@@ -42,7 +42,7 @@ async def test_a_reset_is_put_down_to_the_right_side(who: str, doing: str) -> No
             other_end = SocketTransport(other)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(send_until_broken, other_end)
-                await trio.sleep(0.1)
+                await trio.testing.wait_all_tasks_blocked(0.01)
                 reset(victim)
         await relay.ended.wait()
     for sock in (client, origin):

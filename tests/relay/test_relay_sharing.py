@@ -46,7 +46,7 @@ async def test_a_reader_that_stops_stops_the_sender(
         stuck = -1
         while sent != stuck:
             stuck = sent
-            await trio.sleep(0.05)
+            await trio.testing.wait_all_tasks_blocked(0.01)
         # Two kernel buffers on each connection, and one read on its way: no more than that.
         assert 0 < stuck < 1_000_000
         assert await reader.receive_all() == pattern(16_384) * 400

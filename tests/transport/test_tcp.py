@@ -33,7 +33,7 @@ async def receive_all(transport: SocketTransport) -> bytes:
 async def test_what_does_not_fit_at_once_is_sent_in_parts(make: Make) -> None:
     near, far = make()
     near.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
-    data = bytearray(pattern(900_000))
+    data = bytearray(pattern(400_000))
     received = b""
 
     async def receive() -> None:
@@ -50,7 +50,7 @@ async def test_what_does_not_fit_at_once_is_sent_in_parts(make: Make) -> None:
         # The buffer is the caller's again after the first checkpoint.
         data[:] = bytes(len(data))
         nursery.start_soon(receive)
-    assert received == pattern(900_000)
+    assert received == pattern(400_000)
 
 
 @both_kinds
@@ -174,7 +174,7 @@ async def test_a_busy_connection_lets_others_run(make: Make) -> None:
 
     buffer = memoryview(bytearray(100))
     await far.send_all(bytes(20_000))
-    await trio.sleep(0.05)
+    await trio.testing.wait_all_tasks_blocked(0.01)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(count)
         for _ in range(200):
@@ -206,10 +206,10 @@ async def test_last_bytes_that_do_not_fit_at_once(make: Make) -> None:
         received = await receive_all(far)
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(near.send_eof, memoryview(pattern(900_000)))
+        nursery.start_soon(near.send_eof, memoryview(pattern(400_000)))
         await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(receive)
-    assert received == pattern(900_000)
+    assert received == pattern(400_000)
 
 
 async def test_what_has_come_before_is_read_at_once() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.kit.commands import run_python
 
-ROOT: Final = Path(__file__).parent.parent
+ROOT: Final = Path(__file__).parents[2]
 LIMIT: Final = 30
 """Seconds that an example may take."""
 

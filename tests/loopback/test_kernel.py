@@ -1,0 +1,96 @@
+"""What only the kernel brings about: its timers, which take a second, and its limits."""
+
+import contextlib
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from tests.kit.sockets import clogged_listener
+from tests.kit.waiting import wait_until
+from tests.listen.test_static import IPV4, accepted_by, linux_only
+from trio_vmess.core import parse_host
+from trio_vmess.listen import open_listener
+from trio_vmess.listen.static import SILENCE_LIMIT
+from trio_vmess.transport.dial import dial
+
+
+async def test_an_address_that_answers_late_is_reached() -> None:
+    with clogged_listener() as clogged:
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def make_room() -> None:
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                clogged.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        clogged.accept()[0].close()
+
+            transport = await dial(parse_host("127.0.0.1"), clogged.getsockname()[1])
+        assert transport.socket.getpeername() == clogged.getsockname()
+        await transport.aclose()
+
+
+@linux_only
+async def test_clients_that_should_begin_and_do_not_come_later() -> None:
+    async with accepted_by(open_listener(IPV4, clients_begin=True)) as (_, transports):
+        begin = trio.current_time()
+        await wait_until(lambda: bool(transports))
+        assert trio.current_time() - begin > 0.5 * SILENCE_LIMIT
+
+
+_CROWDED = """
+import ipaddress, logging, resource, trio
+from tests.listen.test_static import EchoOnce
+from trio_vmess.listen import open_listener
+
+async def main() -> None:
+    listener = open_listener(ipaddress.ip_address("127.0.0.1"))
+    print(listener.port, flush=True)
+    async with trio.open_nursery() as connections:
+        await listener.serve(EchoOnce().serve, connections=connections)
+
+logging.basicConfig()
+resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24))
+trio.run(main)
+"""
+
+
+def run_crowded(check: Callable[[int], None]) -> str:
+    """Run a server that may open 24 files; return what it logged."""
+    root = Path(__file__).parent.parent.parent
+    with subprocess.Popen(
+        [sys.executable, "-c", _CROWDED],
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            check(int(process.stdout.readline()))
+            assert process.poll() is None
+        finally:
+            process.kill()
+        return process.communicate()[1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits to set")
+def test_a_node_without_file_descriptors_serves_everybody_in_the_end() -> None:
+    def check(port: int) -> None:
+        clients = [socket.create_connection(("127.0.0.1", port), timeout=8.0) for _ in range(40)]
+        for number, client in enumerate(clients):
+            client.sendall(bytes((number,)))
+        for number, client in enumerate(clients):
+            assert client.recv(10) == bytes((number,))
+            client.close()
+
+    log = run_crowded(check)
+    assert "listen.paused" in log
+    assert "Traceback" not in log

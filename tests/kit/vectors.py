@@ -2,8 +2,10 @@
 
 import base64
 import functools
+import inspect
 import json
 import zlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,3 +30,30 @@ def load(name: str) -> list[dict[str, Any]]:
 def name_of(vector: dict[str, Any]) -> str:
     """Return a test id."""
     return str(vector.get("name") or vector.get("uuid"))
+
+
+def for_each(
+    cases: Iterable[Any], *, name: Callable[[Any], str] = name_of
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let a test run once for each case, which is its first argument, and name the one that fails.
+
+    To be used like `pytest.mark.parametrize` for hundreds of cases that take microseconds each: as
+    tests of their own they would cost more than what they test.
+    """
+
+    def decorate(test: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(test)
+        def run(*args: object, **kwargs: object) -> None:
+            for case in cases:
+                try:
+                    test(case, *args, **kwargs)
+                except BaseException as exc:
+                    exc.add_note(f"in the case {name(case)!r}")
+                    raise
+
+        signature = inspect.signature(test)
+        others = list(signature.parameters.values())[1:]
+        run.__signature__ = signature.replace(parameters=others)  # type: ignore[attr-defined]
+        return run
+
+    return decorate

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.engine import mutated
 from tests.fuzz.fuzz_http import ACCOUNTS, SEEDS, Outcome, Shell, check, normalised
+from tests.kit.vectors import for_each
 from trio_vmess.core import NEED_DATA, Destination
 from trio_vmess.core.http import (
     PAUSED,
@@ -306,8 +307,8 @@ def test_conversation(case: Case) -> None:
     assert outcome.trailing == case.trailing
 
 
-@every_case
 @pytest.mark.parametrize("step", [1, 2, 3, 7, 50])
+@for_each(CASES, name=lambda case: case.name)
 def test_the_split_does_not_matter(case: Case, step: int) -> None:
     assert normalised(play(case, step)) == normalised(play(case))
 
@@ -322,9 +323,7 @@ def test_a_malformed_request_behind_a_head_is_answered_with_a_body() -> None:
     assert play(case).to_client == case.to_client
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in CASES if case.to_servers or case.trailing], ids=lambda case: case.name
-)
+@for_each([case for case in CASES if case.to_servers or case.trailing], name=lambda c: c.name)
 def test_no_prefix_raises(case: Case) -> None:
     for end in range(len(case.client)):
         server = HttpProxyServer()

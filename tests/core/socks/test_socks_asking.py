@@ -5,6 +5,7 @@ import ipaddress
 import attrs
 import pytest
 
+from tests.kit.vectors import for_each
 from trio_vmess.core import NEED_DATA, Destination, NeedData, Network
 from trio_vmess.core.socks import (
     Command,
@@ -125,8 +126,8 @@ def client(*, with_login: bool = False) -> SocksClient:
     return SocksClient(command=Command.CONNECT, destination=TARGET, user=user, password=password)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 @pytest.mark.parametrize("step", [1, 2, 3, 1000])
+@for_each(CASES, name=lambda case: case.name)
 def test_conversation(case: Case, step: int) -> None:
     conversation = client(with_login=case.with_login)
     sent = conversation.data_to_send()

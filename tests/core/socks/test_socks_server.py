@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.engine import mutated
 from tests.fuzz.fuzz_socks import ACCOUNTS, SEEDS, Outcome, check, converse
+from tests.kit.vectors import for_each
 from trio_vmess.core import NEED_DATA, Destination, Network
 from trio_vmess.core.socks import Command, ConnectionClosed, Reply, ReplyCode, Request, SocksServer
 from trio_vmess.errors import AuthenticationError, LocalProtocolError, RemoteProtocolError
@@ -294,7 +295,7 @@ def test_conversation(case: Case) -> None:
     assert_outcome(converse([case.received], with_accounts=case.with_accounts), case)
 
 
-@every_case
+@for_each(CASES, name=lambda case: case.name)
 def test_byte_by_byte(case: Case) -> None:
     pieces = [bytes([byte]) for byte in case.received]
     assert_outcome(converse(pieces, with_accounts=case.with_accounts), case)
@@ -308,9 +309,7 @@ def test_every_split_gives_the_same(case: Case, data: st.DataObject) -> None:
     assert_outcome(converse(pieces, with_accounts=case.with_accounts), case)
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in CASES if case.request is not None], ids=lambda case: case.name
-)
+@for_each([case for case in CASES if case.request is not None], name=lambda case: case.name)
 def test_no_prefix_raises(case: Case) -> None:
     size = len(case.received) - len(case.trailing)
     for end in range(size):

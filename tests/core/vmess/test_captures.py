@@ -8,7 +8,7 @@ import pytest
 from tests.kit.entropy import SeededEntropy
 from tests.kit.pair import events_of, payload_of
 from tests.kit.scripted_entropy import ScriptedEntropy
-from tests.kit.vectors import load, name_of, unpack
+from tests.kit.vectors import for_each, load, unpack
 from trio_vmess.core import Destination, Network, parse_host
 from trio_vmess.core.vmess import (
     Account,
@@ -111,8 +111,8 @@ def cut(data: bytes, sizes: list[int]) -> list[bytes]:
     return [*filter(None, [*pieces, data[start:]])]
 
 
-@pytest.mark.parametrize("capture", CAPTURES, ids=name_of)
 @pytest.mark.parametrize("whole", [True, False], ids=["whole", "as it arrived"])
+@for_each(CAPTURES)
 def test_server_understands_real_clients(capture: dict[str, Any], whole: bool) -> None:
     account = account_of(capture)
     users = UserRegistry([account])
@@ -138,8 +138,8 @@ def test_server_understands_real_clients(capture: dict[str, Any], whole: bool) -
     check_body(capture["decoded"]["request"], events[1:], b"".join(map(unpack, capture["sent"])))
 
 
-@pytest.mark.parametrize("capture", CAPTURES, ids=name_of)
 @pytest.mark.parametrize("whole", [True, False], ids=["whole", "as it arrived"])
+@for_each(CAPTURES)
 def test_client_understands_real_servers(capture: dict[str, Any], whole: bool) -> None:
     header = capture["decoded"]["request_header"]
     padding = bytes.fromhex(header["padding"])
@@ -181,7 +181,7 @@ def test_client_understands_real_servers(capture: dict[str, Any], whole: bool) -
     )
 
 
-@pytest.mark.parametrize("vector", load("aead_request") + load("legacy_request"), ids=name_of)
+@for_each(load("aead_request") + load("legacy_request"))
 def test_client_writes_recorded_headers_to_the_byte(vector: dict[str, Any]) -> None:
     if vector["name"] in ("security-0-unknown", "security-2-auto", "option-09"):
         return  # nobody writes these

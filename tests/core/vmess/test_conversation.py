@@ -21,9 +21,11 @@ from trio_vmess.core.vmess import (
     HeaderForm,
     PacketBody,
     Phase,
+    ReplayCache,
     Request,
     Response,
     Security,
+    ServerConnection,
     StreamBody,
     SwitchAccount,
     choose_security,
@@ -83,30 +85,43 @@ def test_a_whole_conversation(
 def test_every_split_gives_the_same_events(
     dialect: Dialect, alter_ids: int, security: Security, options: int
 ) -> None:
-    def talk(cut: int | None) -> tuple[bytes, list[Event], bytes]:
-        pair = ConnectionPair(alter_id_count=alter_ids, dialect=dialect)
-        asked = request(pair.account, security=security, options=options)
-        wire = b"".join(
-            map(pair.client.send, (asked, Data(payload=b"some payload"), EndOfStream()))
-        )
-        events: list[Event] = []
-        pieces = [wire] if cut is None else [wire[:cut], wire[cut:]]
-        for piece in [*pieces, b""]:
-            pair.server.receive_data(piece, now=NOW)
-            events += events_of(pair.server)
-        answer = b"".join(
-            map(pair.server.send, (Response(), Data(payload=b"an answer"), EndOfStream()))
-        )
-        pieces = [answer] if cut is None else [answer[: cut % 70], answer[cut % 70 :]]
-        for piece in [*filter(None, pieces), b""]:
-            pair.client.receive_data(piece)
-            events += events_of(pair.client)
-        return wire, [e for e in events if not isinstance(e, Data)], payload_of(events)
+    pair = ConnectionPair(alter_id_count=alter_ids, dialect=dialect)
+    asked = request(pair.account, security=security, options=options)
+    to_server = b"".join(map(pair.client.send, (asked, Data(payload=b"question"), EndOfStream())))
 
-    wire, events, payload = talk(None)
-    assert payload == b"some payloadan answer"
-    for cut in range(1, len(wire)):
-        assert talk(cut) == (wire, events, payload)
+    def hear(*pieces: bytes) -> tuple[ServerConnection, list[Event], bytes]:
+        pair.replay = ReplayCache(window=pair.users.window)
+        server = pair.another_server()
+        events: list[Event] = []
+        for piece in (*pieces, b""):
+            server.receive_data(piece, now=NOW)
+            events += events_of(server)
+        return (
+            server,
+            [event for event in events if not isinstance(event, Data)],
+            payload_of(events),
+        )
+
+    server, *whole = hear(to_server)
+    assert whole[1] == b"question"
+    for cut in range(1, len(to_server)):
+        assert [*hear(to_server[:cut], to_server[cut:])[1:]] == whole
+
+    to_client = b"".join(map(server.send, (Response(), Data(payload=b"answer"), EndOfStream())))
+
+    def read(*pieces: bytes) -> tuple[list[Event], bytes]:
+        client = ClientConnection(entropy=SeededEntropy(0), dialect=dialect)
+        client.send(asked)
+        events: list[Event] = []
+        for piece in (*pieces, b""):
+            client.receive_data(piece)
+            events += events_of(client)
+        return [event for event in events if not isinstance(event, Data)], payload_of(events)
+
+    expected = read(to_client)
+    assert expected[1] == b"answer"
+    for cut in range(1, len(to_client)):
+        assert read(to_client[:cut], to_client[cut:]) == expected
 
 
 def test_two_runs_with_one_seed_give_equal_bytes() -> None:

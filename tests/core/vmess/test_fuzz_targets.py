@@ -16,6 +16,7 @@ from tests.fuzz.conversations import (
     pieces_of,
 )
 from tests.fuzz.engine import mutated
+from tests.kit.vectors import for_each
 from trio_vmess.core.vmess import V2RAY, Data, EndOfStream, Request
 from trio_vmess.errors import RemoteProtocolError
 
@@ -30,7 +31,7 @@ def test_the_client_keeps_its_invariants(data: bytes) -> None:
     fuzz_client.check(data)
 
 
-@pytest.mark.parametrize("index", range(2 * len(KINDS)))
+@for_each(range(2 * len(KINDS)), name=str)
 def test_a_recorded_conversation_is_understood(index: int) -> None:
     wire, dialect = fuzz_server.to_wire(fuzz_server.SEEDS[index])
     heard = fuzz_server.converse([wire], dialect)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.kit.vectors import load, name_of
+from tests.kit.vectors import for_each, load
 from trio_vmess.core import NEED_DATA, Destination, Host, Network, parse_host
 from trio_vmess.core.crypto import fnv1a
 from trio_vmess.core.vmess.constants import Command, Security
@@ -61,7 +61,7 @@ def header_of(vector: dict[str, Any]) -> RequestHeader:
     )
 
 
-@pytest.mark.parametrize("vector", RECORDED, ids=name_of)
+@for_each(RECORDED)
 def test_recorded_header_decodes_and_encodes(vector: dict[str, Any]) -> None:
     plain = bytes.fromhex(vector["plain"])
     if field := ILLEGAL.get(vector["name"]):
@@ -75,7 +75,7 @@ def test_recorded_header_decodes_and_encodes(vector: dict[str, Any]) -> None:
         assert encode_request_header(header, V2RAY) == plain
 
 
-@pytest.mark.parametrize("vector", load("legacy_request"), ids=name_of)
+@for_each(load("legacy_request"))
 def test_recorded_legacy_encryption(vector: dict[str, Any]) -> None:
     cmd_key = bytes.fromhex(vector["command_key"])
     plain, wire = bytes.fromhex(vector["plain"]), bytes.fromhex(vector["wire"])
@@ -83,7 +83,7 @@ def test_recorded_legacy_encryption(vector: dict[str, Any]) -> None:
     assert decrypt_legacy_header(wire[16:], cmd_key, vector["timestamp"]) == plain
 
 
-@pytest.mark.parametrize("vector", load("aead_request"), ids=name_of)
+@for_each(load("aead_request"))
 def test_recorded_aead_sealing(vector: dict[str, Any]) -> None:
     cmd_key = bytes.fromhex(vector["command_key"])
     plain, wire = bytes.fromhex(vector["plain"]), bytes.fromhex(vector["wire"])

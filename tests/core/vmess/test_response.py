@@ -5,7 +5,7 @@ from typing import Any
 import attrs
 import pytest
 
-from tests.kit.vectors import load, name_of
+from tests.kit.vectors import for_each, load
 from trio_vmess.core import NEED_DATA, parse_host
 from trio_vmess.core.crypto import cfb_encryptor
 from trio_vmess.core.vmess import SwitchAccount, parse_user_id
@@ -42,7 +42,7 @@ def command_of(vector: dict[str, Any]) -> SwitchAccount:
     )
 
 
-@pytest.mark.parametrize("vector", load("response"), ids=name_of)
+@for_each(load("response"))
 def test_recorded_response(vector: dict[str, Any]) -> None:
     request = BodyKeys(
         key=bytes.fromhex(vector["request_key"]), iv=bytes.fromhex(vector["request_iv"])
@@ -67,7 +67,7 @@ def test_recorded_response(vector: dict[str, Any]) -> None:
         assert cfb_encryptor(keys.key, keys.iv).update(plain) == wire
 
 
-@pytest.mark.parametrize("vector", load("dynamic_port"))
+@for_each(load("dynamic_port"))
 def test_recorded_switch_account(vector: dict[str, Any]) -> None:
     if "error" in vector:
         with pytest.raises(LocalProtocolError, match="too long"):

@@ -103,14 +103,14 @@ def test_the_size_of_the_slices_does_not_matter() -> None:
     registry = UserRegistry([LOVE, OLD, NAMELESS])
     user_hash = derive_user_hash(NAMELESS.alter_ids[1], NOW + 250)
     results = []
-    for budget in (1, 3, 100, 10**9):
+    for budget in (1, 100, 10**9):
         search = ClockSearch(registry, user_hash, NOW)
         steps = run(search, budget)
         results.append(search.found)
         assert (steps == 1) == (budget == 10**9)
         assert search.step(budget)
     assert results[0] is not None
-    assert results == results[:1] * 4
+    assert results == results[:1] * 3
 
 
 def test_a_hash_of_nobody_ends_within_the_bound() -> None:

@@ -26,13 +26,13 @@ def plain(raw):
 
 
 @given(VALUES, st.sampled_from([None, 1]), st.booleans())
-def test_json_means_what_it_means_to_the_standard_library(value, indent, ascii_only):
+def test_plain_json_is_read_like_the_standard_library_does(value, indent, ascii_only):
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
     assert plain(parse_jsonc(text)) == value
 
 
 @given(VALUES)
-def test_comments_and_last_commas_change_nothing(value):
+def test_comments_and_trailing_commas_change_nothing(value):
     text = json.dumps(value, indent=1)
     lines = [f"{line} // , }} # /*" for line in text.split("\n")]
     noisy = "# first\n/* two\nlines */\n" + "\n".join(lines) + " /* end */ # end"
@@ -59,11 +59,11 @@ def test_no_prefix_of_an_object_parses():
             parse_jsonc(text[:end])
 
 
-def test_comment_signs_in_texts_are_text():
+def test_comment_signs_in_strings_are_kept():
     assert plain(parse_jsonc('{"url": "https://a/#b /* c */"}')) == {"url": "https://a/#b /* c */"}
 
 
-def test_every_value_knows_its_place():
+def test_every_value_has_its_line_and_column():
     root = parse_jsonc('{ // one\n  "a": [1,\n\t2],\n  "b": {"c": true}}')
     assert (root.line, root.column) == (1, 1)
     first, second = root.content.items
@@ -73,10 +73,10 @@ def test_every_value_knows_its_place():
     assert (inner.line, inner.column, inner.value) == (4, 9, Value(True, 4, 14))
 
 
-def test_a_key_may_be_there_twice():
+def test_repeated_keys_are_kept():
     assert [member.key for member in parse_jsonc('{"a": 1, "a": 2}').content.items] == ["a", "a"]
 
 
-def test_whole_and_broken_numbers_stay_apart():
+def test_integers_and_floats_stay_apart():
     values = [item.content for item in parse_jsonc("[1, 1.0, -0, 1e2]").content]
     assert [type(value) for value in values] == [int, float, int, float]

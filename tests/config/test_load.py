@@ -29,7 +29,7 @@ def problem_of(path):
     ],
 )
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_suffix_or_content_tells_the_format(tmp_path, name, text, mark):
+def test_suffix_or_content_decides_on_the_format(tmp_path, name, text, mark):
     path = tmp_path / name
     path.write_text(mark + text, "utf-8")
     config = load_config(path)
@@ -37,7 +37,7 @@ def test_suffix_or_content_tells_the_format(tmp_path, name, text, mark):
     assert config.file == str(path)
 
 
-def test_the_suffix_wins(tmp_path):
+def test_the_suffix_wins_over_the_content(tmp_path):
     path = tmp_path / "a.json"
     path.write_text(TOML, "utf-8")
     problem = problem_of(path)
@@ -49,17 +49,17 @@ def test_the_argument_wins_over_the_suffix():
     assert parse_config(TOML, file="a.json", format="toml").outbounds
 
 
-def test_a_missing_file(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     problem = problem_of(tmp_path / "none.toml")
     assert "cannot read the file: No such file" in problem.message
     assert problem.file.endswith("none.toml")
 
 
-def test_a_directory(tmp_path):
+def test_a_directory_is_reported(tmp_path):
     assert "cannot read the file" in problem_of(tmp_path).message
 
 
-def test_not_utf8(tmp_path):
+def test_a_file_that_is_not_utf8_is_reported_with_line_and_column(tmp_path):
     path = tmp_path / "a.json"
     path.write_bytes(b'{\n  "log\xff": 1}')
     problem = problem_of(path)
@@ -75,7 +75,7 @@ def test_not_utf8_on_the_first_line(tmp_path):
 
 
 @pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
-def test_utf16_is_named(tmp_path, codec):
+def test_a_utf16_file_is_recognised(tmp_path, codec):
     path = tmp_path / "a.json"
     path.write_bytes(("\ufeff" + JSON).encode(codec))
     assert "UTF-16; save it as UTF-8" in problem_of(path).message

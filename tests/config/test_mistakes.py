@@ -571,7 +571,7 @@ JSON_MISTAKES = [
 
 
 @pytest.mark.parametrize(("text", "where", "message", "line"), JSON_MISTAKES)
-def test_json(text, where, message, line):
+def test_problems_in_json(text, where, message, line):
     check(text, "json", where, message, line)
 
 
@@ -640,7 +640,7 @@ TOML_MISTAKES = [
 
 
 @pytest.mark.parametrize(("text", "where", "message", "line"), TOML_MISTAKES)
-def test_toml(text, where, message, line):
+def test_problems_in_toml(text, where, message, line):
     check(text, "toml", where, message, line)
 
 
@@ -655,7 +655,7 @@ def check(text, kind, where, message, line):
     assert ID not in str(caught.value)
 
 
-def test_all_problems_in_one_run_and_in_the_order_of_the_file():
+def test_all_problems_are_reported_at_once_in_file_order():
     text = """{
         "inbounds": [
             {"port": 70000, "protocol": "http"},

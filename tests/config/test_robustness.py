@@ -62,14 +62,14 @@ NATIVE_SPOTS = list(spots_of(NATIVE))
 
 
 @given(st.sampled_from(SPOTS), ODD)
-def test_any_value_anywhere_in_json(path, odd):
+def test_any_value_anywhere_in_json_is_read_or_a_config_error(path, odd):
     changed = replace(json.loads(JSON), path, odd)
     with contextlib.suppress(ConfigError):
         assert isinstance(parse_config(json.dumps(changed), environ={}), Config)
 
 
 @given(st.sampled_from(NATIVE_SPOTS), ODD)
-def test_any_value_anywhere_in_toml(path, odd):
+def test_any_value_anywhere_in_toml_is_read_or_a_config_error(path, odd):
     report = Report("", Style.NATIVE, environ={})
     config = read_native(report.open(to_value(replace(NATIVE, path, odd)), ""))
     assert isinstance(config, Config)

@@ -37,14 +37,14 @@ def normal_form(link):
 
 
 @pytest.mark.parametrize("vector", load("share_links"), ids=name_of)
-def test_vectors(vector):
+def test_valid_vectors(vector):
     link = parse_share_link(vector["link"])
     assert normal_form(link) == vector["fields"]
     assert parse_share_link(format_share_link(link)) == link
 
 
 @pytest.mark.parametrize("vector", load("share_links"), ids=name_of)
-def test_what_is_written_has_the_vectors_keys(vector):
+def test_a_written_link_has_the_keys_of_the_vectors(vector):
     written = format_share_link(parse_share_link(vector["link"]))
     fields = json.loads(base64.b64decode(written.removeprefix("vmess://")))
     for key, value in vector["json"].items():
@@ -209,7 +209,7 @@ def test_a_link_becomes_an_outbound():
         ({"net": "grpc", "tls": "reality"}, ["net", "tls"]),
     ],
 )
-def test_a_link_with_an_unsupported_transport_becomes_none(changes, where):
+def test_an_unsupported_transport_is_refused(changes, where):
     with pytest.raises(ConfigError) as caught:
         share_link_outbound(parse_share_link(pack(FIELDS | changes)))
     assert [each.where for each in caught.value.problems] == where

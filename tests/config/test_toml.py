@@ -45,7 +45,7 @@ k = 5
 '''
 
 
-def test_places_in_a_tricky_text():
+def test_positions_in_a_tricky_text():
     tomli.loads(TRICKY)
     spots = locate_keys(TRICKY)
     assert spots == {
@@ -107,7 +107,7 @@ LINES = st.sampled_from(
 
 
 @given(st.lists(LINES, max_size=12).map("\n".join))
-def test_keys_and_places_agree_with_the_parser(text):
+def test_keys_and_positions_agree_with_the_parser(text):
     try:
         document = tomli.loads(text)
     except tomli.TOMLDecodeError:
@@ -139,7 +139,7 @@ def test_deep_nesting_is_a_config_error(depth):
         parse_config("a = " + "[" * depth + "]" * depth, format="toml")
 
 
-def test_a_server_without_outbounds_has_freedom_implied():
+def test_a_server_without_outbounds_gets_freedom():
     config = parse_config('[[inbounds]]\nprotocol = "vmess"\nport = 1\nusers = [{id = "a"}]')
     (outbound,) = config.outbounds
     assert outbound.protocol == FreedomOutboundSettings()
@@ -289,7 +289,7 @@ def test_both_formats_make_the_same_settings():
     assert from_json.warnings == from_toml.warnings == ()
 
 
-def test_every_key_of_the_example_has_a_place():
+def test_every_key_of_the_example_has_a_position():
     text = EXAMPLE.read_text("utf-8")
     assert set(locate_keys(text)) == set(paths_of(tomli.loads(text)))
     assert load_config(EXAMPLE).inbounds[0].locations["port"].line is not None

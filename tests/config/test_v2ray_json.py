@@ -66,12 +66,12 @@ def test_the_form_before_v2ray_4():
     assert [each.where for each in config.warnings] == ["outbound.settings.timeout"]
 
 
-def test_keys_match_in_any_case():
+def test_keys_are_case_insensitive():
     parsed = inbound('{"Protocol": "VMess", "PORT": 1, "Settings": {"CLIENTS": [{"ID": "a"}]}}')
     assert len(parsed.protocol.users) == 1
 
 
-def test_null_is_nothing():
+def test_null_is_like_a_missing_key():
     text = '{"protocol": "freedom", "streamSettings": null, "settings": {"vnext": null}}'
     assert outbound(text) == FreedomOutboundSettings()
 
@@ -116,7 +116,7 @@ def test_a_unix_socket_needs_no_port():
     assert inbound('{"protocol": "http", "listen": "/x"}').port == PortRange(0, 0)
 
 
-def test_accounts_without_password_authentication_are_warned_about():
+def test_accounts_without_password_authentication_cause_a_warning():
     config = parse_config(
         '{"inbounds": [{"protocol": "socks", "port": 1, "settings": '
         '{"accounts": [{"user": "a", "pass": "b"}]}}],' + FREEDOM + "}"
@@ -252,7 +252,7 @@ def test_rules_may_name_the_api_and_the_resolver():
         ),
     ],
 )
-def test_keys_without_effect_are_warned_about(text, where):
+def test_keys_without_effect_cause_a_warning(text, where):
     ((found, message),) = warned(text)
     assert found == where
     assert message.startswith("ignored: ")
@@ -272,7 +272,7 @@ def test_plain_tcp_in_every_spelling(stream):
     assert outbound(text + '"proxySettings": {}, "streamSettings": ' + stream + "}")
 
 
-def test_rule_conditions_keep_their_words():
+def test_rule_conditions_are_kept_as_written():
     config = parse_config(
         '{"routing": {"rules": [{"type": "field", "domain": ["geosite:cn@ads", "plain", "dotless:",'
         ' "ext:file.dat:x"], "ip": ["geoip:!cn", "ext:ip.dat:x"], "port": 53, "network": "tcp,udp",'

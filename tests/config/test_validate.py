@@ -104,7 +104,7 @@ def test_an_id_may_serve_two_inbounds():
     assert validate(Config(inbounds=inbounds, outbounds=(FREEDOM,))) == ()
 
 
-def test_an_inbound_that_nobody_can_use_is_warned_about():
+def test_an_inbound_that_nobody_can_use_causes_a_warning():
     inbound = InboundSettings(protocol=VMessInboundSettings(), tag="a", port=PortRange(1, 1))
     (warning,) = validate(Config(inbounds=(inbound,), outbounds=(FREEDOM,)))
     assert warning.where == "inbounds[0]"
@@ -112,7 +112,7 @@ def test_an_inbound_that_nobody_can_use_is_warned_about():
 
 
 @pytest.mark.parametrize(("last", "warning_count"), [(4, 1), (5, 1), (6, 0)])
-def test_a_narrow_range_is_warned_about(last, warning_count):
+def test_a_narrow_port_range_causes_a_warning(last, warning_count):
     inbound = InboundSettings(
         protocol=VMessInboundSettings(users=(USER,)),
         port=PortRange(1, last),

@@ -39,7 +39,7 @@ GEO = GeoFiles(Files({**BOTH, "own.dat": BOTH["geoip.dat"]}).load)
         ("ext:own.dat:private", ["10.0.0.1"], ["192.168.0.1"]),
     ],
 )
-def test_entries(entry: str, addresses: list[str], others: list[str]) -> None:
+def test_each_kind_of_entry(entry: str, addresses: list[str], others: list[str]) -> None:
     matcher = AddressMatcher([entry], GEO)
     read = ipaddress.ip_address
     assert [each for each in addresses if not matcher.matches(read(each))] == []
@@ -52,7 +52,7 @@ def test_private_needs_no_file() -> None:
     assert files.read == []
 
 
-def test_any_entry_is_enough() -> None:
+def test_a_matcher_matches_if_any_entry_does() -> None:
     matcher = AddressMatcher(["10.0.0.0/8", "geoip:us", "2001:db8::1"], GEO)
     for each in ("10.2.3.4", "8.8.8.8", "2001:db8::1"):
         assert matcher.matches(ipaddress.ip_address(each)), each
@@ -63,18 +63,24 @@ def test_any_entry_is_enough() -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("", "'' is neither an IP address nor a network such as 10.0.0.0/8"),
-        ("example.com", "'example.com' is neither an IP address nor a network"),
-        ("10.0.0.0/33", "'10.0.0.0/33' is neither an IP address nor a network"),
-        ("geoip:", "'geoip:' names no list"),
-        ("geoip:!", "'geoip:!' names no list"),
+        (
+            "",
+            (
+                "expected an IP address, a network such as 10.0.0.0/8, 'private', or a geoip: or "
+                "ext: entry, found ''"
+            ),
+        ),
+        ("example.com", "entry, found 'example.com'"),
+        ("10.0.0.0/33", "entry, found '10.0.0.0/33'"),
+        ("geoip:", "the name of a list is missing in 'geoip:'"),
+        ("geoip:!", "the name of a list is missing in 'geoip:!'"),
         ("geoip:cm", "geoip.dat has no list 'cm' among its 4; a newer file may have it"),
         ("ext:own.dat:privat", "own.dat has no list 'privat' among its 4; did you mean 'private'"),
-        ("ext:own.dat", "'ext:own.dat' is not of the form ext:file:list"),
+        ("ext:own.dat", "'ext:own.dat' does not have the form ext:file:list"),
         ("ext-ip:lost.dat:cn", "lost.dat is nowhere; install it"),
     ],
 )
-def test_what_cannot_be_read(entry: str, message: str) -> None:
+def test_a_wrong_entry_is_refused(entry: str, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         parse_address_entry(entry, GEO)
 
@@ -110,7 +116,7 @@ ADDRESSES = st.one_of(
     ),
     st.lists(ADDRESSES, min_size=1, max_size=10),
 )
-def test_the_index_agrees_with_a_look_at_each_network(
+def test_the_index_agrees_with_checking_each_network(
     marked: Mapping[int, Sequence[str]],
     addresses: Sequence[ipaddress.IPv4Address | ipaddress.IPv6Address],
 ) -> None:

@@ -50,13 +50,13 @@ def fail(health: Health, *tags: str, now: float = 0.0) -> None:
         (("",), ("direct", "proxy-a", "proxy-b", "proxy-c", "block")),
     ],
 )
-def test_selectors_are_beginnings_of_tags(
+def test_selectors_are_prefixes_of_tags(
     selector: tuple[str, ...], candidates: tuple[str, ...]
 ) -> None:
     assert balancer(selector=selector).candidates == candidates
 
 
-def test_random_takes_each_about_as_often() -> None:
+def test_random_chooses_each_about_as_often() -> None:
     choice = balancer(RANDOM)
     counts = Counter(choice.choose(0) for _ in range(3000))
     assert set(counts) == {"proxy-a", "proxy-b", "proxy-c"}
@@ -78,7 +78,7 @@ def test_round_robin_keeps_its_order_around_unhealthy_outbounds() -> None:
     assert [choice.choose(1) for _ in range(4)] == ["proxy-c", "proxy-a", "proxy-c", "proxy-a"]
 
 
-def test_least_connections_takes_the_idlest_and_turns_among_equals() -> None:
+def test_least_connections_chooses_the_idlest_and_turns_among_equals() -> None:
     choice = balancer(LEAST)
     load = {"proxy-a": 5, "proxy-b": 2, "proxy-c": 3, "direct": 0}
     assert choice.choose(0, connections=load) == "proxy-b"
@@ -87,13 +87,13 @@ def test_least_connections_takes_the_idlest_and_turns_among_equals() -> None:
 
 
 @pytest.mark.parametrize("strategy", BalancerStrategy)
-def test_what_was_tried_already_is_left_out(strategy: BalancerStrategy) -> None:
+def test_excluded_outbounds_are_not_chosen(strategy: BalancerStrategy) -> None:
     choice = balancer(strategy)
     assert choice.choose(0, exclude={"proxy-a", "proxy-c"}) == "proxy-b"
     assert choice.choose(0, exclude={"proxy-a", "proxy-b", "proxy-c"}) is None
 
 
-def test_nobody_is_there() -> None:
+def test_without_candidates_only_the_fallback_is_chosen() -> None:
     assert balancer(selector=("none",)).choose(0) is None
     assert balancer(selector=("none",), fallback="direct").choose(0) == "direct"
 

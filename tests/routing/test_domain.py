@@ -47,20 +47,20 @@ GEO = GeoFiles(Files({**BOTH, "own.dat": BOTH["geosite.dat"]}).load)
         ("full:BÜCHER.example", ["xn--bcher-kva.example"], ["www.xn--bcher-kva.example"]),
     ],
 )
-def test_entries(entry: str, names: list[str], others: list[str]) -> None:
+def test_each_kind_of_entry(entry: str, names: list[str], others: list[str]) -> None:
     matcher = DomainMatcher([entry], GEO)
     assert [name for name in names if not matcher.matches(name)] == []
     assert [name for name in others if matcher.matches(name)] == []
 
 
-def test_any_entry_is_enough() -> None:
+def test_a_matcher_matches_if_any_entry_does() -> None:
     matcher = DomainMatcher(["full:a.b", "domain:c.d", "regexp:^e", "key"], GEO)
     for name in ("a.b", "x.c.d", "ef", "monkey.com"):
         assert matcher.matches(name), name
     assert not matcher.matches("x.a.b")
 
 
-def test_nothing_matches_nothing() -> None:
+def test_a_matcher_without_entries_never_matches() -> None:
     assert not DomainMatcher([], GEO).matches("example.com")
 
 
@@ -68,34 +68,34 @@ def test_nothing_matches_nothing() -> None:
     ("entry", "message"),
     [
         ("", "the entry is empty"),
-        ("keyword:", "there is nothing after 'keyword:'"),
-        ("full:", "there is nothing after 'full:'"),
-        ("regex:x", "'regex:' begins no condition on names"),
-        ("regexp:(", "'(' is no regular expression: "),
-        ("regexp:[[=a=]]", "'[[=a=]]' is no regular expression: "),
-        ("dotless:a.b", "'dotless:a.b' holds for names without a dot, so leave out the dot"),
-        ("geosite:", "'geosite:' names no list"),
-        ("geosite:@ads", "'geosite:@ads' names no list"),
+        ("keyword:", "'keyword:' must be followed by a value"),
+        ("full:", "'full:' must be followed by a value"),
+        ("regex:x", "unknown prefix 'regex:'"),
+        ("regexp:(", "'(' is not a valid regular expression: "),
+        ("regexp:[[=a=]]", "'[[=a=]]' is not a valid regular expression: "),
+        ("dotless:a.b", "'dotless:a.b' can never match: dotless: is for names without a dot"),
+        ("geosite:", "the name of a list is missing in 'geosite:'"),
+        ("geosite:@ads", "the name of a list is missing in 'geosite:@ads'"),
         ("geosite:nix", "geosite.dat has no list 'nix'"),
-        ("ext:own.dat", "'ext:own.dat' is not of the form ext:file:list"),
-        ("ext-domain::cn", "'ext-domain::cn' is not of the form ext-domain:file:list"),
-        ("ext:own.dat:cn:x", "'ext:own.dat:cn:x' is not of the form ext:file:list"),
+        ("ext:own.dat", "'ext:own.dat' does not have the form ext:file:list"),
+        ("ext-domain::cn", "'ext-domain::cn' does not have the form ext-domain:file:list"),
+        ("ext:own.dat:cn:x", "'ext:own.dat:cn:x' does not have the form ext:file:list"),
         ("ext:lost.dat:cn", "lost.dat is nowhere; install it"),
     ],
 )
-def test_what_cannot_be_read(entry: str, message: str) -> None:
+def test_a_wrong_entry_is_refused(entry: str, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         parse_domain_entry(entry, GEO)
 
 
-def test_expressions_with_groups_of_their_own_stand_beside_others() -> None:
+def test_expressions_with_groups_are_not_joined_with_others() -> None:
     entries = [r"regexp:^(x)(y)", r"regexp:(.)\1{2}", r"regexp:(?P<a>q)(?P=a)", r"regexp:^z$"]
     matcher = DomainMatcher(entries, GEO)
     assert [name for name in ("xy", "aaab", "qq", "z") if not matcher.matches(name)] == []
     assert not matcher.matches("abab")
 
 
-def test_an_expression_that_nobody_asks_for_is_not_tried() -> None:
+def test_an_expression_that_is_not_wanted_is_not_tried() -> None:
     sites = {1: parse_domain_entry("regexp:^a", GEO), 2: parse_domain_entry("domain:a", GEO)}
     index = DomainIndex(sites)
     assert index.find("a") == 3
@@ -140,7 +140,7 @@ def holds(entry: str, name: str) -> bool:
     ),
     st.lists(NAMES, min_size=1, max_size=10),
 )
-def test_the_index_agrees_with_a_look_at_each_entry(
+def test_the_index_agrees_with_checking_each_entry(
     marked: Mapping[int, Sequence[str]], names: Sequence[str]
 ) -> None:
     index = DomainIndex(
@@ -158,7 +158,7 @@ def test_the_index_agrees_with_a_look_at_each_entry(
 
 
 @given(st.lists(st.text("abc", min_size=1, max_size=7), max_size=60), st.text("abc", max_size=30))
-def test_many_keywords_agree_with_a_look_at_each(words: list[str], name: str) -> None:
+def test_many_keywords_agree_with_checking_each(words: list[str], name: str) -> None:
     index = DomainIndex(
         {1 << place: parse_domain_entry(word, GEO) for place, word in enumerate(words)}
     )

@@ -44,7 +44,7 @@ def test_invert(ranges: list[Range], inverted: list[Range]) -> None:
 
 
 @given(MARKED)
-def test_the_index_agrees_with_a_look_at_each_range(marked: Mapping[int, Sequence[Range]]) -> None:
+def test_the_index_agrees_with_checking_each_range(marked: Mapping[int, Sequence[Range]]) -> None:
     index = RangeIndex(marked)
     for number in range(80):
         expected = sum(
@@ -56,12 +56,12 @@ def test_the_index_agrees_with_a_look_at_each_range(marked: Mapping[int, Sequenc
 
 
 @given(RANGES)
-def test_a_number_is_in_the_ranges_or_in_what_is_left(ranges: list[Range]) -> None:
+def test_a_number_is_either_in_the_ranges_or_in_their_inverse(ranges: list[Range]) -> None:
     index = RangeIndex({1: ranges, 2: invert(ranges, 79)})
     assert {index.find(number) for number in range(80)} <= {1, 2}
 
 
-def test_the_edges_of_the_families() -> None:
+def test_first_and_last_numbers_of_a_family() -> None:
     for bits in (32, 128):
         top = (1 << bits) - 1
         index = RangeIndex({1: [(0, top)], 2: [(top, top)], 4: [(0, 0)]})

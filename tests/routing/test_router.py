@@ -117,7 +117,9 @@ CONDITIONS = [
 
 
 @pytest.mark.parametrize(("rule", "yes", "no"), CONDITIONS)
-def test_conditions(rule: Rule, yes: RoutingContext | None, no: RoutingContext | None) -> None:
+def test_each_kind_of_condition(
+    rule: Rule, yes: RoutingContext | None, no: RoutingContext | None
+) -> None:
     decide = router(rule).decide
     if yes is not None:
         assert decide(yes) == Decision(rule=0, outbound_tag="out0")
@@ -141,7 +143,7 @@ def test_the_first_match_wins() -> None:
     assert took(router(*reversed(rules)).decide(context("a:443"))) == 0
 
 
-def test_no_rules_no_match() -> None:
+def test_without_rules_nothing_matches() -> None:
     assert router().decide(context()) == Decision()
     assert router(strategy=ON_DEMAND).decide(context()) == Decision()
 
@@ -153,13 +155,13 @@ def test_a_thousand_rules() -> None:
     assert took(decide(context("n1000.example:1"))) is None
 
 
-def test_a_balancer_is_named() -> None:
+def test_a_rule_can_name_a_balancer() -> None:
     rules = [Rule(ports=((1, 1),), balancer_tag="b")]
     answer = Router(rules, load=Files().load, balancers=["b"]).decide(context("a:1"))
     assert answer == Decision(rule=0, balancer_tag="b")
 
 
-def test_facts_of_a_flow() -> None:
+def test_the_context_of_a_flow() -> None:
     target = Destination(host=IPv4Address("192.0.2.1"), port=443, network=Network.UDP)
     flow = Flow(
         destination=target,
@@ -223,7 +225,7 @@ def test_when_names_are_resolved(
 
 
 @pytest.mark.parametrize("strategy", DomainStrategy)
-def test_an_address_needs_no_resolver(strategy: DomainStrategy) -> None:
+def test_an_address_is_decided_without_resolving(strategy: DomainStrategy) -> None:
     decide = router(TO_HERE, strategy=strategy).decide
     assert took(decide(context("10.1.1.1:1"))) == 0
     assert took(decide(context("11.1.1.1:1"))) is None
@@ -240,7 +242,7 @@ def problems(*rules: Rule) -> list[str]:
     return [str(problem) for problem in caught.value.problems]
 
 
-def test_all_problems_are_told_at_once_with_their_place() -> None:
+def test_all_problems_are_reported_at_once_with_key_paths() -> None:
     found = problems(
         Rule(outbound_tag="x", domains=("geosite:nix", "regexp:(", "ok"), ips=("geoip:zz",)),
         Rule(balancer_tag="lost", sources=("nowhere",)),
@@ -263,21 +265,21 @@ def test_all_problems_are_told_at_once_with_their_place() -> None:
     assert any("geosite.dat has no list 'nix'" in text for text in found)
 
 
-def test_a_missing_file_is_told_with_key_path_and_advice() -> None:
+def test_a_missing_file_is_reported_with_key_path_and_advice() -> None:
     with pytest.raises(ConfigError) as caught:
         Router([Rule(outbound_tag="x", ips=("geoip:cn",))], load=Files().load)
     assert str(caught.value) == "routing.rules[0].ips: geoip.dat is nowhere; install it"
 
 
-def test_places_come_from_whoever_knows_them() -> None:
+def test_locate_adds_the_location_to_problems() -> None:
     def locate(rule: int, field: str, message: str) -> ConfigProblem:
         return ConfigProblem(where=f"r{rule}.{field}", message=message, file="f", line=7)
 
-    with pytest.raises(ConfigError, match=r"^f:7: r0\.ips: 'x' is neither an IP address"):
+    with pytest.raises(ConfigError, match=r"^f:7: r0\.ips: expected an IP address"):
         Router([Rule(outbound_tag="x", ips=("x",))], load=Files().load, locate=locate)
 
 
-def test_files_are_read_for_what_rules_name_and_once() -> None:
+def test_files_are_read_once_and_only_if_rules_use_them() -> None:
     files = Files(BOTH)
     rules = [
         Rule(outbound_tag="x", ips=("geoip:cn", "geoip:us"), sources=("geoip:cn",)),
@@ -414,7 +416,7 @@ def first_of(rules: Sequence[Rule], asked: RoutingContext, addresses: Sequence[H
 
 
 @given(st.lists(RULES, max_size=5), FACTS, RESOLVED, st.sampled_from(DomainStrategy))
-def test_the_router_agrees_with_rules_tried_in_turn(
+def test_the_router_agrees_with_trying_rules_in_turn(
     rules: list[Rule], asked: RoutingContext, resolved: list[Host], strategy: DomainStrategy
 ) -> None:
     made = Router(rules, load=Files(BOTH).load, strategy=strategy)

@@ -1,8 +1,8 @@
-"""Rules: which outbound takes a connection.
+"""Routing: which outbound takes a connection.
 
-`Router` decides by the first rule that matches, `Balancer` chooses where a rule leads to several
+`Router` decides by the first rule that matches; `Balancer` chooses if a rule names several
 outbounds. Nothing here waits, resolves, reads a clock or opens a file: addresses and `now` are
-arguments, data files come from a function.
+arguments, and a function provides data files.
 """
 
 from trio_vmess.routing.address import PRIVATE_NETWORKS, AddressMatcher

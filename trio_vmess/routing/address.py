@@ -1,11 +1,11 @@
-"""Conditions on addresses: what an entry says, and which rules want an address.
+"""Conditions on addresses: the syntax of their entries, and an index over those of all rules.
 
     10.1.2.3, 10.0.0.0/8    an address or a network; bits of the host part are allowed
-    private, geoip:private  addresses that are nowhere on the Internet; needs no file
+    private, geoip:private  addresses that are not on the public Internet; needs no file
     geoip:cc, geoip:!cc     a list of `geoip.dat`, or all addresses that are not in it
-    ext:file:cc             a list of another file, `!` as well; `ext-ip:` says the same
+    ext:file:cc             a list of another file, also with `!`; `ext-ip:` means the same
 
-All networks of all rules lie in one sorted table per family: a decision is one bisection.
+All networks of all rules are in one sorted table per family: a decision is one bisection.
 
 Source:
     v2ray-core, infra/conf/router.go, toCidrList; app/router/condition_geoip.go.
@@ -35,7 +35,7 @@ PRIVATE_NETWORKS: Final = (
     *("198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4"),
     *("::/128", "::1/128", "fc00::/7", "fe80::/10", "ff00::/8"),
 )
-"""What V2Ray users call private, with multicast and networks for documentation.
+"""What V2Ray calls private: it includes multicast and networks for documentation.
 
 Source:
     v2fly/geoip, plugin/special/private.go, from which the list `private` of `geoip.dat` is made.
@@ -46,11 +46,11 @@ def parse_address_entry(entry: str, geo: GeoFiles) -> Ranges:
     """Read one entry of a rule.
 
     Args:
-        entry: as the configuration has it.
-        geo: where lists come from.
+        entry: as in the configuration.
+        geo: provides the lists.
 
     Raises:
-        ValueError: it cannot be read, or its list is not there; in a sentence.
+        ValueError: the entry is not valid, or its list does not exist; with a full message.
     """
     prefix, colon, value = entry.partition(":")
     if entry.lower() == _PRIVATE:
@@ -60,21 +60,21 @@ def parse_address_entry(entry: str, geo: GeoFiles) -> Ranges:
     if colon and prefix in _EXTERNAL:
         file, _, name = value.partition(":")
         if not file or not name or ":" in name:
-            raise ValueError(f"'{entry}' is not of the form {prefix}:file:list")
+            raise ValueError(f"'{entry}' does not have the form {prefix}:file:list")
         return _parse_list(entry, file, name, geo)
     try:
         return _to_ranges([entry])
     except ValueError:
         raise ValueError(
-            f"'{entry}' is neither an IP address nor a network such as 10.0.0.0/8, and no "
-            "'private', geoip: or ext: entry"
+            "expected an IP address, a network such as 10.0.0.0/8, 'private', or a geoip: or ext: "
+            f"entry, found '{entry}'"
         ) from None
 
 
 def _parse_list(entry: str, file: str, name: str, geo: GeoFiles) -> Ranges:
     code = name.removeprefix("!").strip()
     if not code:
-        raise ValueError(f"'{entry}' names no list")
+        raise ValueError(f"the name of a list is missing in '{entry}'")
     is_own = file == GEOIP_FILE and code.lower() == _PRIVATE
     ranges = _private() if is_own else geo.networks(file, code)
     if not name.startswith("!"):
@@ -100,10 +100,10 @@ def _to_ranges(networks: Iterable[str]) -> Ranges:
 
 
 class AddressIndex:
-    """Marked networks of both families.
+    """Networks of both families, with marks.
 
     Args:
-        marked: marks and the networks that carry them; see `trio_vmess.routing.ranges` on marks.
+        marked: the networks of each mark; see `trio_vmess.routing.ranges` on marks.
     """
 
     def __init__(self, marked: Mapping[int, Iterable[Ranges]]) -> None:
@@ -116,7 +116,7 @@ class AddressIndex:
         )
 
     def find(self, address: IPAddress, /) -> int:
-        """Return the marks of all networks that hold an address.
+        """Return the marks of all networks that contain an address.
 
         An IPv4-mapped IPv6 address is the IPv4 address inside.
         """
@@ -132,16 +132,16 @@ class AddressMatcher:
     """One set of networks.
 
     Args:
-        entries: as the configuration has them.
-        geo: where lists come from.
+        entries: as in the configuration.
+        geo: provides the lists.
 
     Raises:
-        ValueError: an entry cannot be read, or its list is not there.
+        ValueError: an entry is not valid, or its list does not exist.
     """
 
     def __init__(self, entries: Iterable[str], geo: GeoFiles) -> None:
         self._index = AddressIndex({1: [parse_address_entry(entry, geo) for entry in entries]})
 
     def matches(self, address: IPAddress) -> bool:
-        """Tell whether an address is in one of the networks."""
+        """Return whether an address is in one of the networks."""
         return self._index.find(address) != 0

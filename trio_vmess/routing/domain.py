@@ -1,24 +1,24 @@
-r"""Conditions on names: what an entry says, and which rules want a name.
+r"""Conditions on names: the syntax of their entries, and an index over those of all rules.
 
     keyword:word, word      the word is anywhere in the name
-    domain:example.com      the name, or a name below it
-    full:example.com        this very name
+    domain:example.com      the name, or a subdomain of it
+    full:example.com        exactly this name
     regexp:^a.*z$           the expression matches somewhere in the name
     dotless:word            the name has no dot, and the word is in it (no word: any such name)
     geosite:list@attr       a list of `geosite.dat`; with attributes, only the names that have them
-    ext:file:list@attr      a list of another file; `ext-domain:` says the same
+    ext:file:list@attr      a list of another file; `ext-domain:` means the same
 
-Names are compared without regard to case, and `example.com.` is `example.com`.
+Names are compared ignoring case, and `example.com.` is `example.com`.
 
-What a decision costs does not depend on the number of names. `full:` and `domain:` are one look
-into a dict for each label of the name. Keywords are found by their first three letters: at each
-place of the name one look tells which lengths are worth a try, and one look per length whether
-that is a keyword. Only expressions are tried one after the other, and only those of rules that
-could still take the connection.
+The cost of a decision does not depend on the number of names. `full:` and `domain:` take one dict
+lookup for each label of the name. Keywords are found by their first three letters: at each position
+of the name, one lookup returns the lengths of the keywords that begin with these letters, and one
+lookup for each length tells whether that is a keyword. Only expressions are tried one after the
+other, and only those of rules that can still match.
 
-Expressions are Python's, where V2Ray has Go's. What routing lists hold means the same in both, and
-so do POSIX classes and `\\z`, which are translated. Python's may take exponential time on a badly
-made expression, and names come from clients: mind nested repetition such as `(a+)+$`.
+Expressions are Python's, those of V2Ray are Go's. The expressions of the usual lists mean the same
+in both, and so do POSIX classes and `\\z`, which are translated. Python can take exponential time
+for some expressions, and names come from clients: avoid nested repetition such as `(a+)+$`.
 
 Source:
     v2ray-core, infra/conf/router.go, parseDomainRule; common/strmatcher.
@@ -41,12 +41,12 @@ _KINDS: Final = {
 _EXTERNAL: Final = ("ext", "ext-domain")
 
 _ANY_RULE: Final = -1
-"""All bits: every rule is still of interest."""
+"""All bits: every rule can still match."""
 
 _GRAM: Final = 3
-"""Letters that keywords are looked up by."""
+"""The number of letters by which keywords are looked up."""
 _FEW: Final = 12
-"""Up to here, trying each keyword is faster than looking at each place of the name."""
+"""Up to this number, trying each keyword is faster than looking up each position of the name."""
 
 _POSIX_CLASSES: Final = {
     "[:alnum:]": "a-zA-Z0-9",
@@ -59,11 +59,11 @@ _POSIX_CLASSES: Final = {
     "[:xdigit:]": "0-9a-fA-F",
 }
 _STANDS_ALONE: Final = re.compile(r"\\[1-9]|\(\?P|\(\?\(|\(\?[aiLmsux]+\)")
-"""What must not be joined to other expressions: numbered or named groups, flags for all of it."""
+"""Expressions with these are not joined with others: numbered or named groups, global flags."""
 
 
 def fold_name(name: str) -> str:
-    """Return the form that names are compared in."""
+    """Return the form in which names are compared."""
     return name.lower().removesuffix(".")
 
 
@@ -71,11 +71,11 @@ def parse_domain_entry(entry: str, geo: GeoFiles) -> Sequence[Site]:
     """Read one entry of a rule.
 
     Args:
-        entry: as the configuration has it.
-        geo: where lists come from.
+        entry: as in the configuration.
+        geo: provides the lists.
 
     Raises:
-        ValueError: it cannot be read, or its list is not there; in a sentence.
+        ValueError: the entry is not valid, or its list does not exist; with a full message.
     """
     prefix, colon, value = entry.partition(":")
     if not colon:
@@ -84,12 +84,14 @@ def parse_domain_entry(entry: str, geo: GeoFiles) -> Sequence[Site]:
         return _parse_list(entry, prefix, value, geo)
     kind = _KINDS.get(prefix)
     if kind is None:
-        raise ValueError(f"'{prefix}:' begins no condition on names")
+        raise ValueError(f"unknown prefix '{prefix}:'")
     if kind is SiteKind.DOTLESS:
         if "." in value:
-            raise ValueError(f"'{entry}' holds for names without a dot, so leave out the dot")
+            raise ValueError(f"'{entry}' can never match: dotless: is for names without a dot")
     elif not value:
-        raise ValueError(f"there is nothing after '{prefix}:'" if colon else "the entry is empty")
+        raise ValueError(
+            f"'{prefix}:' must be followed by a value" if colon else "the entry is empty"
+        )
     if kind is SiteKind.REGEXP:
         compile_expression(value)
     return [Site(kind, value)]
@@ -100,10 +102,10 @@ def _parse_list(entry: str, prefix: str, value: str, geo: GeoFiles) -> Sequence[
     if prefix in _EXTERNAL:
         file, _, name = value.partition(":")
         if not file or not name or ":" in name:
-            raise ValueError(f"'{entry}' is not of the form {prefix}:file:list")
+            raise ValueError(f"'{entry}' does not have the form {prefix}:file:list")
     name, *attributes = (part.strip() for part in name.split("@"))
     if not name:
-        raise ValueError(f"'{entry}' names no list")
+        raise ValueError(f"the name of a list is missing in '{entry}'")
     sites = geo.sites(file, name, [each for each in attributes if each])
     for site in sites:
         if site.kind is SiteKind.REGEXP:
@@ -115,13 +117,13 @@ def compile_expression(text: str) -> re.Pattern[str]:
     """Compile an expression for folded names.
 
     Raises:
-        ValueError: Python cannot read it.
+        ValueError: Python cannot compile it.
     """
     translated = text.replace(r"\z", r"\Z")
     if "[:" in translated:
         for name, characters in _POSIX_CLASSES.items():
             translated = translated.replace(name, characters)
-    # Names are in lower case already, and matching letters of one case only is twice as fast.
+    # Names are in lower case already, and matching case-sensitively is twice as fast.
     has_capitals = re.search(r"[A-Z]", re.sub(r"\\.", "", translated)) is not None
     flags = re.ASCII | (re.IGNORECASE if has_capitals else 0)
     try:
@@ -129,17 +131,17 @@ def compile_expression(text: str) -> re.Pattern[str]:
             warnings.simplefilter("error", FutureWarning)
             return re.compile(translated, flags)
     except (re.error, FutureWarning, OverflowError, RecursionError) as exc:
-        raise ValueError(f"'{text}' is no regular expression: {exc}") from exc
+        raise ValueError(f"'{text}' is not a valid regular expression: {exc}") from exc
 
 
 class DomainIndex:
-    """Marked conditions on names.
+    """Conditions on names, with marks.
 
     Args:
-        marked: marks and the conditions that carry them; see `trio_vmess.routing.ranges` on marks.
+        marked: the conditions of each mark; see `trio_vmess.routing.ranges` on marks.
 
     Raises:
-        ValueError: an expression cannot be read.
+        ValueError: an expression is not valid.
     """
 
     def __init__(self, marked: Mapping[int, Iterable[Site]]) -> None:
@@ -164,7 +166,7 @@ class DomainIndex:
                     value = _fold_domain(value)
                 table = tables[site.kind]
                 old = table.get(value)
-                # One int object serves all names of a rule.
+                # All names of a rule share one int object, which saves memory.
                 table[value] = mark if old is None else old | mark
         self._keywords = _KeywordIndex(keywords) if keywords else None
         self._expressions = [
@@ -177,8 +179,8 @@ class DomainIndex:
         """Return the marks of the conditions that hold for a name.
 
         Args:
-            name: in either case.
-            wanted: the marks that matter; others may be missing from the result.
+            name: in any case.
+            wanted: the marks that are of interest; others may be missing from the result.
         """
         name = fold_name(name)
         found = self._full.get(name, 0)
@@ -205,14 +207,14 @@ class DomainIndex:
 
 
 class DomainMatcher:
-    """One set of conditions on names, of which any may hold.
+    """One set of conditions on names, which matches if any of them holds.
 
     Args:
-        entries: as the configuration has them.
-        geo: where lists come from.
+        entries: as in the configuration.
+        geo: provides the lists.
 
     Raises:
-        ValueError: an entry cannot be read, or its list is not there.
+        ValueError: an entry is not valid, or its list does not exist.
     """
 
     def __init__(self, entries: Iterable[str], geo: GeoFiles) -> None:
@@ -221,12 +223,12 @@ class DomainMatcher:
         )
 
     def matches(self, name: str) -> bool:
-        """Tell whether a condition holds for a name, in either case."""
+        """Return whether a condition holds for a name, ignoring case."""
         return self._index.find(name) != 0
 
 
 class _KeywordIndex:
-    """Marked words, found anywhere in a name."""
+    """Keywords, with marks."""
 
     def __init__(self, keywords: Mapping[str, int]) -> None:
         self._keywords = keywords
@@ -246,7 +248,7 @@ class _KeywordIndex:
             self._lengths[gram] = shared.setdefault(key, key)
 
     def find(self, name: str) -> int:
-        """Return the marks of all words that are in a folded name."""
+        """Return the marks of all keywords that are in a folded name."""
         found = 0
         for word, mark in self._tried:
             if word in name:
@@ -262,7 +264,7 @@ class _KeywordIndex:
 
 
 def _fold_domain(value: str) -> str:
-    """Return a folded name in the form that clients ask for it: in punycode."""
+    """Return a folded name in punycode, in which clients request it."""
     value = fold_name(value)
     if not value.isascii():
         try:

@@ -1,4 +1,4 @@
-"""V2Ray's lists of networks and of names: `geoip.dat`, `geosite.dat` and files of their kind.
+"""V2Ray's lists of networks and names: `geoip.dat`, `geosite.dat`, and files in their format.
 
 A file is one protobuf message: `GeoIPList` or `GeoSiteList`, a repeated field 1 of entries that
 begin with their name. Layout, with field numbers:
@@ -8,9 +8,9 @@ begin with their name. Layout, with field numbers:
     Domain:      1 type (0 plain, 1 regex, 2 domain, 3 full), 2 value, 3 Attribute *
     Attribute:   1 key
 
-Two messages of varints and length-delimited fields do not pay for a protobuf runtime with its
-generated modules, which would also decode the whole file into objects. This reader steps over all
-entries but the wanted one: of the 1500 lists in a usual `geosite.dat`, a configuration names five.
+Two messages of varints and length-delimited fields do not justify a protobuf runtime with generated
+modules, which would also decode the whole file into objects. This reader skips all entries except
+the requested one: of the 1500 lists in a usual `geosite.dat`, a configuration names five.
 
 Source:
     v2ray-core, app/router/config.proto; protobuf.dev, "Encoding".
@@ -28,7 +28,7 @@ from trio_vmess.routing.ranges import Range
 _T = TypeVar("_T")
 
 Load = Callable[[str], bytes]
-"""Returns the content of a data file by its name; raises `OSError` with a whole sentence."""
+"""Returns the content of a data file by its name; raises `OSError` with a full message."""
 
 GEOIP_FILE: Final = "geoip.dat"
 GEOSITE_FILE: Final = "geosite.dat"
@@ -44,7 +44,7 @@ IPV6_BITS: Final = 128
 
 
 class SiteKind(enum.Enum):
-    """How a name is compared. The numbers are those of the file; no file holds the last one."""
+    """How a name is compared. The values are those of the file format, except DOTLESS."""
 
     KEYWORD = 0
     REGEXP = 1
@@ -82,10 +82,10 @@ class Ranges:
 class GeoFiles:
     """The lists that rules name, each decoded once.
 
-    Made for one reading of a configuration: it keeps the files in memory, so let go of it then.
+    It keeps the files in memory, so it should live only while a configuration is loaded.
 
     Args:
-        load: where files come from.
+        load: reads a data file.
     """
 
     def __init__(self, load: Load) -> None:
@@ -95,10 +95,10 @@ class GeoFiles:
         self._sites: dict[tuple[str, str], Sequence[Site]] = {}
 
     def networks(self, file: str, code: str) -> Ranges:
-        """Return the networks of a country or of another list, in either case.
+        """Return the networks of a country or another list; its name is case-insensitive.
 
         Raises:
-            ValueError: there is no such file or list, or it is damaged; in a sentence.
+            ValueError: the file or list is missing or damaged; with a full message.
         """
         key = (file, code.upper())
         if key not in self._networks:
@@ -106,10 +106,10 @@ class GeoFiles:
         return self._networks[key]
 
     def sites(self, file: str, name: str, attributes: Sequence[str] = ()) -> Sequence[Site]:
-        """Return the names of a list, in either case, with all of the attributes.
+        """Return the entries of a list that have all attributes; its name is case-insensitive.
 
         Raises:
-            ValueError: there is no such file or list, or it is damaged; in a sentence.
+            ValueError: the file or list is missing or damaged; with a full message.
         """
         key = (file, name.upper())
         if key not in self._sites:
@@ -132,7 +132,7 @@ class GeoFiles:
                 return decode(entry)
             known = [each.lower() for each in list_names(data)]
         except ValueError as exc:
-            raise ValueError(f"{file} is damaged or no file of V2Ray's: {exc}") from exc
+            raise ValueError(f"{file} is damaged or not in V2Ray's format: {exc}") from exc
         near = difflib.get_close_matches(name.lower(), known, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else "; a newer file may have it"
         raise ValueError(f"{file} has no list '{name}' among its {len(known)}{hint}")
@@ -142,10 +142,10 @@ class GeoFiles:
 
 
 def find_entry(data: bytes, name: str) -> memoryview | None:
-    """Return the encoded entry of a list, or None if the file has none of that name.
+    """Return the encoded entry of a list; None if the file has no list of that name.
 
     Raises:
-        ValueError: the file cannot be read.
+        ValueError: the file is damaged.
     """
     wanted = name.upper()
     for entry in _entries(data):
@@ -155,10 +155,10 @@ def find_entry(data: bytes, name: str) -> memoryview | None:
 
 
 def list_names(data: bytes) -> list[str]:
-    """Return the names of all lists of a file, in its order.
+    """Return the names of all lists of a file, in order.
 
     Raises:
-        ValueError: the file cannot be read.
+        ValueError: the file is damaged.
     """
     return [_name_of(entry) for entry in _entries(data)]
 
@@ -181,7 +181,7 @@ def decode_networks(entry: memoryview) -> Ranges:
                 prefix = part
         bits = len(address) * 8
         if bits not in ranges or prefix > bits:
-            raise ValueError(f"{address.hex() or 'nothing'}/{prefix} is no network")
+            raise ValueError(f"an address of {len(address)} bytes with prefix length {prefix}")
         family, span = to_range(int.from_bytes(address, "big"), bits, prefix)
         ranges[family].append(span)
     return Ranges(ranges[IPV4_BITS], ranges[IPV6_BITS])
@@ -202,12 +202,14 @@ def decode_sites(entry: memoryview) -> list[Site]:
         for part_number, part in _fields(field):
             if isinstance(part, int):
                 if part_number == 1:
-                    kind = _KINDS[part] if part < len(_KINDS) else SiteKind(part)
+                    if part >= len(_KINDS):
+                        raise ValueError(f"a name of unknown kind {part}")
+                    kind = _KINDS[part]
             elif part_number == 2:
                 value = _text(part)
             elif part_number == 3:
                 attributes.append(_name_of(part).lower())
-        # proto3 leaves out what is empty, and an empty keyword would be in every name.
+        # proto3 omits empty values, and an empty keyword would match every name.
         if value:
             sites.append(Site(kind, value, frozenset(attributes)))
     return sites
@@ -235,7 +237,7 @@ def _entries(data: bytes) -> Iterator[memoryview]:
 
 
 def _name_of(message: memoryview) -> str:
-    """Return field 1 of a message as text: writers put it first, so little is read."""
+    """Return field 1 of a message as text; writers put it first, so little is read."""
     for number, field in _fields(message):
         if number == 1 and not isinstance(field, int):
             return _text(field)
@@ -247,7 +249,7 @@ def _text(field: memoryview) -> str:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Yield number and value of each field: varints as int, all else as bytes."""
+    """Yield number and value of each field: varints as int, all others as bytes."""
     position, end = 0, len(message)
     while position < end:
         key = message[position]
@@ -266,7 +268,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         else:
             raise ValueError(f"a field of unknown type {kind}")
         if size > end - position:
-            raise ValueError("it ends within a field")
+            raise ValueError("a field is truncated")
         yield key >> 3, message[position : position + size]
         position += size
 
@@ -280,4 +282,4 @@ def _varint(message: memoryview, position: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << (7 * index)
         if byte < 0x80:
             return value, position + index + 1
-    raise ValueError("it ends within a number")
+    raise ValueError("a number is truncated")

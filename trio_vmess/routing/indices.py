@@ -1,4 +1,8 @@
-"""One index per kind of condition, over all rules; see `trio_vmess.routing.router` on the bits."""
+"""One index for each kind of condition, over all rules; `trio_vmess.routing.router` tells how.
+
+A rule is a bit. Each index takes the bits of the rules that can still match, and returns those that
+still can after its conditions have been checked.
+"""
 
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from typing import Final, Literal, TypeVar
@@ -15,10 +19,10 @@ _T = TypeVar("_T")
 _K = TypeVar("_K", bound=Hashable)
 
 Locate = Callable[[int, str, str], ConfigProblem]
-"""Makes a problem of a rule's index, the name of one of its attributes, and a message."""
+"""Makes a problem from a rule's index, the name of one of its attributes, and a message."""
 
 Probe = Callable[[RoutingContext, int], int]
-"""Takes the bits of the rules that may still match, and returns those that still do."""
+"""Takes the bits of the rules that can still match, and returns those that still can."""
 
 _ENTRIES: Final[Mapping[Field, Callable[[Rule], Sequence[object]]]] = {
     "inbound_tags": lambda rule: rule.inbound_tags,
@@ -34,7 +38,7 @@ _ENTRIES: Final[Mapping[Field, Callable[[Rule], Sequence[object]]]] = {
 
 
 def has_condition(rule: Rule, field: Field) -> bool:
-    """Tell whether a rule has a condition of a kind."""
+    """Return whether a rule has a condition of a kind."""
     return bool(_ENTRIES[field](rule))
 
 
@@ -47,7 +51,7 @@ def name_of(context: RoutingContext) -> str:
 
 
 def source_of(context: RoutingContext) -> tuple[Host | None, int | None]:
-    """Return the client's host and port; None where it has none, as on a Unix socket."""
+    """Return the client's host and port; None if it has none, as on a Unix socket."""
     if not context.source:
         return None, None
     try:
@@ -57,12 +61,12 @@ def source_of(context: RoutingContext) -> tuple[Host | None, int | None]:
 
 
 class Builder:
-    """Makes the indices, and gathers what is wrong with the rules.
+    """Builds the indices, and collects the problems of the rules.
 
     Args:
-        rules: in their order.
-        geo: where lists come from.
-        locate: says where in the configuration a rule stands.
+        rules: in order.
+        geo: provides the lists.
+        locate: adds the location of a rule in the configuration to a message.
     """
 
     def __init__(self, rules: Sequence[Rule], geo: GeoFiles, locate: Locate) -> None:
@@ -73,26 +77,24 @@ class Builder:
 
     @property
     def problems(self) -> list[ConfigProblem]:
-        """What has been found so far, in the order of the rules."""
+        """The problems found so far, in the order of the rules."""
         return [problem for _, problem in sorted(self._problems, key=lambda pair: pair[0])]
 
     def check_targets(self, balancers: Collection[str]) -> None:
-        """Find rules that lead nowhere, and those that ask for what there is not."""
+        """Find rules without a valid target, and conditions that are not supported."""
         for index, rule in enumerate(self._rules):
             if bool(rule.balancer_tag) == bool(rule.outbound_tag):
-                self._complain(
-                    index, "outbound_tag", "a rule names either an outbound or a balancer"
-                )
+                self._report(index, "outbound_tag", "a rule has either an outbound or a balancer")
             elif rule.balancer_tag and rule.balancer_tag not in balancers:
-                self._complain(
+                self._report(
                     index, "balancer_tag", f"no balancer has the tag '{rule.balancer_tag}'"
                 )
             if rule.attributes:
-                self._complain(
+                self._report(
                     index,
                     "attributes",
-                    "conditions on the headers of HTTP requests are written in Starlark, for which "
-                    "there is no interpreter here; use conditions on protocols and domains",
+                    "conditions on HTTP headers are not supported, as they need an interpreter of "
+                    "Starlark; use conditions on protocols and domains",
                 )
 
     def without(self, field: Field) -> int:
@@ -102,10 +104,9 @@ class Builder:
         )
 
     def make_probes(self) -> Iterator[tuple[Field, Probe]]:
-        """Yield what each connection is asked: cheap questions first, none that no rule has.
+        """Yield the conditions that any rule has, the cheapest first.
 
-        Conditions on the destination's address are not among them: their answer may need a
-        resolver.
+        Conditions on the destination's address are not among them: they may need a resolver.
         """
         if tags := self._marks(lambda rule: rule.inbound_tags):
             yield "inbound_tags", _probe_inbound_tag(tags, self.without("inbound_tags"))
@@ -160,16 +161,16 @@ class Builder:
                 try:
                     results.append(parse(entry, self._geo))
                 except ValueError as exc:
-                    self._complain(index, field, str(exc))
+                    self._report(index, field, str(exc))
         return parsed
 
-    def _complain(self, rule: int, field: str, message: str) -> None:
+    def _report(self, rule: int, field: str, message: str) -> None:
         self._problems.append((rule, self._locate(rule, field, message)))
 
 
-# The questions -----------------------------------------------------------------------------------
+# Probes ------------------------------------------------------------------------------------------
 #
-# A rule without a condition of a kind is no obstacle: its bit is in every answer of that kind.
+# `without` has the bits of the rules that have no condition of a kind: these can always match.
 
 
 def _probe_inbound_tag(marks: Mapping[str, int], without: int) -> Probe:
@@ -195,13 +196,13 @@ def _probe_port(index: RangeIndex, without: int) -> Probe:
 
 
 def _probe_protocol(marks: Mapping[str, int], without: int) -> Probe:
-    beginnings = [(beginning, mark) for beginning, mark in marks.items() if beginning]
+    prefixes = [(prefix, mark) for prefix, mark in marks.items() if prefix]
 
     def probe(context: RoutingContext, alive: int) -> int:
         answer = without
         if context.protocol:
-            for beginning, mark in beginnings:
-                if context.protocol.startswith(beginning):
+            for prefix, mark in prefixes:
+                if context.protocol.startswith(prefix):
                     answer |= mark
         return alive & answer
 

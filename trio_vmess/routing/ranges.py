@@ -1,8 +1,8 @@
-"""Which rules want a number: ranges of numbers with marks, found in one bisection.
+"""Ranges of numbers with marks: a lookup is one bisection.
 
-A mark is an int whose bits stand for rules. Routing asks each kind of condition once for all rules
-and gets the marks of those that hold, so a decision does not grow with the number of rules; see
-`trio_vmess.routing.router`.
+A mark is an int whose bits stand for rules. Routing checks each kind of condition once for all
+rules and gets the marks of those that hold, so the cost of a decision does not grow with the number
+of rules; see `trio_vmess.routing.router`.
 """
 
 from bisect import bisect_right
@@ -44,10 +44,10 @@ def invert(ranges: Iterable[Range], maximum: int) -> list[Range]:
 
 
 class RangeIndex:
-    """Marked ranges of numbers from 0 on.
+    """Ranges of numbers from 0 on, with marks.
 
     Args:
-        marked: marks and the ranges that carry them; ranges may overlap.
+        marked: the ranges of each mark; they may overlap.
     """
 
     def __init__(self, marked: Mapping[int, Iterable[Range]]) -> None:
@@ -69,7 +69,7 @@ class RangeIndex:
                 self._marks.append(shared.setdefault(current, current))
 
     def find(self, number: int, /) -> int:
-        """Return the marks of all ranges that hold the number; 0 for none."""
+        """Return the marks of all ranges that contain the number; 0 for none."""
         return self._marks[bisect_right(self._starts, number) - 1]
 
     def __len__(self) -> int:

@@ -1,17 +1,18 @@
 """Decide which outbound takes a connection: the first rule of which all conditions hold.
 
 Rules are not tried one after the other. Each rule has a bit, and each kind of condition is one
-index over all rules: asked once, it returns the bits of the rules whose condition holds, to which
-come the rules that have no such condition. The bits that are left after all kinds have been asked
-are the rules that match, and the lowest is the first. So a decision costs the same for ten rules as
-for a thousand, and the same for ten names as for a hundred thousand.
+index over all rules: one lookup returns the bits of the rules whose condition holds, and of the
+rules that have no such condition. The bits that remain after all kinds are the rules that match,
+and the lowest bit is the first rule. So a decision costs the same for ten rules as for a thousand,
+and the same for ten names as for a hundred thousand.
 
-Conditions on addresses are the last. If the destination is a name, they hold for none at first;
-depending on the strategy, `decide` then asks for the name's addresses with `NEED_ADDRESSES`:
+Conditions on addresses come last. If the destination is a name, its addresses are not known at
+first; depending on the strategy, `decide` then asks for them with `NEED_ADDRESSES`:
 
 - `AsIs`: never.
-- `IPIfNonMatch`: if no other rule matches, but one would whose addresses are open.
-- `IPOnDemand`: if a rule whose addresses are open stands before the first that matches anyway.
+- `IPIfNonMatch`: if no other rule matches, but one might, depending on the addresses.
+- `IPOnDemand`: if a rule that might match, depending on the addresses, comes before the first rule
+  that matches anyway.
 
 A name that cannot be resolved has no addresses: conditions on addresses do not hold for it.
 
@@ -43,23 +44,23 @@ _DEFAULT: Final = Decision()
 
 
 def locate_by_index(rule: int, field: str, message: str) -> ConfigProblem:
-    """Name a rule by its place in the list: `routing.rules[3].domains`."""
+    """Name a rule by its index: `routing.rules[3].domains`."""
     return ConfigProblem(where=f"routing.rules[{rule}].{field}", message=message)
 
 
 class Router:
-    """The rules of a node, ready to be asked.
+    """The rules of a node, compiled.
 
     Args:
         rules: the first that matches decides.
-        strategy: when names are resolved for rules on addresses.
-        balancers: the tags that rules may name.
-        load: where `geoip.dat` and its kind come from. It is called here only, and only for what
-            rules name.
-        locate: says where in the configuration a rule stands.
+        strategy: when names are resolved for conditions on addresses.
+        balancers: the tags that rules may use.
+        load: reads `geoip.dat` and similar files. It is called here only, and only for files that
+            rules use.
+        locate: adds the location of a rule in the configuration to a message.
 
     Raises:
-        ConfigError: rules cannot be read, or what they name is not there; with all problems.
+        ConfigError: rules are not valid, or use what does not exist; with all problems.
     """
 
     def __init__(
@@ -93,8 +94,8 @@ class Router:
 
         Args:
             context: the connection.
-            addresses: what the destination's name leads to, none if it cannot be resolved. None
-                before that is known; then the answer may be `NEED_ADDRESSES`.
+            addresses: those of the destination's name, empty if it cannot be resolved. None while
+                they are not known; then the result can be `NEED_ADDRESSES`.
         """
         alive = self._every
         for _, probe in self._probes:
@@ -117,7 +118,7 @@ class Router:
     def explain(
         self, context: RoutingContext, addresses: Collection[IPAddress] | None = None
     ) -> Explanation:
-        """Say what each condition of each rule has to say about a connection.
+        """Check each condition of each rule for a connection.
 
         Args:
             context: the connection.
@@ -146,13 +147,13 @@ class Router:
         )
 
     def _match_name(self, alive: int, addresses: Collection[IPAddress] | None) -> int | None:
-        """Return the rules that match a name, or None if its addresses are needed for that."""
+        """Return the rules that match a name; None if its addresses are needed for that."""
         certain = alive & self._without_ips
         open_ = alive & ~self._without_ips
         if not open_ or self._strategy is DomainStrategy.AS_IS:
             return certain
         if certain:
-            # V2Ray's first pass does without addresses: a rule that matches then has won.
+            # V2Ray's first pass knows no addresses: a rule that matches in it is final.
             if self._strategy is DomainStrategy.IP_IF_NON_MATCH:
                 return certain
             if certain & -certain < open_ & -open_:
@@ -170,7 +171,7 @@ class Router:
 
 
 def _compared(context: RoutingContext, addresses: Iterable[IPAddress]) -> Mapping[Field, str]:
-    """Return what each kind of condition looks at, as text."""
+    """Return what each kind of condition is compared with, as text."""
     destination = context.destination
     host, port = source_of(context)
     return {

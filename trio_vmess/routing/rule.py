@@ -1,4 +1,4 @@
-"""What a rule says, what it is asked, and what comes out."""
+"""Rules, what they are compared with, and decisions."""
 
 import enum
 from typing import Final, Literal
@@ -10,7 +10,7 @@ from trio_vmess.routing.ranges import Range
 
 
 class DomainStrategy(enum.Enum):
-    """When a name is resolved, so that rules on addresses can see where it leads."""
+    """When names are resolved for conditions on addresses."""
 
     AS_IS = "AsIs"
     IP_IF_NON_MATCH = "IPIfNonMatch"
@@ -19,11 +19,11 @@ class DomainStrategy(enum.Enum):
 
 @attrs.frozen(kw_only=True)
 class Rule:
-    """Where some connections go: all conditions that are given must hold, of each any entry.
+    """Which outbound takes some connections: all its conditions must hold, of each any entry.
 
     Attributes:
-        outbound_tag: where they go; empty if `balancer_tag` says it.
-        balancer_tag: which balancer chooses; empty if `outbound_tag` says it.
+        outbound_tag: the outbound; empty if `balancer_tag` is set.
+        balancer_tag: the balancer that chooses the outbound; empty if `outbound_tag` is set.
         domains: entries as in `trio_vmess.routing.domain`.
         ips: entries as in `trio_vmess.routing.address`.
         ports: first and last, both included.
@@ -32,9 +32,9 @@ class Rule:
         source_ports: like `ports`, for the client's.
         users: emails, compared exactly.
         inbound_tags: compared exactly.
-        protocols: beginnings of the names that sniffing finds: http1, tls, quic, bittorrent.
-        attributes: V2Ray's expression on the headers of an HTTP request. There is no interpreter
-            for it here: a router is not built from a rule that has one.
+        protocols: prefixes of the protocols that sniffing finds: http1, tls, quic, bittorrent.
+        attributes: V2Ray's expression on the headers of an HTTP request. It is not supported:
+            `Router` refuses a rule that has one.
     """
 
     outbound_tag: str = ""
@@ -53,14 +53,14 @@ class Rule:
 
 @attrs.frozen(kw_only=True)
 class RoutingContext:
-    """What rules are asked about one connection.
+    """What rules are compared with: the properties of one connection.
 
     Attributes:
-        destination: where it is to go; its network is the connection's.
-        source: where the client is, as `host:port`; empty where it has no address.
-        inbound_tag: the inbound's name; may be empty.
+        destination: the requested destination; its network is that of the connection.
+        source: the client's address, as `host:port`; empty if it has none.
+        inbound_tag: the tag of the inbound; may be empty.
         user: the user's email; may be empty.
-        protocol: what sniffing found; empty for nothing.
+        protocol: the protocol that sniffing found; empty for none.
         domain: the name that sniffing found, compared instead of the destination's; may be empty.
     """
 
@@ -73,7 +73,7 @@ class RoutingContext:
 
     @classmethod
     def of(cls, flow: Flow) -> "RoutingContext":
-        """Take from a flow what rules ask about."""
+        """Return the properties of a flow."""
         return cls(
             destination=flow.destination,
             source=flow.source,
@@ -86,13 +86,13 @@ class RoutingContext:
 
 @attrs.frozen(kw_only=True)
 class Decision:
-    """Where a connection goes.
+    """Which outbound takes a connection.
 
     Attributes:
-        rule: the index of the rule that says so; None if no rule wants it. Then both tags are
-            empty, and it takes the default outbound.
-        outbound_tag: where it goes; empty if a balancer chooses.
-        balancer_tag: which balancer chooses.
+        rule: the index of the rule that matches; None if no rule does. Then both tags are empty,
+            and the default outbound takes the connection.
+        outbound_tag: the outbound; empty if a balancer chooses it.
+        balancer_tag: the balancer; empty if there is none.
     """
 
     rule: int | None = None
@@ -107,7 +107,7 @@ class NeedAddresses(enum.Enum):
 
 
 NEED_ADDRESSES: Final = NeedAddresses.NEED_ADDRESSES
-"""Resolve the destination's name, then ask again: a rule wants to see where it leads."""
+"""A rule depends on the addresses of the destination's name: resolve it, then decide again."""
 
 Field = Literal[
     "inbound_tags",
@@ -125,7 +125,7 @@ Field = Literal[
 
 @attrs.frozen(kw_only=True)
 class Check:
-    """One condition of a rule, held against a connection.
+    """The result of one condition of a rule for a connection.
 
     Attributes:
         field: which condition.
@@ -140,11 +140,11 @@ class Check:
 
 @attrs.frozen(kw_only=True)
 class Verdict:
-    """What one rule says about a connection.
+    """The result of one rule for a connection.
 
     Attributes:
         rule: its index.
-        checks: its conditions, all of them.
+        checks: the results of all its conditions.
     """
 
     rule: int
@@ -158,11 +158,11 @@ class Verdict:
 
 @attrs.frozen(kw_only=True)
 class Explanation:
-    """A decision, and what each rule had to say.
+    """A decision, and the results of all rules.
 
     Attributes:
         decision: as `Router.decide` returns it.
-        verdicts: of all rules, in their order, also of those that come too late.
+        verdicts: of all rules, in order, also of those after the first that matches.
     """
 
     decision: Decision | Literal[NeedAddresses.NEED_ADDRESSES]

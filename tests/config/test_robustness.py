@@ -15,6 +15,7 @@ from trio_vmess.config import Config, parse_config
 from trio_vmess.config.reader import Report, Style
 from trio_vmess.config.toml import read_native
 from trio_vmess.config.tree import Foreign, Member, Members, Value
+from trio_vmess.config.v2ray_json import read_v2ray
 from trio_vmess.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[2] / "config.toml.example"
@@ -89,6 +90,8 @@ def test_every_misspelt_key_is_found(text):
         for part in parents:
             around = around[part]
         misspelt = {("zz" + name if name == key else name): item for name, item in around.items()}
+        report = Report("", Style.V2RAY, environ={})
+        read_v2ray(report.open(to_value(replace(config, parents, misspelt)), ""))
         with pytest.raises(ConfigError) as caught:
-            parse_config(json.dumps(replace(config, parents, misspelt)), format="json")
+            report.finish()
         assert any(each.where.endswith("zz" + key) for each in caught.value.problems)

@@ -125,7 +125,7 @@ class Section:
         self.location = location
         self._members: dict[str, Member] = {}
         self._read: set[str] = set()
-        self._known: dict[str, str] = {}
+        self._requested: list[tuple[str, tuple[str, ...]]] = []
         self._not_offered: set[str] = set()
         self._unread_is_fine = False
         self._locations: dict[str, Location] = {"": location}
@@ -166,12 +166,9 @@ class Section:
 
     def find(self, name: str, json: tuple[str, ...] = ()) -> Entry | None:
         """Return the value of a key; None if it is missing, or null in a V2Ray file."""
-        names = self._names(name, json)
-        for spelling in (name, _camel(name), *json):
-            self._known.setdefault(fold(spelling), names[0])
+        self._requested.append((name, json))
         found = None
-        for spelling in names:
-            self._known[fold(spelling)] = spelling
+        for spelling in self._names(name, json):
             member = self._members.get(self._folded(spelling))
             if member is None:
                 continue
@@ -327,15 +324,26 @@ class Section:
             else:
                 self.report.problem(location, self._unknown(member.key))
 
+    def _known(self) -> dict[str, str]:
+        """Return the keys that readers asked for, by the folded form of all their spellings."""
+        known: dict[str, str] = {}
+        for name, json in self._requested:
+            names = self._names(name, json)
+            for spelling in (name, _camel(name), *json):
+                known.setdefault(fold(spelling), names[0])
+            known.update((fold(spelling), spelling) for spelling in names)
+        return known
+
     def _unknown(self, key: str) -> str:
-        exact = self._known.get(fold(key))
+        known = self._known()
+        exact = known.get(fold(key))
         if exact is not None:
             why = "TOML keys are snake_case; " if self.native and fold(exact) == fold(key) else ""
             return f"unknown key; {why}write '{exact}' instead"
-        near = nearest(key, self._known)
+        near = nearest(key, known)
         if near is not None:
-            return f"unknown key; did you mean '{self._known[fold(near)]}'?"
-        offered = ", ".join(sorted(set(self._known.values()) - self._not_offered))
+            return f"unknown key; did you mean '{known[fold(near)]}'?"
+        offered = ", ".join(sorted(set(known.values()) - self._not_offered))
         return (
             f"unknown key; valid keys here: {offered}"
             if offered

@@ -20,6 +20,22 @@ EXAMPLES: Final = {
         "client: Response(",
         "client: Data(payload=<10 bytes>)",
     ),
+    "02_open_stream.py": ("answer: HELLO AND GOOD BYE",),
+    "03_serve.py": (
+        "for-friends: vmess on 127.0.0.1",
+        "for-me: mixed on 127.0.0.1",
+        "connections: 0",
+        "stopped",
+    ),
+    "04_errors.py": (
+        "unsupported: net: the transport 'ws' is not supported",
+        "unsupported: tls: 'tls' is not supported",
+        "not valid: destination: 0 is not a valid port: expected 1 to 65535",
+        "the server cannot be reached: ",
+        "broken: the server closed without an answer",
+        "the server's log: vmess.refused",
+        "silence: ",
+    ),
 }
 """What each example prints, in this order, among other things."""
 
@@ -57,6 +73,15 @@ def test_the_manual_of_the_core_runs() -> None:
     output = run("-c", "".join(blocks("docs/core.md", "python")))
     assert "ann wants to go to tcp:example.com:443\nand says b'hello'\n" in output
     assert "the clock is 3600 s behind ours" in output
+
+
+def test_the_manual_of_the_library_runs() -> None:
+    output = run("-c", "".join(blocks("docs/library.md", "python"))).splitlines()
+    assert output[0].startswith("for-friends listens on 127.0.0.1:")
+    assert output[1].startswith("node.toml | 3 | inbounds[0].port | ")
+    assert output[2:5] == ["b'HELLO'", "b'HELLO'", "b'A WHOLE REQUEST'"]
+    assert output[5].startswith("WARNING trio_vmess.inbound.vmess: vmess.refused ")
+    assert output[6:] == ["no answer", "b'HELLO'"]
 
 
 def test_the_readme_marks_its_test_line() -> None:

@@ -137,7 +137,7 @@ class Cell:
             ValueError: the cell describes a server.
         """
         if self.role != "client":
-            raise ValueError(f"{self} is no client")
+            raise ValueError(f"{self} is not a client")
         encoding: PacketEncoding = "off"
         if "xudp" in self.options:
             encoding = "xudp"
@@ -168,7 +168,7 @@ class Cell:
             ValueError: the cell describes a client, or disagrees about dynamic ports.
         """
         if self.role != "server":
-            raise ValueError(f"{self} is no server")
+            raise ValueError(f"{self} is not a server")
         if ("dynamic_ports" in self.options) != (dynamic_ports is not None):
             raise ValueError(f"{self} and dynamic_ports={dynamic_ports} disagree")
         return ServerSpec(user_id=user_id, alter_id=self.alter_id, dynamic_ports=dynamic_ports)

@@ -4,7 +4,6 @@ import pytest
 
 from tests.kit.peer_specs import (
     CAPABILITIES,
-    Cell,
     ClientSpec,
     DynamicPorts,
     UnsupportedSpecError,
@@ -22,19 +21,20 @@ def test_cells_are_distinct_and_belong_to_known_peers() -> None:
     assert {cell.peer for cell in every} == set(PEERS)
 
 
-@pytest.mark.parametrize("cell", cells(role="client"), ids=str)
-def test_every_client_cell_makes_a_spec_its_peer_accepts(cell: Cell) -> None:
-    check_client(cell.peer, cell.client_spec(1234))
-    with pytest.raises(ValueError, match="no server"):
-        cell.server_spec()
+def test_every_client_cell_makes_a_spec_its_peer_accepts() -> None:
+    for cell in cells(role="client"):
+        # It names the spec in its error.
+        check_client(cell.peer, cell.client_spec(1234))
+        with pytest.raises(ValueError, match=f"{cell} is not a server"):
+            cell.server_spec()
 
 
-@pytest.mark.parametrize("cell", cells(role="server"), ids=str)
-def test_every_server_cell_makes_a_spec_its_peer_accepts(cell: Cell) -> None:
-    plan = DynamicPorts(ports=range(1, 9)) if "dynamic_ports" in cell.options else None
-    check_server(cell.peer, cell.server_spec(dynamic_ports=plan))
-    with pytest.raises(ValueError, match="no client"):
-        cell.client_spec(1234)
+def test_every_server_cell_makes_a_spec_its_peer_accepts() -> None:
+    for cell in cells(role="server"):
+        plan = DynamicPorts(ports=range(1, 9)) if "dynamic_ports" in cell.options else None
+        check_server(cell.peer, cell.server_spec(dynamic_ports=plan))
+        with pytest.raises(ValueError, match=f"{cell} is not a client"):
+            cell.client_spec(1234)
 
 
 @pytest.mark.parametrize("client", PEERS)

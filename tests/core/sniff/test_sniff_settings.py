@@ -2,12 +2,12 @@
 
 import pytest
 
-from trio_vmess.core import Destination, Flow, Network, parse_host
+from trio_vmess.core import Destination, Flow, Network, User, parse_host
 from trio_vmess.core.crypto import hkdf_expand, hkdf_extract
 from trio_vmess.core.sniff import Sniffed, SniffingSettings
 
 ADDRESS = Destination(host=parse_host("192.0.2.1"), port=8443, network=Network.UDP)
-FLOW = Flow(destination=ADDRESS, inbound_tag="in", user="ann@example.com", level=2)
+FLOW = Flow(destination=ADDRESS, inbound_tag="in", user=User(email="ann@example.com", level=2))
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_the_host_is_replaced_where_that_is_asked_for(
     assert flow.sniffed_domain == ("a.example" if for_routing else "")
     assert flow.destination.host == ("a.example" if replaced else ADDRESS.host)
     assert (flow.destination.port, flow.destination.network) == (8443, Network.UDP)
-    assert (flow.inbound_tag, flow.user, flow.level) == ("in", "ann@example.com", 2)
+    assert (flow.inbound_tag, flow.user) == ("in", FLOW.user)
 
 
 def test_hkdf_as_the_standard_has_it() -> None:

@@ -180,11 +180,11 @@ class Dispatch(Protocol):
     flow is logged, not passed on.
     """
 
-    async def stream(self, flow: Flow, client: StreamSide, answer: Answer, /) -> None:
+    def stream(self, flow: Flow, client: StreamSide, answer: Answer, /) -> Awaitable[None]:
         """Connect `client` with the flow's destination, and close both in the end."""
         ...
 
-    async def packets(self, flow: Flow, client: PacketLink, /) -> None:
+    def packets(self, flow: Flow, client: PacketLink, /) -> Awaitable[None]:
         """The same for datagrams."""
         ...
 

@@ -6,8 +6,7 @@ import attrs
 import trio
 
 from trio_vmess.contracts import Inbound, Transport
-from trio_vmess.core.vmess import ReplayCache, UserRegistry
-from trio_vmess.listen import Handler, PortInbound
+from trio_vmess.listen import Handler, PortHandler
 
 
 @attrs.define(eq=False)
@@ -44,15 +43,15 @@ class FakeMachine:
         open: what is open now.
         errors: what opening a port ends in.
         binds: every port that was tried, in order.
-        inbounds: everything that was built, by port and in order.
+        handlers: everything that was built, in order.
+        closed: the handlers that were told of a closed port, in order.
     """
 
     open: dict[int, FakePort] = attrs.field(factory=dict)
     errors: dict[int, OSError] = attrs.field(factory=dict)
     binds: list[int] = attrs.field(factory=list)
-    inbounds: list[PortInbound] = attrs.field(factory=list)
-    default_level: int = 0
-    default_alter_id_count: int = 0
+    handlers: list[PortHandler[Inbound]] = attrs.field(factory=list)
+    closed: list[PortHandler[Inbound]] = attrs.field(factory=list)
 
     def bind(self, port: int) -> FakePort:
         self.binds.append(port)
@@ -62,18 +61,12 @@ class FakeMachine:
         self.open[port] = FakePort(self, port)
         return self.open[port]
 
-    def make_inbound(self, port: int) -> PortInbound:
-        users = UserRegistry()
-        behind = PortInbound(
-            handshake=60.0,
-            inbound=SilentInbound(),
-            users=users,
-            replay=ReplayCache(window=users.window),
-            default_level=self.default_level,
-            default_alter_id_count=self.default_alter_id_count,
+    def make_handler(self, port: int) -> PortHandler[Inbound]:
+        handler: PortHandler[Inbound] = PortHandler(
+            inbound=SilentInbound(), handshake=60.0, close=lambda: self.closed.append(handler)
         )
-        self.inbounds.append(behind)
-        return behind
+        self.handlers.append(handler)
+        return handler
 
 
 class SilentInbound(Inbound):

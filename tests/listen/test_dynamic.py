@@ -14,9 +14,9 @@ import trio.testing
 from tests.kit.cancel_sweep import Scenario, sweep_cancellations
 from tests.kit.entropy import SeededEntropy
 from tests.listen.machine import FakeMachine, FakePort
+from trio_vmess.contracts import Inbound
 from trio_vmess.core import PortPlan
-from trio_vmess.core.vmess import Account, SwitchAccount
-from trio_vmess.listen import DynamicListener, PortInbound
+from trio_vmess.listen import DynamicListener, PortHandler, SwitchOffer
 
 DAY = 24 * 60
 
@@ -27,21 +27,16 @@ class Scene:
 
     machine: FakeMachine
     plan: PortPlan
-    listener: DynamicListener
+    listener: DynamicListener[Inbound]
 
     @property
     def newest(self) -> list[int]:
-        return [worker.listener.port for worker in self.listener._generations[-1].workers]
+        return [each.listener.port for each in self.listener._generations[-1].open_ports]
 
-    def accepts(self, switch: SwitchAccount) -> bool:
-        """Tell whether the port that a user was sent to knows the user."""
-        (worker,) = [
-            worker
-            for worker in self.listener._workers()
-            if worker.listener.port == switch.port and worker.behind.users is not None
-        ]
-        assert worker.behind.users is not None
-        return switch.user_id in worker.behind.users
+    def is_served_by(self, offer: SwitchOffer[Inbound]) -> bool:
+        """Tell whether the offered inbound is the one behind the offered port."""
+        (port,) = [each for each in self.listener._open_ports() if each.listener.port == offer.port]
+        return port.handler.inbound is offer.inbound
 
 
 def make_scene(
@@ -55,7 +50,7 @@ def make_scene(
     entropy = SeededEntropy(7)
     plan = PortPlan(ports, concurrency=concurrency, refresh=refresh, entropy=entropy)
     listener = DynamicListener(
-        plan, machine.bind, machine.make_inbound, entropy=entropy, tag="dynamic"
+        plan, machine.bind, machine.make_handler, entropy=entropy, tag="dynamic"
     )
     return Scene(machine, plan, listener)
 
@@ -73,7 +68,7 @@ def everything_closes(scene: Scene) -> Iterator[None]:
     assert not scene.machine.open
     assert scene.plan._in_use == frozenset()
     assert scene.listener.ports == []
-    assert scene.listener.switch_account("a@example.com", now=0.0) is None
+    assert scene.listener.offer_switch(now=0.0) is None
 
 
 # A day in the life ------------------------------------------------------------------------------
@@ -112,13 +107,13 @@ async def test_generations_overlap_and_end(
                     assert not generation & set(scene.newest)
                     generation = set(scene.newest)
                 assert set(scene.newest) == generation
-                switch = scene.listener.switch_account("User@Example.com")
-                assert switch is not None
-                assert switch.port in generation
-                assert switch.minutes == refresh - minute % refresh
-                assert scene.accepts(switch)
+                offer = scene.listener.offer_switch()
+                assert offer is not None
+                assert offer.port in generation
+                assert offer.minutes == refresh - minute % refresh
+                assert scene.is_served_by(offer)
             nursery.cancel_scope.cancel()
-    assert len(scene.machine.inbounds) == concurrency * -(-minutes // refresh)
+    assert len(scene.machine.handlers) == concurrency * -(-minutes // refresh)
 
 
 async def test_the_announced_minutes_are_kept(autojump_clock: trio.testing.MockClock) -> None:
@@ -127,11 +122,11 @@ async def test_the_announced_minutes_are_kept(autojump_clock: trio.testing.MockC
         await start(scene, nursery)
         for _ in range(40):
             await trio.sleep(17.0)
-            switch = scene.listener.switch_account("")
-            assert switch is not None
-            port = scene.machine.open[switch.port]
+            offer = scene.listener.offer_switch()
+            assert offer is not None
+            port = scene.machine.open[offer.port]
 
-            async def stays(port: FakePort = port, minutes: int = switch.minutes) -> None:
+            async def stays(port: FakePort = port, minutes: int = offer.minutes) -> None:
                 await trio.sleep(60.0 * minutes - 1.0)
                 assert port.is_open
 
@@ -148,12 +143,12 @@ async def test_a_machine_that_slept_goes_on_in_step(mock_clock: trio.testing.Moc
         mock_clock.jump(60.0 * 18)
         await trio.testing.wait_all_tasks_blocked()
         assert len(scene.machine.open) == 3
-        assert len(scene.machine.inbounds) == 6
+        assert len(scene.machine.handlers) == 6
         assert first != set(scene.machine.open)
-        switch = scene.listener.switch_account("")
-        assert switch is not None
+        offer = scene.listener.offer_switch()
+        assert offer is not None
         # The refresh of minute 15 was made up for; three minutes of it have passed.
-        assert switch.minutes == 2
+        assert offer.minutes == 2
         mock_clock.jump(60.0 * 2)
         await trio.testing.wait_all_tasks_blocked()
         assert len(scene.machine.open) == 6
@@ -199,7 +194,7 @@ async def test_a_wholly_taken_range_is_tried_again(
             assert 3 <= len(machine.binds) <= 3 + 16
             assert len(set(machine.binds)) == len(machine.binds)
             assert scene.plan._in_use == frozenset()
-            assert scene.listener.switch_account("") is None
+            assert scene.listener.offer_switch() is None
             assert any(line.startswith("ports.missing") for line in caplog.messages)
             assert any("choose a range" in line for line in caplog.messages)
             machine.errors.clear()
@@ -230,13 +225,13 @@ async def test_a_range_too_small_skips_every_other_refresh(
             await trio.sleep(30.0)
             for number in range(10):
                 assert len(scene.machine.open) == 3
-                switch = scene.listener.switch_account("")
+                offer = scene.listener.offer_switch()
                 if number % 2:
                     # The ports close in 30 seconds, and an offer counts whole minutes.
-                    assert switch is None
+                    assert offer is None
                 else:
-                    assert switch is not None
-                    assert switch.port in scene.machine.open
+                    assert offer is not None
+                    assert offer.port in scene.machine.open
                 await trio.sleep(60.0)
             nursery.cancel_scope.cancel()
     names = [line.partition(" ")[0] for line in caplog.messages]
@@ -247,14 +242,14 @@ async def test_a_range_too_small_skips_every_other_refresh(
 async def test_what_builds_inbounds_may_fail(autojump_clock: trio.testing.MockClock) -> None:
     machine = FakeMachine()
 
-    def make_inbound(port: int) -> PortInbound:
-        if len(machine.inbounds) == 4:
+    def make_handler(port: int) -> PortHandler[Inbound]:
+        if len(machine.handlers) == 4:
             raise ZeroDivisionError
-        return machine.make_inbound(port)
+        return machine.make_handler(port)
 
     entropy = SeededEntropy(1)
     plan = PortPlan(range(10, 20), concurrency=3, refresh=1, entropy=entropy)
-    listener = DynamicListener(plan, machine.bind, make_inbound, entropy=entropy)
+    listener = DynamicListener(plan, machine.bind, make_handler, entropy=entropy)
     scene = Scene(machine, plan, listener)
     with everything_closes(scene), pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):
         async with trio.open_nursery() as connections:
@@ -288,107 +283,7 @@ def test_a_cancellation_at_any_step_closes_everything() -> None:
     assert sweep_cancellations(build_three_refreshes) > 20
 
 
-# Asking users over ------------------------------------------------------------------------------
-
-
-async def test_each_port_knows_a_user_by_an_id_of_its_own(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    machine = FakeMachine(default_level=2, default_alter_id_count=4)
-    scene = make_scene(machine=machine)
-    async with trio.open_nursery() as nursery:
-        await start(scene, nursery)
-        offers: dict[int, SwitchAccount] = {}
-        for _ in range(100):
-            switch = scene.listener.switch_account("Ann@Example.COM")
-            assert switch is not None
-            # The port keeps to what it said first.
-            assert offers.setdefault(switch.port, switch) == switch
-            assert (switch.level, switch.alter_id_count) == (2, 4)
-            assert (switch.host, switch.minutes) == (None, 5)
-        assert set(offers) == set(scene.machine.open)
-        assert len({switch.user_id for switch in offers.values()}) == 3
-        assert all(
-            [account.email for account in users] == ["ann@example.com"]
-            for users in scene.listener.registries
-        )
-        nursery.cancel_scope.cancel()
-
-
-async def test_users_without_email_share_an_account(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    scene = make_scene(concurrency=1)
-    async with trio.open_nursery() as nursery:
-        await start(scene, nursery)
-        shared = scene.listener.switch_account("")
-        assert shared is not None
-        assert scene.listener.switch_account("") == shared
-        named = scene.listener.switch_account("ann@example.com")
-        assert named is not None
-        assert named.user_id != shared.user_id
-        (users,) = scene.listener.registries
-        assert len(users) == 2
-        # A new one is made when the old one was removed.
-        users.remove(shared.user_id)
-        fresh = scene.listener.switch_account("")
-        assert fresh is not None
-        assert fresh.user_id != shared.user_id
-        assert fresh.user_id in users
-        nursery.cancel_scope.cancel()
-
-
-async def test_the_ports_own_users_are_found(autojump_clock: trio.testing.MockClock) -> None:
-    scene = make_scene(concurrency=1)
-    async with trio.open_nursery() as nursery:
-        await start(scene, nursery)
-        (users,) = scene.listener.registries
-        bob = Account(user_id=b"b" * 16, alter_id_count=1, level=7, email="Bob@example.com")
-        nobody = Account(user_id=b"n" * 16)
-        users.add(bob)
-        users.add(nobody)
-        switch = scene.listener.switch_account("bob@EXAMPLE.com")
-        assert switch is not None
-        assert (switch.user_id, switch.alter_id_count, switch.level) == (b"b" * 16, 1, 7)
-        switch = scene.listener.switch_account("")
-        assert switch is not None
-        assert switch.user_id == b"n" * 16
-        assert len(users) == 2
-        nursery.cancel_scope.cancel()
-
-
-async def test_a_full_registry_makes_no_offer(
-    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    scene = make_scene(concurrency=1)
-    async with trio.open_nursery() as nursery:
-        await start(scene, nursery)
-        (users,) = scene.listener.registries
-        # The next id that the source draws belongs to somebody already.
-        (behind,) = scene.machine.inbounds
-        users.add(Account(user_id=SeededEntropy(3).token_bytes(16)))
-        assert behind.invite("ann@example.com", entropy=SeededEntropy(3)) is None
-        assert caplog.messages[0].startswith("detour.full")
-        nursery.cancel_scope.cancel()
-
-
-async def test_ports_without_users_make_no_offer(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    machine = FakeMachine()
-    entropy = SeededEntropy(1)
-    plan = PortPlan(range(10, 20), concurrency=3, refresh=1, entropy=entropy)
-
-    def make_inbound(port: int) -> PortInbound:
-        return PortInbound(handshake=60.0, inbound=machine.make_inbound(port).inbound)
-
-    listener = DynamicListener(plan, machine.bind, make_inbound, entropy=entropy)
-    async with trio.open_nursery() as nursery:
-        await start(Scene(machine, plan, listener), nursery)
-        assert listener.switch_account("ann@example.com") is None
-        assert listener.registries == []
-        assert listener.replays == []
-        nursery.cancel_scope.cancel()
+# Offers -----------------------------------------------------------------------------------------
 
 
 async def test_what_is_closed_is_not_offered(autojump_clock: trio.testing.MockClock) -> None:
@@ -398,21 +293,22 @@ async def test_what_is_closed_is_not_offered(autojump_clock: trio.testing.MockCl
         one, other = scene.newest
         scene.machine.open[one].close()
         for _ in range(20):
-            switch = scene.listener.switch_account("")
-            assert switch is not None
-            assert switch.port == other
+            offer = scene.listener.offer_switch()
+            assert offer is not None
+            assert offer.port == other
         nursery.cancel_scope.cancel()
 
 
-async def test_housekeeping_sees_what_is_open(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_handler_is_told_when_its_port_is_closed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     scene = make_scene(concurrency=2, refresh=1)
     async with trio.open_nursery() as nursery:
         await start(scene, nursery)
-        first = scene.listener.registries
-        assert len(first) == len(scene.listener.replays) == 2
+        first = list(scene.machine.handlers)
         await trio.sleep(61.0)
-        assert scene.listener.registries[:2] == first
-        assert len(scene.listener.replays) == 4
+        assert not scene.machine.closed
         await trio.sleep(60.0)
-        assert not set(first) & set(scene.listener.registries)
+        assert scene.machine.closed == first
         nursery.cancel_scope.cancel()
+    assert sorted(map(id, scene.machine.closed)) == sorted(map(id, scene.machine.handlers))

@@ -17,7 +17,7 @@ from trio_vmess.listen import (
     BoundPort,
     DynamicListener,
     PermanentListener,
-    PortInbound,
+    PortHandler,
     open_listener,
 )
 
@@ -31,9 +31,9 @@ def bind_loopback(port: int) -> BoundPort:
 async def test_all_ports_are_open_and_offered(autojump_clock: trio.testing.MockClock) -> None:
     machine = FakeMachine()
     listener = PermanentListener(
-        range(100, 105), machine.bind, machine.make_inbound, entropy=SeededEntropy()
+        range(100, 105), machine.bind, machine.make_handler, entropy=SeededEntropy()
     )
-    assert listener.switch_account("ann@example.com") is None
+    assert listener.offer_switch() is None
     async with trio.open_nursery() as nursery:
 
         async def serve(task_status: trio.TaskStatus[None]) -> None:
@@ -42,21 +42,24 @@ async def test_all_ports_are_open_and_offered(autojump_clock: trio.testing.MockC
         await nursery.start(serve)
         assert listener.ports == list(range(100, 105))
         await trio.sleep(24 * 3600.0)
-        offers = [listener.switch_account("ann@example.com") for _ in range(100)]
+        offers = [listener.offer_switch() for _ in range(100)]
         assert {offer.port for offer in offers if offer is not None} == set(machine.open)
         assert all(offer is not None and offer.minutes == 255 for offer in offers)
-        assert len(listener.registries) == len(listener.replays) == 5
+        inbounds = {id(offer.inbound) for offer in offers if offer is not None}
+        assert inbounds == {id(handler.inbound) for handler in machine.handlers}
+        assert not machine.closed
         nursery.cancel_scope.cancel()
     assert not machine.open
     assert listener.ports == []
-    assert listener.switch_account("ann@example.com") is None
+    assert listener.offer_switch() is None
+    assert machine.closed == machine.handlers
 
 
 async def test_ports_may_share_what_is_behind_them(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     machine = FakeMachine()
-    shared = machine.make_inbound(0)
+    shared = machine.make_handler(0)
     listener = PermanentListener(
         range(100, 103), machine.bind, lambda _port: shared, entropy=SeededEntropy()
     )
@@ -66,13 +69,11 @@ async def test_ports_may_share_what_is_behind_them(
             await listener.serve(connections=nursery, task_status=task_status)
 
         await nursery.start(serve)
-        for email in ("", "ann@example.com"):
-            offers = [listener.switch_account(email) for _ in range(50)]
-            assert len({offer.port for offer in offers if offer is not None}) == 3
-            assert len({offer.user_id for offer in offers if offer is not None}) == 1
-        assert listener.registries == [shared.users]
-        assert listener.replays == [shared.replay]
+        offers = [listener.offer_switch() for _ in range(50)]
+        assert len({offer.port for offer in offers if offer is not None}) == 3
+        assert {id(offer.inbound) for offer in offers if offer is not None} == {id(shared.inbound)}
         nursery.cancel_scope.cancel()
+    assert machine.closed == [shared, shared, shared]
 
 
 async def test_a_port_that_cannot_be_opened_opens_none(
@@ -80,7 +81,7 @@ async def test_a_port_that_cannot_be_opened_opens_none(
 ) -> None:
     machine = FakeMachine(errors={103: OSError(errno.EADDRINUSE, "taken")})
     listener = PermanentListener(
-        range(100, 105), machine.bind, machine.make_inbound, entropy=SeededEntropy()
+        range(100, 105), machine.bind, machine.make_handler, entropy=SeededEntropy()
     )
     async with trio.open_nursery() as nursery:
         with pytest.raises(OSError, match="taken"):
@@ -97,7 +98,7 @@ async def test_a_real_range() -> None:
     listener = PermanentListener(
         ports,
         bind_loopback,
-        lambda _port: PortInbound(handshake=60.0, inbound=echo),
+        lambda _port: PortHandler(handshake=60.0, inbound=echo),
         entropy=SeededEntropy(),
     )
     async with trio.open_nursery() as connections, trio.open_nursery() as listeners:
@@ -121,7 +122,7 @@ async def test_a_real_generation_and_a_connection_that_outlives_it() -> None:
         listener = DynamicListener(
             plan,
             bind_loopback,
-            lambda _port: PortInbound(handshake=60.0, inbound=echo),
+            lambda _port: PortHandler(handshake=60.0, inbound=echo),
             entropy=entropy,
         )
         async with trio.open_nursery() as connections:

@@ -48,10 +48,11 @@ def answer(request: Mapping[str, object]) -> Mapping[str, object]:
 
 @asynccontextmanager
 async def serving(path: str = "") -> AsyncIterator[str]:
-    listener = open_control(path)
+    server = ControlServer(answer, path=path)
+    assert server.path == ""
     async with trio.open_nursery() as nursery:
-        await nursery.start(ControlServer(answer).run, listener)
-        yield str(listener)
+        await nursery.start(server.run)
+        yield server.path
         nursery.cancel_scope.cancel()
 
 

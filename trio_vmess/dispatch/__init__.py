@@ -3,7 +3,7 @@
 from trio_vmess.dispatch.access_log import AccessLog
 from trio_vmess.dispatch.connection import Connection, Observer
 from trio_vmess.dispatch.dispatcher import Choose, Dispatcher
-from trio_vmess.dispatch.selection import FirstOutbound, Probe, Selection
+from trio_vmess.dispatch.selection import FirstOutbound, Probe, Prober, Selection
 
 __all__ = [
     "AccessLog",
@@ -13,5 +13,6 @@ __all__ = [
     "FirstOutbound",
     "Observer",
     "Probe",
+    "Prober",
     "Selection",
 ]

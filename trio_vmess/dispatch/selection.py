@@ -9,7 +9,7 @@ import logging
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Final, NoReturn, TypeVar
+from typing import Final, TypeVar
 
 import attrs
 import trio
@@ -121,20 +121,14 @@ class Selection:
             raise NoRouteError(f"there is no outbound {tag!r}")
         return outbound
 
-    async def keep_probing(self, probe: Probe) -> NoReturn:
-        """Try the outbounds of a balancer again and again, so that connections need not find out.
-
-        Raises:
-            trio.Cancelled: from outside, which is how it ends.
-        """
+    async def probe(self, probe: Probe) -> None:
+        """Try every outbound of a balancer once."""
         flow = Flow(destination=probe.destination, inbound_tag=probe.balancer_tag)
-        while True:
-            await trio.sleep(probe.interval)
-            async with trio.open_nursery() as nursery:
-                for tag in self.balancers[probe.balancer_tag].candidates:
-                    nursery.start_soon(self._probe, tag, flow)
+        async with trio.open_nursery() as nursery:
+            for tag in self.balancers[probe.balancer_tag].candidates:
+                nursery.start_soon(self._probe_outbound, tag, flow, name=f"probe {tag}")
 
-    async def _probe(self, tag: str, flow: Flow) -> None:
+    async def _probe_outbound(self, tag: str, flow: Flow) -> None:
         self.health.begin_trial(tag, trio.current_time())
         try:
             connected = await self.outbound(tag).connect(flow)
@@ -167,6 +161,26 @@ class Selection:
         except DialError as exc:
             log.info("routing.unresolved name=%s reason=%r", name, str(exc))
             return ()
+
+
+@attrs.frozen(kw_only=True)
+class Prober:
+    """Tries the outbounds of a balancer again and again, so that connections need not find out.
+
+    Attributes:
+        selection: has the balancer.
+        probe: which one, and how.
+    """
+
+    selection: Selection
+    probe: Probe
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run until cancelled: a service of the node."""
+        task_status.started()
+        while True:
+            await trio.sleep(self.probe.interval)
+            await self.selection.probe(self.probe)
 
 
 class _Balanced:

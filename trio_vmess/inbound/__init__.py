@@ -1,9 +1,17 @@
 """The ways in: each inbound understands one protocol's requests and hands them to dispatch."""
 
+from trio_vmess.inbound.assigned_accounts import DefaultUser
 from trio_vmess.inbound.dokodemo import DokodemoInbound
 from trio_vmess.inbound.http import HttpInbound
 from trio_vmess.inbound.mixed import MixedInbound
 from trio_vmess.inbound.socks import SocksInbound
 from trio_vmess.inbound.vmess import VMessInbound
 
-__all__ = ["DokodemoInbound", "HttpInbound", "MixedInbound", "SocksInbound", "VMessInbound"]
+__all__ = [
+    "DefaultUser",
+    "DokodemoInbound",
+    "HttpInbound",
+    "MixedInbound",
+    "SocksInbound",
+    "VMessInbound",
+]

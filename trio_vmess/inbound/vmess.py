@@ -16,6 +16,7 @@ from trio_vmess.core import NEED_DATA, Entropy, Flow, PrefixedCodec
 from trio_vmess.core.vmess import (
     AUTH_SIZE,
     MUX_DESTINATION,
+    Account,
     ClockSearch,
     Command,
     Dialect,
@@ -29,6 +30,7 @@ from trio_vmess.core.vmess import (
     UserRegistry,
 )
 from trio_vmess.errors import AuthenticationError, Refusal, RemoteProtocolError
+from trio_vmess.inbound.assigned_accounts import AssignedAccounts, DefaultUser
 from trio_vmess.transport import BodyPacketLink
 
 log: Final = logging.getLogger("trio_vmess.inbound.vmess")
@@ -47,6 +49,8 @@ class VMessInbound:
         tag: the inbound's name.
         users: who may come in.
         replay: what was here before.
+        default_user: what users get who are redirected here by another inbound; None for
+            level 0 and no alter ids.
         dialect: which VMess is spoken.
         allow_insecure: False refuses the securities none and aes-128-cfb.
         entropy: where padding comes from.
@@ -62,6 +66,7 @@ class VMessInbound:
         tag: str,
         users: UserRegistry,
         replay: ReplayCache,
+        default_user: DefaultUser | None = None,
         dialect: Dialect,
         allow_insecure: bool,
         entropy: Entropy,
@@ -71,6 +76,9 @@ class VMessInbound:
     ) -> None:
         self.users = users
         self.replay = replay
+        self._assigned = AssignedAccounts(
+            users=users, default=default_user or DefaultUser(), entropy=entropy
+        )
         self._dispatch = dispatch
         self._tag = tag
         self._dialect = dialect
@@ -80,6 +88,10 @@ class VMessInbound:
         self._buffer = buffer
         self._switch_account = switch_account
         self._next_search = 0.0
+
+    def assign_account(self, email: str) -> Account | None:
+        """Return the account of a client that is redirected here; see `AssignedAccounts`."""
+        return self._assigned.assign(email)
 
     async def serve(self, transport: Transport, *, source: str, deadline: float) -> None:
         """See `Inbound.serve`."""

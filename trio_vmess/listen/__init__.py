@@ -1,16 +1,16 @@
-"""The ways in: sockets that listen, ports that come and go, and the timers of what is behind them.
+"""Sockets that listen: ports that stay, ports that come and go, UDP ports.
 
 open_listener, Listener        one address
-PermanentListener              all ports of a range, for ever
+PermanentListener              all ports of a range, for as long as the node runs
 DynamicListener                random ports of a range, in generations
-bind_datagram_socket           one UDP address
-run_housekeeping               keeps user registries and replay caches ready
+DatagramListener               UDP ports
 
-What is behind a port is handed over as a `PortInbound`; nothing here knows a protocol's bytes.
+What serves a port is handed over as a `PortHandler`; nothing here knows a protocol's bytes.
 """
 
+from trio_vmess.listen.datagrams import DatagramListener
 from trio_vmess.listen.dynamic import DynamicListener
-from trio_vmess.listen.housekeeping import run_housekeeping
+from trio_vmess.listen.open_port import BoundPort, MakeHandler, PortHandler, SwitchOffer
 from trio_vmess.listen.permanent import PermanentListener
 from trio_vmess.listen.static import (
     Handler,
@@ -20,20 +20,19 @@ from trio_vmess.listen.static import (
     format_listen_address,
     open_listener,
 )
-from trio_vmess.listen.worker import BoundPort, MakeInbound, PortInbound, Worker
 
 __all__ = [
     "BoundPort",
+    "DatagramListener",
     "DynamicListener",
     "Handler",
     "ListenAddress",
     "Listener",
-    "MakeInbound",
+    "MakeHandler",
     "PermanentListener",
-    "PortInbound",
-    "Worker",
+    "PortHandler",
+    "SwitchOffer",
     "bind_datagram_socket",
     "format_listen_address",
     "open_listener",
-    "run_housekeeping",
 ]

@@ -15,22 +15,21 @@ Every port goes back to it when its generation ends, however it ends.
 
 import errno
 import logging
-from typing import Final, NoReturn
+from typing import Final, Generic, NoReturn
 
 import attrs
 import trio
 
 from trio_vmess.core import Entropy, PortPlan
-from trio_vmess.core.vmess import ReplayCache, SwitchAccount, UserRegistry
 from trio_vmess.errors import PortsExhausted
-from trio_vmess.listen.worker import (
+from trio_vmess.listen.open_port import (
     Bind,
-    MakeInbound,
-    Worker,
-    offer,
-    open_worker,
-    registries_of,
-    replays_of,
+    InboundT_co,
+    MakeHandler,
+    OpenPort,
+    SwitchOffer,
+    offer_switch,
+    open_port,
 )
 
 log: Final = logging.getLogger("trio_vmess.listen")
@@ -41,30 +40,30 @@ _PORT_ERRORS: Final = frozenset({errno.EADDRINUSE, errno.EACCES})
 
 
 @attrs.define(eq=False, kw_only=True)
-class _Generation:
+class _Generation(Generic[InboundT_co]):
     """Ports that were opened together.
 
     Attributes:
         expires_at: on Trio's clock.
         held: the ports that the plan will have to get back.
-        workers: those of them that are open.
+        open_ports: those of them that are open.
         closed: set once the ports are back.
     """
 
     expires_at: float
     held: set[int]
-    workers: list[Worker] = attrs.field(factory=list)
+    open_ports: list[OpenPort[InboundT_co]] = attrs.field(factory=list)
     closed: trio.Event = attrs.field(factory=trio.Event)
 
 
-class DynamicListener:
+class DynamicListener(Generic[InboundT_co]):
     """Random ports of a range, in generations.
 
     Args:
         plan: says which ports; nobody else may use it.
         bind: opens a port.
-        make_inbound: builds what is behind a port, new each time.
-        entropy: chooses among the ports when users are asked over.
+        make_handler: builds what serves a port, new each time.
+        entropy: chooses among the ports when a client is redirected here.
         tag: the inbound's name, for the log.
     """
 
@@ -72,32 +71,22 @@ class DynamicListener:
         self,
         plan: PortPlan,
         bind: Bind,
-        make_inbound: MakeInbound,
+        make_handler: MakeHandler[InboundT_co],
         *,
         entropy: Entropy,
         tag: str = "",
     ) -> None:
         self._plan = plan
         self._bind = bind
-        self._make_inbound = make_inbound
+        self._make_handler = make_handler
         self._entropy = entropy
         self._tag = tag or "-"
-        self._generations: list[_Generation] = []
+        self._generations: list[_Generation[InboundT_co]] = []
 
     @property
     def ports(self) -> list[int]:
         """The ports that are open now, those of the newest generation last."""
-        return [worker.listener.port for worker in self._workers()]
-
-    @property
-    def registries(self) -> list[UserRegistry]:
-        """The user registries behind the ports that are open now."""
-        return registries_of(self._workers())
-
-    @property
-    def replays(self) -> list[ReplayCache]:
-        """The replay caches behind the ports that are open now."""
-        return replays_of(self._workers())
+        return [each.listener.port for each in self._open_ports()]
 
     async def serve(
         self,
@@ -124,7 +113,7 @@ class DynamicListener:
                 expires_at = begin + (tick + PortPlan.GENERATIONS) * period
                 generation = self._open(opens_at, expires_at)
                 if generation is not None:
-                    nursery.start_soon(self._run, generation, connections)
+                    nursery.start_soon(self._run, generation, connections, name="generation")
                 if not tick:
                     task_status.started()
                 tick += 1
@@ -132,18 +121,14 @@ class DynamicListener:
                 # A machine that was asleep goes on with the tick that it woke up in.
                 tick = max(tick, int((trio.current_time() - begin) // period))
 
-    def switch_account(self, email: str, *, now: float | None = None) -> SwitchAccount | None:
-        """Ask a user over to a port of the newest generation.
-
-        The user is taken in there if need be; all without an email share one account.
+    def offer_switch(self, *, now: float | None = None) -> SwitchOffer[InboundT_co] | None:
+        """Choose a port of the newest generation to redirect a client to.
 
         Args:
-            email: the user's, in whatever case; may be empty.
             now: on Trio's clock; None for this moment.
 
         Returns:
-            Port, account and for how many minutes; None if no port is open, or none for a whole
-            minute more.
+            None if no port is open, or none for a whole minute more.
 
         Source:
             v2ray-core, proxy/vmess/inbound/inbound.go, generateCommand.
@@ -157,21 +142,21 @@ class DynamicListener:
         minutes = min(self._plan.minutes_left(now), int((newest.expires_at - now) // 60))
         if minutes < 1:
             return None
-        return offer(newest.workers, email, minutes=minutes, entropy=self._entropy)
+        return offer_switch(newest.open_ports, minutes=minutes, entropy=self._entropy)
 
-    def _workers(self) -> list[Worker]:
-        return [worker for generation in self._generations for worker in generation.workers]
+    def _open_ports(self) -> list[OpenPort[InboundT_co]]:
+        return [port for generation in self._generations for port in generation.open_ports]
 
     # Opening ------------------------------------------------------------------------------------
 
-    def _open(self, opens_at: float, expires_at: float) -> _Generation | None:
+    def _open(self, opens_at: float, expires_at: float) -> _Generation[InboundT_co] | None:
         """Open a generation, as far as there are ports for it; None if there is not one."""
         try:
             ports = self._plan.next_generation(opens_at)
         except PortsExhausted as exc:
             log.warning("ports.exhausted inbound=%s reason=%r", self._tag, str(exc))
             return None
-        generation = _Generation(expires_at=expires_at, held=set(ports))
+        generation = _Generation[InboundT_co](expires_at=expires_at, held=set(ports))
         self._generations.append(generation)
         try:
             for port in ports:
@@ -179,7 +164,7 @@ class DynamicListener:
         except BaseException:
             self._close(generation)
             raise
-        opened = [worker.listener.port for worker in generation.workers]
+        opened = [each.listener.port for each in generation.open_ports]
         if len(opened) < len(ports):
             log.warning(
                 "ports.missing inbound=%s wanted=%d opened=%d hint=%r",
@@ -194,11 +179,11 @@ class DynamicListener:
         log.info("ports.opened inbound=%s ports=%s", self._tag, ",".join(map(str, opened)))
         return generation
 
-    def _open_port(self, generation: _Generation, port: int) -> None:
+    def _open_port(self, generation: _Generation[InboundT_co], port: int) -> None:
         """Open a port, or another in its stead; the plan bounds how often that is tried."""
         while True:
             try:
-                worker = open_worker(port, self._bind, self._make_inbound)
+                opened = open_port(port, self._bind, self._make_handler)
             except OSError as exc:
                 generation.held.remove(port)
                 replacement = self._replace(port, exc)
@@ -207,7 +192,7 @@ class DynamicListener:
                 generation.held.add(replacement)
                 port = replacement
             else:
-                generation.workers.append(worker)
+                generation.open_ports.append(opened)
                 return
 
     def _replace(self, port: int, exc: OSError) -> int | None:
@@ -226,12 +211,12 @@ class DynamicListener:
 
     # Living and closing -------------------------------------------------------------------------
 
-    async def _run(self, generation: _Generation, connections: trio.Nursery) -> None:
+    async def _run(self, generation: _Generation[InboundT_co], connections: trio.Nursery) -> None:
         try:
             with trio.CancelScope(deadline=generation.expires_at):
                 async with trio.open_nursery() as nursery:
-                    for worker in generation.workers:
-                        nursery.start_soon(worker.serve, connections)
+                    for each in generation.open_ports:
+                        nursery.start_soon(each.serve, connections, name="listener")
         finally:
             self._close(generation)
 
@@ -241,9 +226,9 @@ class DynamicListener:
             if generation.expires_at <= opens_at:
                 await generation.closed.wait()
 
-    def _close(self, generation: _Generation) -> None:
-        for worker in generation.workers:
-            worker.listener.close()
+    def _close(self, generation: _Generation[InboundT_co]) -> None:
+        for each in generation.open_ports:
+            each.close()
         self._plan.give_back(generation.held)
         generation.held.clear()
         self._generations.remove(generation)

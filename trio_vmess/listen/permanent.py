@@ -1,60 +1,54 @@
 """A range of ports that is open as a whole, for as long as the node runs."""
 
 from collections.abc import Iterable
-from typing import Final, NoReturn
+from typing import Final, Generic, NoReturn
 
 import trio
 
 from trio_vmess.core import Entropy
-from trio_vmess.core.vmess import ReplayCache, SwitchAccount, UserRegistry
-from trio_vmess.listen.worker import (
+from trio_vmess.listen.open_port import (
     Bind,
-    MakeInbound,
-    Worker,
-    offer,
-    open_worker,
-    registries_of,
-    replays_of,
+    InboundT_co,
+    MakeHandler,
+    OpenPort,
+    SwitchOffer,
+    offer_switch,
+    open_port,
 )
 
 _FOR_EVER: Final = 255
 """Minutes: the most that the wire can say."""
 
 
-class PermanentListener:
+class PermanentListener(Generic[InboundT_co]):
     """All ports of a range, or one address.
 
     Args:
         ports: a lone 0 for any free port, or for a Unix socket.
         bind: opens a port.
-        make_inbound: is asked once for each port, and may give all of them the same answer: V2Ray
+        make_handler: is asked once for each port, and may give all of them the same answer: V2Ray
             has one set of users for the whole range.
-        entropy: chooses among the ports when users are asked over.
+        entropy: chooses among the ports when a client is redirected here.
     """
 
     def __init__(
-        self, ports: Iterable[int], bind: Bind, make_inbound: MakeInbound, *, entropy: Entropy
+        self,
+        ports: Iterable[int],
+        bind: Bind,
+        make_handler: MakeHandler[InboundT_co],
+        *,
+        entropy: Entropy,
     ) -> None:
         self._ports = tuple(ports)
         self._bind = bind
-        self._make_inbound = make_inbound
+        self._make_handler = make_handler
         self._entropy = entropy
-        self._workers: list[Worker] = []
+        self._open_ports: list[OpenPort[InboundT_co]] = []
 
     @property
     def ports(self) -> list[int]:
         """The ports that are open now."""
-        return [worker.listener.port for worker in self._workers]
-
-    @property
-    def registries(self) -> list[UserRegistry]:
-        """The user registries behind the ports that are open now."""
-        return registries_of(self._workers)
-
-    @property
-    def replays(self) -> list[ReplayCache]:
-        """The replay caches behind the ports that are open now."""
-        return replays_of(self._workers)
+        return [each.listener.port for each in self._open_ports]
 
     async def serve(
         self,
@@ -74,17 +68,17 @@ class PermanentListener:
         """
         try:
             for port in self._ports:
-                self._workers.append(open_worker(port, self._bind, self._make_inbound))
+                self._open_ports.append(open_port(port, self._bind, self._make_handler))
             async with trio.open_nursery() as nursery:
-                for worker in self._workers:
-                    nursery.start_soon(worker.serve, connections)
+                for each in self._open_ports:
+                    nursery.start_soon(each.serve, connections, name="listener")
                 task_status.started()
                 await trio.sleep_forever()
         finally:
-            for worker in self._workers:
-                worker.listener.close()
-            self._workers.clear()
+            for each in self._open_ports:
+                each.close()
+            self._open_ports.clear()
 
-    def switch_account(self, email: str) -> SwitchAccount | None:
-        """Ask a user over to one of the ports; see `DynamicListener.switch_account`."""
-        return offer(self._workers, email, minutes=_FOR_EVER, entropy=self._entropy)
+    def offer_switch(self) -> SwitchOffer[InboundT_co] | None:
+        """Choose a port to redirect a client to; see `DynamicListener.offer_switch`."""
+        return offer_switch(self._open_ports, minutes=_FOR_EVER, entropy=self._entropy)

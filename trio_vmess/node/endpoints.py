@@ -21,12 +21,15 @@ from trio_vmess.core.vmess import (
     UserRegistry,
 )
 from trio_vmess.inbound import (
+    DefaultUser,
     DokodemoInbound,
     HttpInbound,
     MixedInbound,
     SocksInbound,
     VMessInbound,
 )
+from trio_vmess.node.lifecycle import Service
+from trio_vmess.node.users import UserStore
 from trio_vmess.operations import Directions, Statistics
 from trio_vmess.outbound import (
     BlackholeOutbound,
@@ -105,11 +108,24 @@ class Assembler:
         buffers: the buffers of this Trio run.
         policy_of: the limits of a user level.
         resolve: finds the addresses of names, for outbounds that are told to resolve them.
+        services: what has been built so far with tasks of its own, for the node to run.
     """
 
     buffers: SharedBuffers
     policy_of: Callable[[int], Policy]
     resolve: Resolve = resolve
+    services: list[Service] = attrs.field(factory=lambda: list[Service](), init=False)
+
+    def user_store(
+        self, settings: config.InboundSettings, protocol: config.VMessInboundSettings
+    ) -> UserStore:
+        """Return the users of a VMess inbound."""
+        return UserStore(
+            accounts_of(protocol),
+            tag=settings.tag,
+            max_clock_skew=protocol.max_clock_skew,
+            legacy_without_alter_ids=protocol.dialect.main_id_authenticates,
+        )
 
     def vmess_inbound(
         self,
@@ -117,21 +133,29 @@ class Assembler:
         protocol: config.VMessInboundSettings,
         dispatch: Dispatch,
         *,
+        users: UserRegistry,
+        replay: ReplayCache,
         switch_account: SwitchSource | None = None,
     ) -> VMessInbound:
-        """Build a VMess inbound with users and replay cache of its own."""
-        dialect = protocol.dialect
-        users = UserRegistry(
-            accounts_of(protocol),
-            max_clock_skew=protocol.max_clock_skew,
-            legacy_without_alter_ids=dialect.main_id_authenticates,
-        )
+        """Build what serves the VMess clients of a port.
+
+        Args:
+            settings: the inbound's.
+            protocol: the part of them that is VMess's.
+            dispatch: gets what clients ask for.
+            users: who is known on this port.
+            replay: the requests that were seen before.
+            switch_account: offers another port to a user.
+        """
         return VMessInbound(
             dispatch,
             tag=settings.tag,
             users=users,
-            replay=ReplayCache(window=users.window),
-            dialect=dialect,
+            replay=replay,
+            default_user=DefaultUser(
+                level=protocol.default.level, alter_id_count=protocol.default.alter_id
+            ),
+            dialect=protocol.dialect,
             allow_insecure=not protocol.disable_insecure_encryption,
             entropy=secrets,
             clock=utc_seconds,

@@ -12,18 +12,21 @@ A node without a path of its own puts its socket where `find_sockets` looks for 
 import contextlib
 import errno
 import json
+import logging
 import os
 import socket
 import stat
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 import trio
 
 from trio_vmess.contracts import Transport
 from trio_vmess.listen import Listener, open_listener
+
+log: Final = logging.getLogger("trio_vmess.operations.control")
 
 LINE_MAX: Final = 4096
 """Bytes of a request."""
@@ -88,28 +91,43 @@ def _open(path: str) -> Listener:
 
 
 class ControlServer:
-    """Answers questions on a control socket.
+    """Answers requests on a control socket; a node runs it as a service.
 
     Args:
         answer: answers one of them.
+        path: where the socket is to be; empty for the usual place, which the node can do without.
     """
 
-    def __init__(self, answer: Answerer) -> None:
+    def __init__(self, answer: Answerer, *, path: str = "") -> None:
         self._answer = answer
+        self._wanted = path
+        self._path = ""
         self._sessions = trio.CapacityLimiter(CONNECTIONS_MAX)
 
-    async def run(
-        self,
-        listener: Listener,
-        *,
-        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-    ) -> NoReturn:
+    @property
+    def path(self) -> str:
+        """Where the socket is; empty if there is none."""
+        return self._path
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until it is cancelled; then the socket and all connections are closed.
 
         Args:
-            listener: from `open_control`.
-            task_status: is told when it listens.
+            task_status: is told when it listens, or will not.
+
+        Raises:
+            OSError: the socket cannot be where it is wanted.
         """
+        try:
+            listener = open_control(self._wanted)
+        except OSError as exc:
+            if self._wanted:
+                raise
+            # Nobody asked for it by name: a node should not fail where it has no folder to write.
+            log.warning("control.unavailable reason=%r", exc.strerror or str(exc))
+            task_status.started()
+            return
+        self._path = str(listener)
         try:
             async with trio.open_nursery() as nursery:
                 await listener.serve(

@@ -33,7 +33,7 @@ from trio_vmess.core.vmess.replay import ReplayCache
 from trio_vmess.core.vmess.security import SECURITY_WORDS, choose_security
 from trio_vmess.core.vmess.server import ServerConnection
 from trio_vmess.core.vmess.state import Phase
-from trio_vmess.core.vmess.users import AuthMatch, UserRegistry
+from trio_vmess.core.vmess.users import AuthMatch, UserRegistry, authentication_window
 
 __all__ = [
     "AUTH_SIZE",
@@ -67,6 +67,7 @@ __all__ = [
     "StreamBody",
     "SwitchAccount",
     "UserRegistry",
+    "authentication_window",
     "choose_security",
     "diagnose",
     "format_user_id",

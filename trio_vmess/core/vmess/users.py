@@ -83,6 +83,20 @@ def _open_all(
         position = plains.find(_TIME_TOP, position + 1)
 
 
+def authentication_window(max_clock_skew: float) -> int:
+    """Return how many seconds, each way, a request's time may differ from ours.
+
+    Args:
+        max_clock_skew: seconds that two clocks may differ; the jitter of clients comes on top.
+
+    Raises:
+        ValueError: it is negative, or not a finite number.
+    """
+    if not 0 <= max_clock_skew < math.inf:
+        raise ValueError(f"max_clock_skew must be a number of seconds from 0 on: {max_clock_skew}")
+    return TIMESTAMP_JITTER + math.floor(max_clock_skew)
+
+
 class UserRegistry:
     """The users of an inbound.
 
@@ -103,9 +117,7 @@ class UserRegistry:
         max_clock_skew: float = DEFAULT_MAX_CLOCK_SKEW,
         legacy_without_alter_ids: bool = False,
     ) -> None:
-        if not 0 <= max_clock_skew < math.inf:
-            raise ValueError(f"max_clock_skew is a number of seconds from 0 on: {max_clock_skew}")
-        self._window = TIMESTAMP_JITTER + math.floor(max_clock_skew)
+        self._window = authentication_window(max_clock_skew)
         self._legacy_without_alter_ids = legacy_without_alter_ids
         self._accounts: dict[bytes, Account] = {}
         self._by_email: dict[str, Account] = {}

@@ -6,6 +6,7 @@ Both work without this, too; then the request that needs a second of the table p
 from collections.abc import Callable, Iterable
 from typing import Final, NoReturn
 
+import attrs
 import trio
 
 from trio_vmess.core.vmess import TIMESTAMP_JITTER, ReplayCache, UserRegistry
@@ -23,30 +24,39 @@ _NEAREST_SECONDS: Final = 2 * TIMESTAMP_JITTER + 1
 """What honest clients with a good clock need."""
 
 
-async def run_housekeeping(
-    registries: Callable[[], Iterable[UserRegistry]],
-    replays: Callable[[], Iterable[ReplayCache]],
-    now: Callable[[], int],
-    *,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> NoReturn:
-    """Keep registries and replay caches ready, for ever.
+@attrs.frozen(kw_only=True)
+class Housekeeping:
+    """Keeps registries and replay caches ready: a `Service`.
 
-    Args:
+    Attributes:
         registries: returns those that are in use now: they come and go with dynamic ports.
         replays: likewise.
         now: the clock that requests are judged by, in UTC seconds.
-        task_status: is told when the seconds around `now` are built for the registries that there
-            were at the start: 30 each way, the jitter of clients. The rest follows.
-
-    Raises:
-        trio.Cancelled: from outside; nothing has to be undone.
     """
-    await _build_nearest(list(registries()), now)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_keep_sweeping, replays, now)
+
+    registries: Callable[[], Iterable[UserRegistry]]
+    replays: Callable[[], Iterable[ReplayCache]]
+    now: Callable[[], int]
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> NoReturn:
+        """Run for as long as the node does; see `Service.run`.
+
+        The seconds around now come first: 30 each way, the jitter of clients. Requests need not
+        wait for them, so neither need anybody else.
+        """
         task_status.started()
-        await _keep_building(registries, now)
+        await _build_nearest(list(self.registries()), self.now)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_sweeping, name="replay sweeper")
+            await _keep_building(self.registries, self.now)
+
+    async def _keep_sweeping(self) -> NoReturn:
+        while True:
+            await trio.sleep(SWEEP_INTERVAL)
+            for replay in self.replays():
+                replay.sweep(self.now())
 
 
 async def _build_nearest(registries: Iterable[UserRegistry], now: Callable[[], int]) -> None:
@@ -72,12 +82,3 @@ async def _keep_building(
                     is_ready = False
                     await trio.lowlevel.checkpoint()
         await trio.sleep_until(next_tick)
-
-
-async def _keep_sweeping(
-    replays: Callable[[], Iterable[ReplayCache]], now: Callable[[], int]
-) -> NoReturn:
-    while True:
-        await trio.sleep(SWEEP_INTERVAL)
-        for replay in replays():
-            replay.sweep(now())

@@ -1,0 +1,61 @@
+"""UDP ports that are open for as long as the node runs."""
+
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from typing import NoReturn
+
+import trio
+
+BindDatagrams = Callable[[int], socket.socket]
+"""Binds a UDP port; raises `OSError` with a sentence for the operator."""
+
+ServeDatagrams = Callable[[socket.socket], Awaitable[None]]
+"""Serves a bound UDP socket to its end, and closes it."""
+
+
+class DatagramListener:
+    """Some UDP ports.
+
+    Args:
+        find_ports: says which, when they are to be opened: they may follow TCP ports that the
+            system has chosen.
+        bind: opens one.
+        serve: serves one; its flows end with it.
+    """
+
+    def __init__(
+        self, find_ports: Callable[[], Iterable[int]], bind: BindDatagrams, serve: ServeDatagrams
+    ) -> None:
+        self._find_ports = find_ports
+        self._bind = bind
+        self._serve = serve
+
+    async def serve(
+        self,
+        *,
+        connections: trio.Nursery,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> NoReturn:
+        """Open all ports and serve them until cancelled; all are closed when this ends.
+
+        Args:
+            connections: is not used: datagrams have no connections that could outlive their port.
+            task_status: is told when all ports are open.
+
+        Raises:
+            OSError: a port cannot be opened; none is open then.
+            trio.Cancelled: from outside.
+        """
+        del connections
+        sockets: list[socket.socket] = []
+        try:
+            for port in self._find_ports():
+                sockets.append(self._bind(port))
+            async with trio.open_nursery() as nursery:
+                for sock in sockets:
+                    nursery.start_soon(self._serve, sock, name="datagrams")
+                task_status.started()
+                await trio.sleep_forever()
+        finally:
+            for sock in sockets:
+                sock.close()

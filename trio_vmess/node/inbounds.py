@@ -1,0 +1,198 @@
+"""From an inbound's settings to what listens for it."""
+
+import functools
+import secrets
+from collections.abc import Sequence
+from typing import Final, TypeAlias, TypeVar
+
+import attrs
+
+from trio_vmess.config import (
+    AllocateStrategy,
+    DokodemoInboundSettings,
+    HttpInboundSettings,
+    InboundSettings,
+    MixedInboundSettings,
+    SocksInboundSettings,
+    UnixSocket,
+    VMessInboundSettings,
+)
+from trio_vmess.contracts import Dispatch, Inbound
+from trio_vmess.core import Network, PortPlan
+from trio_vmess.core.vmess import SwitchAccount
+from trio_vmess.inbound import DokodemoInbound, VMessInbound
+from trio_vmess.listen import (
+    DatagramListener,
+    DynamicListener,
+    MakeHandler,
+    PermanentListener,
+    PortHandler,
+    bind_datagram_socket,
+    format_listen_address,
+    open_listener,
+)
+from trio_vmess.node.endpoints import Assembler
+from trio_vmess.node.lifecycle import ListeningService
+from trio_vmess.node.users import UserStore
+
+InboundT = TypeVar("InboundT", bound=Inbound)
+
+StreamListener: TypeAlias = PermanentListener[InboundT] | DynamicListener[InboundT]
+
+_PROTOCOL_NAMES: Final = {
+    VMessInboundSettings: "vmess",
+    SocksInboundSettings: "socks",
+    HttpInboundSettings: "http",
+    MixedInboundSettings: "mixed",
+    DokodemoInboundSettings: "dokodemo-door",
+}
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class RunningInbound:
+    """An inbound with what listens for it.
+
+    Attributes:
+        settings: what it was built from.
+        streams: listens for connections.
+        datagrams: listens for datagrams; None where the inbound takes none.
+        users: its users, if it is a VMess inbound.
+    """
+
+    settings: InboundSettings
+    streams: StreamListener[Inbound]
+    datagrams: DatagramListener | None = None
+    users: UserStore | None = None
+
+    @property
+    def listeners(self) -> Sequence[ListeningService]:
+        """What is to be started, in this order."""
+        return (self.streams,) if self.datagrams is None else (self.streams, self.datagrams)
+
+    @property
+    def protocol_name(self) -> str:
+        """The word for its protocol in configurations."""
+        return _PROTOCOL_NAMES[type(self.settings.protocol)]
+
+    @property
+    def addresses(self) -> Sequence[str]:
+        """Where it can be reached, with the ports that the system chose."""
+        listen = self.settings.listen
+        if isinstance(listen, UnixSocket):
+            return (listen.path,)
+        return [format_listen_address(listen, port) for port in self.streams.ports]
+
+
+class InboundBuilder:
+    """Builds the inbounds of one node.
+
+    Args:
+        assembler: builds what understands the protocols.
+        dispatch: gets what clients ask for.
+    """
+
+    def __init__(self, assembler: Assembler, dispatch: Dispatch) -> None:
+        self._assembler = assembler
+        self._dispatch = dispatch
+        # Where detours lead, by tag: looked up when a client is redirected, for the target of a
+        # detour may stand behind the inbound that has it.
+        self._vmess_listeners: dict[str, StreamListener[VMessInbound]] = {}
+
+    def build(self, settings: InboundSettings) -> RunningInbound:
+        """Build an inbound; nothing listens yet.
+
+        Raises:
+            ValueError: its users have too many alter ids together.
+        """
+        if isinstance(settings.protocol, VMessInboundSettings):
+            return self._build_vmess(settings, settings.protocol)
+        inbound = self._assembler.local_inbound(settings, self._dispatch)
+        policy = self._assembler.policy_of(settings.protocol.user_level)
+        handler = PortHandler(inbound=inbound, handshake=policy.handshake)
+        streams = _open_later(settings, lambda _port: handler)
+        datagrams = None
+        if isinstance(inbound, DokodemoInbound) and Network.UDP in settings.networks:
+            datagrams = _datagram_listener(settings, streams, inbound)
+        return RunningInbound(settings=settings, streams=streams, datagrams=datagrams)
+
+    def _build_vmess(
+        self, settings: InboundSettings, protocol: VMessInboundSettings
+    ) -> RunningInbound:
+        users = self._assembler.user_store(settings, protocol)
+        # Nobody is known before the request, so the limit of level 0 holds for everyone.
+        handshake = self._assembler.policy_of(0).handshake
+        switch_account = None
+        if protocol.detour:
+            switch_account = functools.partial(self._switch_account, protocol.detour)
+
+        def make_handler(_port: int) -> PortHandler[VMessInbound]:
+            registry = users.open_registry()
+            inbound = self._assembler.vmess_inbound(
+                settings,
+                protocol,
+                self._dispatch,
+                users=registry,
+                replay=users.replay,
+                switch_account=switch_account,
+            )
+            return PortHandler(
+                inbound=inbound,
+                handshake=handshake,
+                close=functools.partial(users.close_registry, registry),
+            )
+
+        streams = _open_later(settings, make_handler)
+        self._vmess_listeners.setdefault(settings.tag, streams)
+        return RunningInbound(settings=settings, streams=streams, users=users)
+
+    def _switch_account(self, tag: str, email: str) -> SwitchAccount | None:
+        """Offer a user a port of the inbound with this tag, and an account there."""
+        listener = self._vmess_listeners.get(tag)
+        offer = None if listener is None else listener.offer_switch()
+        account = None if offer is None else offer.inbound.assign_account(email)
+        if offer is None or account is None:
+            return None
+        return SwitchAccount(
+            port=offer.port,
+            user_id=account.user_id,
+            alter_id_count=account.alter_id_count,
+            level=account.level,
+            minutes=offer.minutes,
+        )
+
+
+def _open_later(
+    settings: InboundSettings, make_handler: MakeHandler[InboundT]
+) -> StreamListener[InboundT]:
+    address = settings.listen.path if isinstance(settings.listen, UnixSocket) else settings.listen
+    clients_begin = not isinstance(settings.protocol, DokodemoInboundSettings)
+    bind = functools.partial(open_listener, address, clients_begin=clients_begin)
+    ports, allocate = _ports_of(settings), settings.allocate
+    if allocate.strategy is AllocateStrategy.RANDOM:
+        plan = PortPlan(
+            ports, concurrency=allocate.concurrency, refresh=allocate.refresh, entropy=secrets
+        )
+        return DynamicListener(plan, bind, make_handler, entropy=secrets, tag=settings.tag)
+    if Network.TCP not in settings.networks:
+        ports = range(0)
+    # One set of users for the whole range, as in V2Ray.
+    handler = make_handler(0)
+    return PermanentListener(ports, bind, lambda _port: handler, entropy=secrets)
+
+
+def _datagram_listener(
+    settings: InboundSettings, streams: StreamListener[Inbound], inbound: DokodemoInbound
+) -> DatagramListener | None:
+    listen = settings.listen
+    if isinstance(listen, UnixSocket):
+        return None
+    return DatagramListener(
+        # The same numbers as for TCP, also where the system has chosen them.
+        lambda: streams.ports or _ports_of(settings),
+        functools.partial(bind_datagram_socket, listen),
+        inbound.serve_datagrams,
+    )
+
+
+def _ports_of(settings: InboundSettings) -> range:
+    return range(settings.port.first, settings.port.last + 1)

@@ -11,6 +11,7 @@ from typing import Final, assert_never
 import attrs
 import trio
 
+from trio_vmess.cli.addresses import reachable_host
 from trio_vmess.cli.arguments import (
     Arguments,
     BenchArguments,
@@ -37,7 +38,6 @@ from trio_vmess.config import (
     client_config,
     load_config,
     parse_share_link,
-    reachable_host,
     server_config,
     server_share_link,
     share_link_outbound,

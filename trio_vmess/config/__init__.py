@@ -59,7 +59,6 @@ from trio_vmess.config.model import (
 from trio_vmess.config.quickstart import (
     VMESS_TAG,
     client_config,
-    reachable_host,
     server_config,
     server_share_link,
 )
@@ -126,7 +125,6 @@ __all__ = [
     "load_config",
     "parse_config",
     "parse_share_link",
-    "reachable_host",
     "server_config",
     "server_share_link",
     "share_link_outbound",

@@ -1,6 +1,5 @@
 """Configurations from command-line options and share links, without a file."""
 
-import socket
 from typing import Final
 
 from trio_vmess.config.endpoints import (
@@ -16,7 +15,7 @@ from trio_vmess.config.endpoints import (
 from trio_vmess.config.enums import SecurityName
 from trio_vmess.config.model import Config, LogSettings
 from trio_vmess.config.share_link import ShareLink, format_share_link
-from trio_vmess.core import Host, IPAddress, parse_host
+from trio_vmess.core import Host, IPAddress
 from trio_vmess.core.vmess import format_user_id
 
 VMESS_TAG: Final = "vmess-in"
@@ -113,22 +112,3 @@ def server_share_link(
             security=security,
         )
     )
-
-
-def reachable_host(listen: IPAddress) -> Host:
-    """Guess the address under which others reach what listens on `listen`.
-
-    A wildcard stands for the address that this machine would use towards the Internet; no packet is
-    sent to find out. Behind address translation it is a private one: only the user can know better.
-    """
-    if not listen.is_unspecified:
-        return listen
-    family, target = (
-        (socket.AF_INET, "192.0.2.1") if listen.version == 4 else (socket.AF_INET6, "2001:db8::1")
-    )
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((target, 9))
-            return parse_host(str(probe.getsockname()[0]))
-        except OSError:
-            return parse_host("127.0.0.1" if listen.version == 4 else "::1")

@@ -86,8 +86,8 @@ class BalancerSettings:
     Attributes:
         strategy: how one of the healthy ones is chosen.
         fallback: tag of the outbound that is taken when none is healthy; empty for none.
-        probe_interval: seconds between two probes of all of them; with 0 only connections find
-            out which outbounds fail and which have recovered.
+        probe_interval: seconds between two probes of all of them; with 0 there are none, and only
+            connections find out which outbounds fail.
         probe_destination: what a probe connects to, where the outbound has to name something.
     """
 

@@ -1,0 +1,163 @@
+"""Mistakes in outbounds."""
+
+import pytest
+
+from tests.config.problems import check_problem, outbound, top
+
+PROBLEMS = [
+    # text, where, part of the message, line
+    (outbound('{"protocol": "vmess"}'), "outbounds[0].settings", "add 'vnext'", 2),
+    (
+        outbound('{"protocol": "vmess", "settings": {"vnext": []}}'),
+        "outbounds[0].settings.vnext",
+        "the list is empty; add a server",
+        2,
+    ),
+    (
+        outbound('{"protocol": "vmess", "settings": {"vnext": [{"address": "a.b", "port": 1}]}}'),
+        "outbounds[0].settings.vnext[0].users",
+        "'users' is missing",
+        2,
+    ),
+    (
+        outbound(
+            '{"protocol": "vmess", "settings": {"vnext": [{"address": "a.b:1", "users":[]}]}}'
+        ),
+        "outbounds[0].settings.vnext[0].address",
+        "contains a port",
+        2,
+    ),
+    (
+        outbound('{"protocol": "vmess", "settings": {"vnext": [], "address": "a.b"}}'),
+        "outbounds[0].settings.address",
+        "cannot be combined with a list of servers",
+        2,
+    ),
+    (
+        outbound('{"protocol": "vmess", "settings": {"address": "a b", "port": 1, "id": "x"}}'),
+        "outbounds[0].settings.address",
+        "neither an IP address nor a domain name",
+        2,
+    ),
+    (
+        outbound(
+            '{"protocol": "vmess", "settings": {"address": "a.b", "port": 0, "id": "x",\n'
+            '"security": "aes-128"}}'
+        ),
+        "outbounds[0].settings.security",
+        "did you mean 'aes-128-",
+        3,
+    ),
+    (
+        outbound(
+            '{"protocol": "vmess", "settings": {"address": "a.b", "port": 1, "id": "x",\n'
+            '"experiments": "AuthenticatedLenght"}}'
+        ),
+        "outbounds[0].settings.experiments",
+        "did you mean 'AuthenticatedLength'",
+        3,
+    ),
+    (outbound('{"protocol": "fredom"}'), "outbounds[0].protocol", "did you mean 'freedom'", 2),
+    (
+        outbound('{"protocol": "freedom", "settings": {"domainStrategy": "UseIP4"}}'),
+        "outbounds[0].settings.domainStrategy",
+        "did you mean 'UseIPv4'",
+        2,
+    ),
+    (
+        outbound('{"protocol": "freedom", "settings": {"redirect": "example.com"}}'),
+        "outbounds[0].settings.redirect",
+        "host:port",
+        2,
+    ),
+    (
+        outbound('{"protocol": "blackhole", "settings": {"response": {"type": "html"}}}'),
+        "outbounds[0].settings.response.type",
+        "expected one of none, http",
+        2,
+    ),
+    (outbound('{"protocol": "socks"}'), "outbounds[0].settings.servers", "is missing", 2),
+    (
+        outbound('{"protocol": "socks", "settings": {"version": "4", "servers": []}}'),
+        "outbounds[0].settings.version",
+        "only SOCKS 5",
+        2,
+    ),
+    (
+        outbound('{"protocol": "freedom", "sendThrough": "eth0"}'),
+        "outbounds[0].sendThrough",
+        "expected an IP address, found 'eth0'",
+        2,
+    ),
+    (
+        outbound('{"protocol": "freedom", "tag": "a"}, {"protocol": "freedom",\n"tag": "a"}'),
+        "outbounds[1].tag",
+        "duplicate tag: already used by 'outbounds[0].tag' (line 2)",
+        3,
+    ),
+    (
+        outbound('{"protocol": "freedom", "mux": {"enabled": true}}'),
+        "outbounds[0].mux.enabled",
+        "set it to false",
+        2,
+    ),
+    (
+        outbound('{"protocol": "freedom", "proxySettings": {"tag": "x"}}'),
+        "outbounds[0].proxySettings",
+        "not supported",
+        2,
+    ),
+    (
+        outbound('{"protocol": "freedom", "streamSettings": {"network": "ws"}}'),
+        "outbounds[0].streamSettings.network",
+        "the transport 'ws' is not supported",
+        2,
+    ),
+    (
+        outbound('{"protocol": "freedom", "streamSettings": {"security": "tls"}}'),
+        "outbounds[0].streamSettings.security",
+        "'tls' is not supported",
+        2,
+    ),
+    (
+        outbound(
+            '{"protocol": "freedom", "streamSettings":\n'
+            '{"tcpSettings": {"header": {"type": "http"}}}}'
+        ),
+        "outbounds[0].streamSettings.tcpSettings.header.type",
+        "the header type 'http' is not supported",
+        3,
+    ),
+    (
+        outbound(
+            '{"protocol": "freedom", "streamSettings":\n'
+            '{"tcpSettings": {"acceptProxyProtocol": true}}}'
+        ),
+        "outbounds[0].streamSettings.tcpSettings.acceptProxyProtocol",
+        "PROXY protocol",
+        3,
+    ),
+    (
+        outbound('{"protocol": "freedom", "streamSettings": {"sockopt": {"tproxy": "tproxy"}}}'),
+        "outbounds[0].streamSettings.sockopt.tproxy",
+        "tproxy",
+        2,
+    ),
+    (
+        outbound('{"protocol": "freedom", "streamSettings": {"sockopt": {"mark": 255}}}'),
+        "outbounds[0].streamSettings.sockopt.mark",
+        "socket marks are not supported",
+        2,
+    ),
+    (
+        top('"transport": {"tcpSettings": {"header": {"type": "http"}}}'),
+        "transport.tcpSettings.header.type",
+        "the header type 'http' is not supported",
+        2,
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "where", "message", "line"), PROBLEMS)
+def test_a_problem_is_reported_with_its_location(text, where, message, line):
+    check_problem(text, "json", where, message, line)

@@ -118,7 +118,7 @@ def test_roles_are_checked(tmp_path: Path) -> None:
     assert run_command("server", "--config", str(file))[0] == 23
     code, _, err = run_command("client", "--config", str(file))
     assert code == 23
-    assert "outbound of protocol 'vmess'" in err
+    assert "outbound with protocol 'vmess'" in err
 
 
 def test_a_missing_file_is_named() -> None:

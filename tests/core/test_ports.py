@@ -62,7 +62,7 @@ def test_a_full_range_says_what_to_change() -> None:
     with pytest.raises(PortsExhausted) as caught:
         plan.next_generation(300.0)
     assert str(caught.value) == (
-        "3 new ports are wanted, but of the 4 in 20-23 3 are in use; "
+        "3 new ports are needed, but of the 4 in 20-23 3 are in use; "
         "widen the range to at least 6 ports, or lower the concurrency"
     )
     assert plan._in_use == set(first)
@@ -83,7 +83,7 @@ def test_a_full_range_says_what_to_change() -> None:
     ],
 )
 def test_impossible_plans_are_refused(ports: range, concurrency: int, refresh: int) -> None:
-    with pytest.raises(ValueError, match=r"not range|start at 1"):
+    with pytest.raises(ValueError, match=r"not range|at least 1"):
         make_plan(ports, concurrency=concurrency, refresh=refresh)
 
 

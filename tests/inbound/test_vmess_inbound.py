@@ -345,7 +345,7 @@ STRANGERS: Final[dict[str, tuple[Callable[[], bytes], str]]] = {
         lambda: said_by_a_client(
             request(account(), security=Security.NONE, options=0x05, timestamp=now())
         ),
-        "none is forbidden here",
+        "none is not allowed on this inbound",
     ),
     "truncated": (lambda: good()[:50], "no complete request before the handshake deadline"),
     "short": (lambda: good()[:7], "no complete request before the handshake deadline"),

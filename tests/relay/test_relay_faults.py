@@ -110,7 +110,7 @@ async def test_a_client_that_breaks_under_the_end_of_the_answer(
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (lambda wire: wire[:-1] + bytes([wire[-1] ^ 1]), "checksum is wrong"),
+        (lambda wire: wire[:-1] + bytes([wire[-1] ^ 1]), "wrong checksum"),
         (lambda wire: wire[:-1], "cut off inside a chunk"),
     ],
     ids=["flipped", "truncated"],
@@ -156,7 +156,7 @@ async def test_a_server_that_closes_without_an_answer_has_refused(
         await relay.ended.wait()
     assert relay.result is not None
     assert relay.result[0] is CloseReason.REMOTE_PROTOCOL
-    assert "closed without an answer" in relay.result[1]
+    assert "closed the connection without an answer" in relay.result[1]
 
 
 async def test_what_is_no_fault_of_a_peer_is_raised(autojump_clock: MockClock) -> None:

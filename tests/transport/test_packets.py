@@ -105,5 +105,5 @@ async def test_a_datagram_that_is_cut_off(autojump_clock: MockClock) -> None:
 async def test_the_answer_may_never_come(autojump_clock: MockClock) -> None:
     client, server, _ = links()
     await server.aclose()
-    with pytest.raises(RemoteProtocolError, match="closed without an answer"):
+    with pytest.raises(RemoteProtocolError, match="closed the connection without an answer"):
         await client.receive()

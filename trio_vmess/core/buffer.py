@@ -1,4 +1,4 @@
-"""Received bytes that are not yet parsed, and the value that says "not enough of them"."""
+"""Received bytes that are not yet parsed, and the value that means "not enough of them"."""
 
 import enum
 from typing import Final, Literal
@@ -21,8 +21,8 @@ NEED_DATA: Final[Literal[NeedData.NEED_DATA]] = NeedData.NEED_DATA
 class ReceiveBuffer:
     """Bytes received and not yet consumed, never more than `limit` of them.
 
-    `peek` looks, `take` consumes. A parser that finds half a message takes nothing, so it can begin
-    anew when more has come.
+    `peek` looks, `take` consumes. A parser that finds half a message takes nothing, so it can start
+    over when more has come.
 
     Every conversation of the core receives through this buffer, so the end of a stream means the
     same in all of them: `receive_eof()` announces it, and so does `receive_data(b"")`, because that

@@ -17,9 +17,9 @@ class Codec(Protocol):
 
     @property
     def ended(self) -> bool:
-        """True once the protocol itself has said that this direction is over.
+        """True once the peer has ended this direction in the protocol itself (a terminator).
 
-        What comes behind the end is ignored.
+        Bytes after that are ignored.
         """
         ...
 
@@ -39,16 +39,16 @@ class Codec(Protocol):
             out: a writable buffer of bytes, at least `output_size(len(data))` large.
 
         Returns:
-            How many bytes were written; 0 is no end.
+            How many bytes were written; 0 does not mean the end.
 
         Raises:
-            RemoteProtocolError: the peer's bytes are no legal input. The codec is of no further
-                use, and nothing that this call wrote to `out` may be passed on.
+            RemoteProtocolError: the peer's bytes are not legal input. The codec cannot be used any
+                more, and nothing that this call wrote to `out` may be passed on.
         """
         ...
 
     def finalize_into(self, out: memoryview, /) -> int:
-        """Say that the input has ended; write what is still owed to the peer.
+        """End the input; write what is still owed to the peer.
 
         Returns:
             How many bytes were written, at most `output_size(0)`.
@@ -63,7 +63,7 @@ class PrefixedCodec:
     """Puts bytes in front of the first output of another codec, so that one write carries both.
 
     Args:
-        prefix: a header, say.
+        prefix: usually a header.
         codec: makes what follows it.
     """
 
@@ -73,11 +73,11 @@ class PrefixedCodec:
 
     @property
     def ended(self) -> bool:
-        """As the codec says."""
+        """See `Codec.ended`: that of the inner codec."""
         return self._codec.ended
 
     def output_size(self, size: int, /) -> int:
-        """As the codec says, and the prefix while it is due."""
+        """See `Codec.output_size`; the prefix is counted until it is written."""
         return len(self._prefix) + self._codec.output_size(size)
 
     def update_into(self, data: bytes | bytearray | memoryview, out: memoryview, /) -> int:
@@ -88,7 +88,7 @@ class PrefixedCodec:
         return size + self._codec.update_into(data, out[size:])
 
     def finalize_into(self, out: memoryview, /) -> int:
-        """See `Codec.finalize_into`; a prefix that is still due comes first."""
+        """See `Codec.finalize_into`; a prefix that is not written yet comes first."""
         size = self._take_prefix(out)
         return size + self._codec.finalize_into(out[size:])
 
@@ -100,7 +100,7 @@ class PrefixedCodec:
 
 
 class IdentityCodec:
-    """Bytes as they are: for the side of a connection that speaks no protocol of its own."""
+    """Bytes as they are: for a side of a connection without a protocol of its own."""
 
     ended = False
 

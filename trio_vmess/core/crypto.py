@@ -60,7 +60,7 @@ AEAD_TAG_SIZE: Final = 16
 AES_KEY_SIZE: Final = 16
 GCM_NONCE_SIZE: Final = 12
 CFB_BLOCK_SIZE: Final = 16
-"""`StreamCipher.update_into` wants this many bytes less one of room behind the output."""
+"""`StreamCipher.update_into` needs this many bytes less one of free space behind the output."""
 
 _HMAC_BLOCK_SIZE: Final = 64
 IPAD: Final = bytes(byte ^ 0x36 for byte in range(256))
@@ -95,18 +95,18 @@ class Aead(Protocol):
 
 
 class HashState(Protocol):
-    """A hash that has begun."""
+    """A hash over the data so far."""
 
     def copy(self) -> "HashState":
-        """Return another one that has come as far."""
+        """Return an independent copy of the state."""
         ...
 
     def update(self, data: bytes, /) -> None:
-        """Go on."""
+        """Hash more data."""
         ...
 
     def digest(self) -> bytes:
-        """Return the hash of all so far."""
+        """Return the hash of all data so far."""
         ...
 
 

@@ -42,16 +42,16 @@ def parse_host(text: str) -> Host:
             return unmap(ipaddress.ip_address(bare))
         except ValueError:
             if bare is not text or ":" in bare:
-                raise ValueError(f"{text!r} is no IP address") from None
+                raise ValueError(f"{text!r} is not a valid IP address") from None
     elif bare is not text:
-        raise ValueError(f"{text!r}: brackets are for IPv6 addresses")
+        raise ValueError(f"{text!r}: only an IPv6 address can be in brackets")
     if not bare.isascii():
         try:
             bare = bare.encode("idna").decode("ascii")
         except UnicodeError as exc:
-            raise ValueError(f"{text!r} is no domain name: {exc}") from None
+            raise ValueError(f"{text!r} is not a valid domain name: {exc}") from None
     if not 0 < len(bare) <= 255:
-        raise ValueError(f"a domain name has 1 to 255 bytes, not {len(bare)}")
+        raise ValueError(f"a domain name must have 1 to 255 bytes, not {len(bare)}")
     return bare
 
 
@@ -74,10 +74,10 @@ def parse_endpoint(text: str, *, default_port: int | None = None) -> tuple[Host,
 
     Args:
         text: as in `example.com:443`, `192.0.2.1:80` or `[2001:db8::1]:53`.
-        default_port: used where the text has none; None makes the port compulsory.
+        default_port: used where the text has none; None makes the port mandatory.
 
     Raises:
-        ValueError: with a sentence about what is wrong.
+        ValueError: with a sentence about the mistake.
     """
     if text.startswith("["):
         name, bracket, rest = text.partition("]")
@@ -94,18 +94,18 @@ def parse_endpoint(text: str, *, default_port: int | None = None) -> tuple[Host,
             raise ValueError(f"{text!r}: the port is missing")
         return parse_host(name), default_port
     if not (port_text.isascii() and port_text.isdigit() and int(port_text) <= PORT_MAX):
-        raise ValueError(f"{text!r}: a port is a number from 0 to {PORT_MAX}, not {port_text!r}")
+        raise ValueError(f"{text!r}: {port_text!r} is not a valid port: expected 0 to {PORT_MAX}")
     return parse_host(name), int(port_text)
 
 
 @attrs.frozen(kw_only=True)
 class Destination:
-    """A place that a connection or a datagram is to go to.
+    """Where a connection or a datagram is to go.
 
     Attributes:
         host: an IP address, or a domain name.
         port: 0 to 65535; 0 is legal on the wire, but nothing can be reached there.
-        network: TCP unless said otherwise.
+        network: TCP by default.
     """
 
     host: Host

@@ -29,17 +29,17 @@ ANONYMOUS: Final = User()
 
 @attrs.frozen(kw_only=True)
 class Flow:
-    """Who wants to go where.
+    """Which client wants to reach which destination.
 
     Attributes:
         destination: as the client asked for it, or with the host that was sniffed.
         source: where the client is, as `host:port`; empty for a Unix socket.
         inbound_tag: the inbound's name; may be empty.
         user: who the client is.
-        is_remote: the client came through VMess, from another machine: this machine's own services
-            and its private networks are not for it unless the outbound says so.
+        is_remote: the client came through VMess, from another machine: an outbound lets it reach
+            this machine's own services and private networks only if it is configured to.
         sniffed_protocol: what its first bytes are: `http1`, `tls`, `bittorrent`, `quic`; empty
-            where nobody looked, or nothing was recognised.
+            if nothing was sniffed or recognised.
         sniffed_domain: the server that they name; may be empty.
     """
 

@@ -1,6 +1,6 @@
-"""What the two proxy protocols share when they meet programs on one machine.
+"""What the SOCKS and HTTP proxies share.
 
-Telling them apart on one port, who may use them, and which hosts they may ask for.
+How to tell them apart on one port, which users may use them, and which hosts can be requested.
 """
 
 import enum
@@ -20,7 +20,7 @@ _DOMAIN: Final = re.compile(r"[0-9A-Za-z._-]+")
 
 
 class ProxyProtocol(enum.Enum):
-    """What a program on a mixed port speaks."""
+    """The protocol of a program on a mixed port."""
 
     SOCKS = "socks"
     HTTP = "http"
@@ -29,14 +29,14 @@ class ProxyProtocol(enum.Enum):
 def detect_proxy_protocol(first_bytes: bytes) -> ProxyProtocol | NeedData:
     """Tell the two protocols apart by the first byte.
 
-    SOCKS begins with its version, 4 or 5; an HTTP request begins with a letter. What is neither
+    SOCKS begins with its version, 4 or 5; an HTTP request begins with a letter. Anything else
     is given to HTTP, whose answer a person can read.
 
     Args:
-        first_bytes: what has come so far; one byte is enough.
+        first_bytes: what has come so far; one byte suffices.
 
     Returns:
-        The protocol, or `NEED_DATA` while nothing has come.
+        The protocol, or `NEED_DATA` before the first byte.
     """
     if not first_bytes:
         return NEED_DATA
@@ -46,23 +46,26 @@ def detect_proxy_protocol(first_bytes: bytes) -> ProxyProtocol | NeedData:
 
 
 def parse_requested_host(text: str) -> Host:
-    """Read a host that a program asks for, as strictly as VMess servers will.
+    """Read a host that a program requests, as strictly as VMess servers will.
 
     Args:
         text: an IP address (IPv6 in brackets or not) or a domain name.
 
     Raises:
-        ValueError: it is neither. A name may hold letters, digits, `-`, `.` and `_` only; one in
+        ValueError: it is neither. A name may contain letters, digits, `-`, `.` and `_` only; one in
             another script is turned into punycode first.
 
     Source:
         v2ray-core, common/protocol/address.go, isValidDomain.
     """
     if "%" in text:
-        raise ValueError(f"{text!r}: a host cannot have an escape or a zone")
+        raise ValueError(f"{text!r}: a host cannot contain an escape or a zone")
     host = parse_host(text)
     if isinstance(host, str) and _DOMAIN.fullmatch(host) is None:
-        raise ValueError(f"{text!r} is no domain name: letters, digits, '-', '.' and '_' only")
+        raise ValueError(
+            f"{text!r} is not a valid domain name: "
+            "only letters, digits, '-', '.' and '_' are allowed"
+        )
     return host
 
 
@@ -73,7 +76,7 @@ class PasswordBook:
     nothing.
 
     Args:
-        accounts: user name to password. With none in it, nobody may.
+        accounts: user name to password. An empty mapping admits no user.
     """
 
     def __init__(self, accounts: Mapping[str, str]) -> None:
@@ -83,9 +86,9 @@ class PasswordBook:
                 self._passwords[name] = (user, _encodings(password))
 
     def find(self, user: bytes, password: bytes) -> str | None:
-        """Return the user's name as configured, or None if the pair is not right."""
+        """Return the user's name as configured, or None if the pair is wrong."""
         known = self._passwords.get(user)
-        # An unknown user costs a comparison too, so the time says less about who exists.
+        # An unknown user costs a comparison too, so that the time does not tell which users exist.
         name, expected = known if known is not None else ("", (b"",))
         matches = [equal(password, each) for each in expected]
         return name if known is not None and any(matches) else None

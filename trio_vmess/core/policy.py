@@ -12,8 +12,8 @@ class Policy:
         connection_idle: seconds without data in either direction.
         uplink_only: the idle limit in seconds once the response has ended.
         downlink_only: the idle limit in seconds once the request has ended.
-        buffer_size: bytes that one direction may read ahead; 0 for as few as can be, None for as
-            much as there is room for.
+        buffer_size: bytes that one direction may read ahead; 0 for as few as possible, None for as
+            many as the buffer holds.
 
     Source:
         v2ray-core, features/policy/policy.go, SessionDefault.

@@ -36,7 +36,7 @@ class PortPlan:
         ports: the range, in steps of 1 within 1 to 65535.
         concurrency: how many ports a generation has.
         refresh: minutes from one generation to the next.
-        entropy: chooses the ports; who can guess it knows them beforehand.
+        entropy: chooses the ports; who can predict it knows them in advance.
 
     Raises:
         ValueError: the range is empty, has gaps or goes beyond what a port can be; or one of the
@@ -48,9 +48,13 @@ class PortPlan:
 
     def __init__(self, ports: range, *, concurrency: int, refresh: int, entropy: Entropy) -> None:
         if not ports or ports.step != 1 or ports[0] < 1 or ports[-1] > PORT_MAX:
-            raise ValueError(f"ports are a range within 1 to {PORT_MAX} without gaps, not {ports}")
+            raise ValueError(
+                f"expected a range of ports within 1 to {PORT_MAX} without gaps, not {ports}"
+            )
         if concurrency < 1 or refresh < 1:
-            raise ValueError(f"both start at 1: {concurrency=}, {refresh=}")
+            raise ValueError(
+                f"concurrency and refresh must be at least 1: {concurrency=}, {refresh=}"
+            )
         self._ports = ports
         self._concurrency = concurrency
         self._refresh = refresh
@@ -91,7 +95,7 @@ class PortPlan:
         free_count = len(self._ports) - len(self._in_use)
         if free_count < self._concurrency:
             raise PortsExhausted(
-                f"{self._concurrency} new ports are wanted, but of the {len(self._ports)} in {self}"
+                f"{self._concurrency} new ports are needed, but of the {len(self._ports)} in {self}"
                 f" {len(self._in_use)} are in use; widen the range to at least"
                 f" {self.GENERATIONS * self._concurrency} ports, or lower the concurrency"
             )
@@ -126,19 +130,19 @@ class PortPlan:
             ValueError: one of them is not in use, or comes twice; nothing has changed then.
         """
         returned = list(ports)
-        strange = set(returned) - self._in_use
-        if strange or len(set(returned)) < len(returned):
-            raise ValueError(f"not in use, or given back twice: {sorted(strange or returned)}")
+        unknown = set(returned) - self._in_use
+        if unknown or len(set(returned)) < len(returned):
+            raise ValueError(f"not in use, or given back twice: {sorted(unknown or returned)}")
         self._in_use.difference_update(returned)
 
     def minutes_left(self, now: float) -> int:
         """Return for how long the newest open ports may be announced: until the next refresh.
 
-        Whoever comes in the first minute after a refresh hears `refresh`, in the last one 1. Should
-        a refresh have failed, the generation before it is open for just as long.
+        A client that connects in the first minute after a refresh is told `refresh`, in the last
+        one 1. If a refresh has failed, the generation before it is open for just as long.
 
         Args:
-            now: on the clock that `next_generation` was told of.
+            now: on the clock of `next_generation`.
 
         Returns:
             1 to 255.
@@ -150,7 +154,7 @@ class PortPlan:
         """Choose one port of those that are neither in use nor busy; there must be one."""
         taken = self._in_use | self._busy
         port = self._ports[self._entropy.randbelow(len(self._ports) - len(taken))]
-        # The n-th free port: each taken one at or below the place so far moves it up by one.
+        # The n-th free port: each taken one at or below the candidate moves it up by one.
         for each in sorted(taken):
             if each <= port:
                 port += 1

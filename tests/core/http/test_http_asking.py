@@ -113,5 +113,5 @@ def test_refused_by_our_own_server() -> None:
 def test_what_cannot_be_asked() -> None:
     with pytest.raises(ValueError, match="colon"):
         HttpConnectClient(destination=TARGET, user="a:b", password="c")
-    with pytest.raises(ValueError, match="cannot be asked for"):
+    with pytest.raises(ValueError, match="cannot be requested"):
         HttpConnectClient(destination=Destination(host="a\r\nX: y", port=1))

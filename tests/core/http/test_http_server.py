@@ -277,13 +277,13 @@ CASES = [
         name="two framings",
         client=POST + b"Content-Length: 1\r\n" + CHUNKED + b"0\r\n\r\n",
         to_client=refusal(
-            b"400 Bad Request", "a request has Content-Length or Transfer-Encoding, not both"
+            b"400 Bad Request", "a request cannot have both Content-Length and Transfer-Encoding"
         ),
     ),
     Case(
         name="chunks in HTTP/1.0",
         client=POST.replace(b"1.1", b"1.0") + CHUNKED + b"0\r\n\r\n",
-        to_client=refusal(b"400 Bad Request", "HTTP/1.0 knows no Transfer-Encoding"),
+        to_client=refusal(b"400 Bad Request", "HTTP/1.0 does not have Transfer-Encoding"),
     ),
     Case(
         name="an encoding nobody knows",

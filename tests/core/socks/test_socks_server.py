@@ -206,13 +206,13 @@ CASES = [
         name="a name with a line break",
         received=HELLO + b"\x05\x01\x00\x03\x04a\r\nb\x00\x50",
         sent=b"\x05\x00" + refused5(1),
-        error="no domain name",
+        error="not a valid domain name",
     ),
     Case(
         name="a name that is no UTF-8",
         received=HELLO + b"\x05\x01\x00\x03\x02\xff\xfe\x00\x50",
         sent=b"\x05\x00" + refused5(1),
-        error="not even UTF-8",
+        error="expected UTF-8",
     ),
     Case(
         name="SOCKS4",

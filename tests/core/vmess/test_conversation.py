@@ -212,7 +212,7 @@ def test_a_server_that_speaks_first_is_no_server() -> None:
     client = ClientConnection(entropy=SeededEntropy())
     assert client.next_event() is NEED_DATA
     client.receive_data(b"220 smtp.example.com")
-    with pytest.raises(RemoteProtocolError, match="before it was asked"):
+    with pytest.raises(RemoteProtocolError, match="before the request"):
         client.next_event()
 
 
@@ -224,7 +224,7 @@ def test_a_close_before_the_answer_is_an_error_and_stays_one(alter_ids: int) -> 
     assert pair.client.next_event() is NEED_DATA
     pair.client.receive_eof()
     for _ in range(2):
-        with pytest.raises(RemoteProtocolError, match="closed without an answer"):
+        with pytest.raises(RemoteProtocolError, match="closed the connection without an answer"):
             pair.client.next_event()
     assert pair.client.receiving is Phase.FAILED
 
@@ -288,7 +288,7 @@ def test_an_answer_cannot_go_on_after_the_end_of_the_stream(answered: bool) -> N
         with pytest.raises(LocalProtocolError, match="ended"):
             pair.client.receive_data(wire)
     else:
-        with pytest.raises(RemoteProtocolError, match="closed without an answer"):
+        with pytest.raises(RemoteProtocolError, match="closed the connection without an answer"):
             pair.client.next_event()
 
 
@@ -460,7 +460,7 @@ def test_early_opener_reports_a_missing_answer() -> None:
     pair.client.send(request(pair.account))
     body = pair.client.hand_over_early(lambda _: None)
     assert isinstance(body, StreamBody)
-    with pytest.raises(RemoteProtocolError, match="closed without an answer"):
+    with pytest.raises(RemoteProtocolError, match="closed the connection without an answer"):
         run_codec(body.opener, end=True)
 
 

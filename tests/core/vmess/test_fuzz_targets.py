@@ -60,7 +60,7 @@ def test_pieces_make_up_the_whole(cut: int | None) -> None:
 HEARD = Outcome(header=ANSWER, payloads=[PAYLOADS[0]], end=EndOfStream())
 
 
-FAULT = RemoteProtocolError("chunk: the tag is wrong")
+FAULT = RemoteProtocolError("chunk: wrong tag")
 
 
 @pytest.mark.parametrize(

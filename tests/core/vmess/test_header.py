@@ -222,7 +222,7 @@ def test_addresses_in_disguise(address: bytes, host: Host) -> None:
 
 def test_empty_domain_is_refused() -> None:
     plain = encode_request_header(HEADER, V2RAY)
-    with pytest.raises(RemoteProtocolError, match="domain: it is empty"):
+    with pytest.raises(RemoteProtocolError, match="domain: the name is empty"):
         decode_request_header(rechecksummed(plain[:40] + b"\x02\x00" + plain[-7:]), V2RAY)
 
 

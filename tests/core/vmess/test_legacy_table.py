@@ -301,7 +301,7 @@ def test_more_ids_than_slots_are_refused_before_anything_changes() -> None:
     table._roster.owners = range((1 << 24) - 1)  # type: ignore[assignment]
     with pytest.raises(ValueError, match="16777216 ids"):
         add_user(table, 2)
-    assert list(table._roster.places) == [account.user_id]
+    assert list(table._roster.slots) == [account.user_id]
 
 
 @given(

@@ -116,7 +116,7 @@ def test_wrong_answer_and_damage_are_refused() -> None:
     plain = encode_response_header(ResponseHeader(response_auth=7), V2RAY)
     with pytest.raises(RemoteProtocolError, match="response authentication"):
         decode_response_header(plain, 8, V2RAY)
-    with pytest.raises(RemoteProtocolError, match="too few"):
+    with pytest.raises(RemoteProtocolError, match="too short"):
         decode_response_header(b"\x07\x00\x01\x05abc", 7, V2RAY)
     wire = seal_response_header(plain, keys)
     for position in range(len(wire)):
@@ -125,5 +125,5 @@ def test_wrong_answer_and_damage_are_refused() -> None:
         damaged[position] ^= 1
         with pytest.raises(RemoteProtocolError, match="tag"):
             open_response_header(bytes(damaged), keys)
-    with pytest.raises(RemoteProtocolError, match="not believable"):
+    with pytest.raises(RemoteProtocolError, match="not plausible"):
         open_response_header(seal_response_header(bytes(300), keys), keys)

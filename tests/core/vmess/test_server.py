@@ -227,7 +227,9 @@ def test_insecure_encryption_can_be_forbidden(security: Security) -> None:
         pair.users, pair.replay, entropy=SeededEntropy(), allow_insecure=False
     )
     server.receive_data(pair.client.send(request(pair.account, security=security)), now=NOW)
-    with pytest.raises(RemoteProtocolError, match=f"{security.word} is forbidden"):
+    with pytest.raises(
+        RemoteProtocolError, match=f"{security.word} is not allowed on this inbound"
+    ):
         server.next_event()
 
 

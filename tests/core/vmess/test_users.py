@@ -314,15 +314,15 @@ def test_a_removed_user_is_not_remembered() -> None:
 
 def test_a_user_without_alter_ids_has_no_legacy_header() -> None:
     registry = UserRegistry([ALICE, BOB])
-    assert not registry.speaks_legacy(ALICE)
-    assert registry.speaks_legacy(BOB)
+    assert not registry.accepts_legacy(ALICE)
+    assert registry.accepts_legacy(BOB)
     assert registry.legacy_id_count == 5
     assert registry.find_user_hash(derive_user_hash(ALICE.user_id, NOW), now=NOW) is None
 
 
 def test_in_the_old_protocol_the_main_id_is_enough() -> None:
     registry = UserRegistry([ALICE, BOB], legacy_without_alter_ids=True)
-    assert registry.speaks_legacy(ALICE)
+    assert registry.accepts_legacy(ALICE)
     assert registry.legacy_id_count == 6
     for account in (ALICE, BOB):
         match = registry.find_user_hash(derive_user_hash(account.user_id, NOW), now=NOW)

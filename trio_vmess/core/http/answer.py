@@ -31,7 +31,7 @@ FOREIGN_FIRST_BYTES: Final = {
         "speaks plain HTTP"
     ),
 }
-"""What to say of a conversation that begins with a byte which no HTTP request begins with."""
+"""The explanation for a first byte that no HTTP request begins with."""
 
 _TEXT_SIZE_MAX: Final = 300
 
@@ -39,7 +39,7 @@ _TEXT_SIZE_MAX: Final = 300
 def answer(
     status: int, text: str, headers: Iterable[tuple[bytes, bytes]], *, with_body: bool
 ) -> list[h11.Event]:
-    """Return a whole response that says `text`.
+    """Return a whole response with `text` as its body.
 
     Args:
         status: 200 to 999.

@@ -1,4 +1,4 @@
-"""The other side of CONNECT: how a proxy asks another one for a tunnel.
+"""The client's side of CONNECT: how a proxy asks another one for a tunnel.
 
 The shell loops: it sends `data_to_send`, asks `next_event`, and gives what comes to `receive_data`.
 After `Established` nothing more is parsed; `trailing_data` are the tunnel's first bytes.
@@ -39,7 +39,7 @@ class HttpConnectClient:
         password: goes with `user`.
 
     Raises:
-        ValueError: the user name holds a colon, or the destination cannot be written.
+        ValueError: the user name contains a colon, or the destination cannot be written.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class HttpConnectClient:
         try:
             request = h11.Request(method="CONNECT", target=target, headers=headers)
         except h11.LocalProtocolError as exc:
-            raise ValueError(f"{target!r} cannot be asked for: {describe(exc)}") from None
+            raise ValueError(f"{target!r} cannot be requested: {describe(exc)}") from None
         self._outgoing = self._connection.send(request, h11.EndOfMessage())
 
     def data_to_send(self) -> bytes:
@@ -82,7 +82,7 @@ class HttpConnectClient:
             What became of the request, once; `NEED_DATA` before there is an answer and ever after.
 
         Raises:
-            RemoteProtocolError: this is no answer in HTTP.
+            RemoteProtocolError: this is not an answer in HTTP.
         """
         if self._finished:
             return NEED_DATA
@@ -111,5 +111,5 @@ class HttpConnectClient:
 def _basic(user: str, password: str) -> str:
     """Return the header's value; RFC 7617 section 2."""
     if ":" in user:
-        raise ValueError("a user name for HTTP cannot hold a colon")
+        raise ValueError("a user name for HTTP cannot contain a colon")
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")

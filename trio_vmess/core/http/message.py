@@ -61,14 +61,14 @@ def parse_destination(authority: str, *, default_port: int | None = None) -> Des
     """Read `host:port`.
 
     Raises:
-        ValueError: with a sentence about what is wrong. Port 0 is, too; so is a missing port
-            without a default, as RFC 9110 section 9.3.6 has it for CONNECT.
+        ValueError: with a sentence about the mistake. Port 0 is one, and so is a missing port
+            without a default (RFC 9110 section 9.3.6, for CONNECT).
     """
     if "@" in authority:
-        raise ValueError("the address holds a user name; send it in a header")
+        raise ValueError("the address contains a user name; send it in a header")
     host, port = parse_endpoint(authority, default_port=default_port)
     if port == 0:
-        raise ValueError(f"{authority!r}: nothing can be reached at port 0")
+        raise ValueError(f"{authority!r}: port 0 cannot be reached")
     return Destination(host=parse_requested_host(str(host)), port=port)
 
 
@@ -110,11 +110,11 @@ def parse_origin_form(target: str, host: str) -> Target:
     The port is 80 unless the header says otherwise.
 
     Raises:
-        NotAbsoluteError: this is no origin form, or the header is empty.
-        ValueError: the header is no address.
+        NotAbsoluteError: this is not an origin form, or the header is empty.
+        ValueError: the header is not an address.
     """
     if not (target.startswith("/") or target == "*") or not host:
-        raise NotAbsoluteError(f"{target!r} for {host!r} is not for a proxy")
+        raise NotAbsoluteError(f"{target!r} for {host!r} is not a request for a proxy")
     destination = parse_destination(host, default_port=DEFAULT_PORTS["http"])
     return Target(destination=destination, authority=host, origin_form=target)
 
@@ -155,9 +155,9 @@ def check_request_framing(request: h11.Request) -> None:
     if b"transfer-encoding" not in names:
         return
     if b"content-length" in names:
-        raise ValueError("a request has Content-Length or Transfer-Encoding, not both")
+        raise ValueError("a request cannot have both Content-Length and Transfer-Encoding")
     if request.http_version == b"1.0":
-        raise ValueError("HTTP/1.0 knows no Transfer-Encoding")
+        raise ValueError("HTTP/1.0 does not have Transfer-Encoding")
 
 
 def declares_body(request: h11.Request) -> bool:

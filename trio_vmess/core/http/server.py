@@ -91,7 +91,8 @@ class HttpProxyServer:
     """One client's connection to the proxy.
 
     Args:
-        accounts: user name to password. None asks nobody for a password; a mapping asks everybody.
+        accounts: user name to password. None requires no password; a mapping requires one from
+            every client.
         allow_transparent: take requests as web servers get them, by their Host header. For
             connections that are led here without the client's knowledge.
     """

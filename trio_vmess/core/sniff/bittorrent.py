@@ -1,4 +1,4 @@
-"""BitTorrent over TCP: the first words of its handshake.
+"""BitTorrent over TCP: the beginning of its handshake.
 
 Source:
     BEP 3, "peer protocol".

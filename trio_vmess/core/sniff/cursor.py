@@ -1,12 +1,12 @@
-"""Reads fields of a message that is all there."""
+"""Reads fields of a complete message."""
 
 
 class MalformedError(Exception):
-    """What came can be no message of this kind, whatever follows."""
+    """The data is not a message of this kind, whatever follows."""
 
 
 class Cursor:
-    """A place in a message, moved by reading. Numbers are big-endian.
+    """A position in a message, moved by reading. Numbers are big-endian.
 
     Args:
         data: the message.

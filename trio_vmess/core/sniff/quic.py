@@ -124,7 +124,7 @@ def _read_packet(data: bytes) -> tuple[_Packet | None, int]:
     """Read one packet with a long header; return it if it is an Initial, and its size.
 
     Raises:
-        MalformedError: this is no such packet, or one that tells no size.
+        MalformedError: this is not such a packet, or one without a size.
     """
     cursor = Cursor(data)
     first = cursor.number(1)

@@ -1,4 +1,4 @@
-"""What becomes of a name that was found."""
+"""What is done with a sniffed name."""
 
 import attrs
 
@@ -8,7 +8,7 @@ from trio_vmess.core.sniff.verdict import Sniffed
 
 @attrs.frozen(kw_only=True)
 class SniffingSettings:
-    """What an inbound wants to be done.
+    """How an inbound uses what was sniffed.
 
     Attributes:
         dest_override: beginnings of the protocols whose domain replaces the destination's host:

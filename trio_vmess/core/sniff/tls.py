@@ -77,7 +77,7 @@ def read_server_name(handshake: bytes) -> str | None:
 
     Raises:
         IncompleteError: the answer has not come yet.
-        MalformedError: this is no ClientHello.
+        MalformedError: this is not a ClientHello.
     """
     try:
         extension = _find_server_name(handshake)
@@ -89,12 +89,12 @@ def read_server_name(handshake: bytes) -> str | None:
 def _find_server_name(data: bytes) -> bytes | None:
     """Return the server_name extension, or None if there is none.
 
-    Bytes are read by their index, for every connection pays for this: a reader with a place of its
-    own took thrice the time.
+    Bytes are read by their index, for every connection pays for this: a cursor object took three
+    times as long.
 
     Raises:
         IndexError: what is to be read has not come yet.
-        MalformedError: this is no ClientHello.
+        MalformedError: this is not a ClientHello.
     """
     if data[0] != _CLIENT_HELLO:
         raise MalformedError

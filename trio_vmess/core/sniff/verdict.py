@@ -1,4 +1,4 @@
-"""What a sniffer can say, and what is a name."""
+"""The result of sniffing, and what counts as a domain name."""
 
 import re
 from typing import Final
@@ -24,7 +24,7 @@ class Sniffed:
     Attributes:
         protocol: `http1`, `tls`, `bittorrent` or `quic`: V2Ray's words, for rules.
         domain: the server that the client wants to talk to, in lower case; None where it does not
-            say, or says an IP address or what is no domain name.
+            name one, or names an IP address or something that is not a domain name.
     """
 
     protocol: str
@@ -36,10 +36,10 @@ Verdict = Sniffed | NeedData | None
 
 
 def domain_of(name: bytes) -> str | None:
-    """Return a server's name in lower case, or None if it is no domain name.
+    """Return a server's name in lower case, or None if it is not a domain name.
 
-    An IP address is none, and neither is what resolvers take for one (`127.1`, `0x7f000001`): a
-    name that was found must not lead where its reader sees no address.
+    An IP address is not one, and neither is what resolvers take for one (`127.1`, `0x7f000001`):
+    a sniffed name must not lead to an address that routing rules do not see.
     """
     domain = name.lower()
     if len(domain) > DOMAIN_SIZE_MAX or _DOMAIN.fullmatch(domain) is None:

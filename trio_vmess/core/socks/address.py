@@ -4,7 +4,7 @@ import ipaddress
 from typing import Final
 
 from trio_vmess.core.buffer import NEED_DATA, NeedData
-from trio_vmess.core.destination import Host, unmap
+from trio_vmess.core.destination import PORT_MAX, Host, unmap
 from trio_vmess.core.mixed import parse_requested_host
 from trio_vmess.core.socks.constants import DOMAIN_SIZE_MAX, AddressType
 
@@ -29,7 +29,7 @@ def decode_address(data: bytes, start: int = 0) -> tuple[Host, int, int] | NeedD
 
     Raises:
         UnknownAddressTypeError: the type is none of the three.
-        ValueError: the domain is no name. One that spells an IP address is that IP address.
+        ValueError: the domain is not a valid name. One that spells an IP address is that address.
 
     Source:
         RFC 1928 section 5; the ports' place is from sections 4, 6 and 7.
@@ -48,7 +48,9 @@ def decode_address(data: bytes, start: int = 0) -> tuple[Host, int, int] | NeedD
             size = data[offset]
             offset += 1
         case unknown:
-            raise UnknownAddressTypeError(f"address type 0x{unknown:02x} is none of 1, 3 and 4")
+            raise UnknownAddressTypeError(
+                f"address type 0x{unknown:02x} is unknown; expected 1, 3 or 4"
+            )
     end = offset + size + PORT_SIZE
     if len(data) < end:
         return NEED_DATA
@@ -71,7 +73,7 @@ def decode_domain(name: bytes) -> Host:
     try:
         text = name.decode()
     except UnicodeDecodeError:
-        raise ValueError(f"{name!r} is no domain name: it is not even UTF-8") from None
+        raise ValueError(f"{name!r} is not a valid domain name: expected UTF-8") from None
     return parse_requested_host(text)
 
 
@@ -79,10 +81,10 @@ def encode_address(host: Host, port: int) -> bytes:
     """Write type, address and port.
 
     Raises:
-        ValueError: the name is empty, longer than 255 bytes or not ASCII, or there is no such port.
+        ValueError: the name is empty, longer than 255 bytes or not ASCII, or the port is not valid.
     """
-    if not 0 <= port <= 0xFFFF:
-        raise ValueError(f"there is no port {port}")
+    if not 0 <= port <= PORT_MAX:
+        raise ValueError(f"{port} is not a valid port: expected 0 to {PORT_MAX}")
     tail = port.to_bytes(PORT_SIZE, "big")
     if isinstance(host, ipaddress.IPv4Address):
         return bytes([AddressType.IPV4]) + host.packed + tail
@@ -90,5 +92,5 @@ def encode_address(host: Host, port: int) -> bytes:
         return bytes([AddressType.IPV6]) + host.packed + tail
     name = host.encode("ascii")
     if not 0 < len(name) <= DOMAIN_SIZE_MAX:
-        raise ValueError(f"a domain name has 1 to {DOMAIN_SIZE_MAX} bytes, not {len(name)}")
+        raise ValueError(f"a domain name must have 1 to {DOMAIN_SIZE_MAX} bytes, not {len(name)}")
     return bytes([AddressType.DOMAIN, len(name)]) + name + tail

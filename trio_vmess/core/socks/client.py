@@ -1,4 +1,4 @@
-"""The other side of SOCKS5: what a program, or a proxy in front of another one, says.
+"""The client's side of SOCKS5: a program, or a proxy in front of another one.
 
 Theory of operation. One parser for each state, as in `server`:
 
@@ -180,7 +180,7 @@ class SocksClient:
         """Layout (RFC 1928 section 6): version (1) | reply (1) | reserved (1) | address, port."""
         data = self._buffer.peek(_REPLY_SIZE_MAX)
         if data and data[0] != SOCKS5_VERSION:
-            self._refuse(f"reply: version {data[0]}, not {SOCKS5_VERSION}")
+            self._refuse(f"reply: version {data[0]} instead of {SOCKS5_VERSION}")
         if len(data) < 2:
             return NEED_DATA
         if data[1] != ReplyCode.SUCCEEDED:
@@ -214,7 +214,8 @@ def _encode_credentials(user: str, password: str) -> bytes:
     for word in (user.encode(), password.encode()):
         if not 0 < len(word) <= _CREDENTIAL_SIZE_MAX:
             raise ValueError(
-                f"user name and password have 1 to {_CREDENTIAL_SIZE_MAX} bytes, not {len(word)}"
+                f"user name and password must have 1 to {_CREDENTIAL_SIZE_MAX} bytes, "
+                f"not {len(word)}"
             )
         encoded.append(len(word))
         encoded += word

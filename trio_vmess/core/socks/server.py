@@ -79,8 +79,8 @@ class SocksServer:
     """One program's conversation with the proxy, up to the moment the tunnel is open.
 
     Args:
-        accounts: user name to password. None asks nobody for a password. A mapping asks everybody,
-            and refuses SOCKS4, which knows no passwords.
+        accounts: user name to password. None requires no password. A mapping requires one
+            from every program, and refuses SOCKS4, which does not have passwords.
     """
 
     def __init__(self, *, accounts: Mapping[str, str] | None = None) -> None:
@@ -130,14 +130,14 @@ class SocksServer:
         return data
 
     def send(self, reply: Reply) -> bytes:
-        """Answer the request, in the words of the version it came in.
+        """Answer the request, in the version it came in.
 
         Raises:
             LocalProtocolError: no request waits for an answer.
             ValueError: the bound address cannot be written.
         """
         if self._state is not _State.REPLY:
-            raise LocalProtocolError(f"there is no request to reply to (state {self._state.name})")
+            raise LocalProtocolError(f"no request waits for a reply (state {self._state.name})")
         encoded = self._encode_reply(reply)
         if reply.code is ReplyCode.SUCCEEDED:
             self._state = _State.OPEN
@@ -239,7 +239,9 @@ class SocksServer:
             return NEED_DATA
         if data[0] != PASSWORD_VERSION:
             self._refuse(
-                RemoteProtocolError(f"password message: version {data[0]}, not {PASSWORD_VERSION}"),
+                RemoteProtocolError(
+                    f"password message: version {data[0]} instead of {PASSWORD_VERSION}"
+                ),
                 bytes([PASSWORD_VERSION, PASSWORD_REFUSED]),
             )
         if len(data) < 2 or len(data) < 3 + data[1]:
@@ -267,7 +269,7 @@ class SocksServer:
         data = self._buffer.peek(_REQUEST5_SIZE_MAX)
         if data and data[0] != SOCKS5_VERSION:
             self._refuse_request(
-                ReplyCode.GENERAL_FAILURE, f"request: version {data[0]}, not {SOCKS5_VERSION}"
+                ReplyCode.GENERAL_FAILURE, f"request: version {data[0]} instead of {SOCKS5_VERSION}"
             )
         try:
             decoded = decode_address(data, _REQUEST5_ADDRESS_OFFSET)
@@ -347,7 +349,7 @@ def _describe_first_byte(first: int) -> str:
             "this looks like TLS: the program probably takes the proxy for an HTTPS server, but "
             "this inbound speaks plain SOCKS"
         )
-    return f"unknown SOCKS version {first}: it is 4 or 5"
+    return f"unknown SOCKS version {first}: expected 4 or 5"
 
 
 def _describe_command(command: int) -> str:

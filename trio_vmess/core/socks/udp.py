@@ -52,7 +52,7 @@ def split_datagram(data: bytes) -> tuple[bytes, bytes]:
 
     Returns:
         The address and port as they stand behind the fragment number, and the payload; both empty
-        where there is no telling them apart, which `decode_datagram` would refuse.
+        if they cannot be told apart, which `decode_datagram` would refuse.
     """
     if len(data) <= _ADDRESS_OFFSET + 1 or data[_FRAGMENT_OFFSET] != UDP_UNFRAGMENTED:
         return b"", b""
@@ -72,6 +72,6 @@ def encode_datagram(host: Host, port: int, payload: bytes) -> bytes:
         payload: its content.
 
     Raises:
-        ValueError: the name is empty, longer than 255 bytes or not ASCII, or there is no such port.
+        ValueError: the name is empty, longer than 255 bytes or not ASCII, or the port is not valid.
     """
     return bytes([0, 0, UDP_UNFRAGMENTED]) + encode_address(host, port) + payload

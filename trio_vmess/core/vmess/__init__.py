@@ -2,7 +2,7 @@
 
 ServerConnection, ClientConnection    bytes in, events out
 StreamBody, PacketBody                the codecs they hand over for the data path
-UserRegistry, ReplayCache             who may come in, and not twice
+UserRegistry, ReplayCache             which users are admitted, and each request once
 Dialect                               the wire as it is, or as the documents wrote it
 """
 

@@ -41,7 +41,7 @@ def parse_user_id(text: str) -> bytes:
         16 bytes.
 
     Raises:
-        ValueError: the text is empty, or too long to be a name and yet no UUID.
+        ValueError: the text is empty, or neither a UUID nor short enough for a name.
     """
     match = _UUID_TEXT.fullmatch(text)
     if match is not None:
@@ -51,8 +51,8 @@ def parse_user_id(text: str) -> bytes:
         raise ValueError("the user id is empty; expected a UUID")
     if size > MAPPED_TEXT_MAX:
         raise ValueError(
-            f"{size} bytes are no UUID (32 hex digits, 8-4-4-4-12) and too long for a name "
-            f"(at most {MAPPED_TEXT_MAX} bytes)"
+            "not a valid user id: expected a UUID (32 hex digits, 8-4-4-4-12) or a name of at most "
+            f"{MAPPED_TEXT_MAX} bytes, not {size} bytes of other text"
         )
     return uuid.uuid5(_NAMESPACE, text).bytes
 
@@ -81,12 +81,12 @@ def next_alter_id(previous: bytes) -> bytes:
 
 def _is_user_id(_instance: object, _attribute: object, value: bytes) -> None:
     if len(value) != USER_ID_SIZE:
-        raise ValueError(f"a user id has {USER_ID_SIZE} bytes, not {len(value)}")
+        raise ValueError(f"a user id must have {USER_ID_SIZE} bytes, not {len(value)}")
 
 
 def _is_alter_id_count(_instance: object, _attribute: object, value: int) -> None:
     if not 0 <= value <= ALTER_ID_COUNT_MAX:
-        raise ValueError(f"alterId is 0 to {ALTER_ID_COUNT_MAX}, not {value}")
+        raise ValueError(f"alterId must be 0 to {ALTER_ID_COUNT_MAX}, not {value}")
 
 
 @attrs.define(kw_only=True, frozen=True, slots=False, eq=True)

@@ -25,17 +25,20 @@ def encode_address(host: Host) -> bytes:
     try:
         name = host.encode("ascii")
     except UnicodeEncodeError:
-        raise LocalProtocolError(f"domain {host!r}: write it in punycode") from None
+        raise LocalProtocolError(f"domain {host!r}: non-ASCII names must be in punycode") from None
     if not 0 < len(name) <= DOMAIN_MAX:
-        # QUIRK: V2Ray and Xray write a 256-byte name with length byte 0, which nobody can read.
-        raise LocalProtocolError(f"domain: 1 to {DOMAIN_MAX} bytes, not {len(name)}")
+        # QUIRK: V2Ray and Xray write a 256-byte name with length byte 0, which no server can read
+        # (v2ray-core, common/protocol/address.go, writeAddress).
+        raise LocalProtocolError(f"domain: must have 1 to {DOMAIN_MAX} bytes, not {len(name)}")
     if name.translate(None, DOMAIN_BYTES):
-        raise LocalProtocolError(f"domain {host!r}: only letters, digits, '-', '.' and '_'")
+        raise LocalProtocolError(
+            f"domain {host!r}: only letters, digits, '-', '.' and '_' are allowed"
+        )
     return bytes((AddressType.DOMAIN, len(name))) + name
 
 
 def decode_address(data: bytes, offset: int) -> tuple[int, int] | NeedData:
-    """Find where the address at `offset` begins and ends, without judging a name's content.
+    """Find where the address at `offset` begins and ends, without checking a name's content.
 
     Returns:
         The offsets of its first byte (behind type and length) and of the byte behind it, or
@@ -57,7 +60,7 @@ def decode_address(data: bytes, offset: int) -> tuple[int, int] | NeedData:
                 return NEED_DATA
             start, end = start + 1, start + 1 + data[start]
         case unknown:
-            raise RemoteProtocolError(f"address type: {unknown} is none of 1, 2, 3")
+            raise RemoteProtocolError(f"address type: {unknown} is unknown; expected 1, 2 or 3")
     return NEED_DATA if end > len(data) else (start, end)
 
 
@@ -74,7 +77,7 @@ def decode_host(address_type: int, address: bytes) -> Host:
     if address_type == AddressType.IPV6:
         return unmap(ipaddress.IPv6Address(address))
     if not address:
-        raise RemoteProtocolError("domain: it is empty")
+        raise RemoteProtocolError("domain: the name is empty")
     # QUIRK: a "domain" that spells an IP address is that address (v2ray-core, protocol/address.go).
     if address[:1].isdigit() or address[:1] == b"[":
         try:
@@ -84,5 +87,7 @@ def decode_host(address_type: int, address: bytes) -> Host:
         if not isinstance(host, str):
             return host
     if address.translate(None, DOMAIN_BYTES):
-        raise RemoteProtocolError(f"domain: {address[:64]!r} has bytes that no name has")
+        raise RemoteProtocolError(
+            f"domain: {address[:64]!r} contains bytes that are not allowed in a name"
+        )
     return address.decode("ascii")

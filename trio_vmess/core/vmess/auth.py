@@ -1,4 +1,4 @@
-"""The first 16 bytes of a request: who is calling, and when.
+"""The first 16 bytes of a request: which user made it, and when.
 
 Legacy: the *user hash*, an HMAC of the time under one of the user's ids. The server can only look
 it up among all the hashes that are possible now. AEAD: the *auth id*, an encrypted time with a
@@ -56,7 +56,7 @@ def derive_user_hash(authenticating_id: bytes, timestamp: int) -> bytes:
 
     Args:
         authenticating_id: the main id or an alter id, 16 bytes.
-        timestamp: UTC seconds with the jitter in; the header's IV needs the same.
+        timestamp: UTC seconds, jitter included; the header's IV needs the same.
 
     Raises:
         LocalProtocolError: the timestamp does not fit 64 bits.
@@ -70,7 +70,7 @@ def derive_legacy_header_iv(timestamp: int) -> bytes:
 
 
 _encryptor = functools.lru_cache(maxsize=256)(aes_block_encryptor)
-"""Making a context costs thirty times what it does; a client is one of few users."""
+"""Making a context costs thirty times what it does; a client has few users."""
 
 
 def derive_auth_id_key(cmd_key: bytes) -> bytes:

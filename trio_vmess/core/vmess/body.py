@@ -18,12 +18,12 @@ from trio_vmess.errors import LocalProtocolError
 
 @attrs.frozen(kw_only=True)
 class BodyPlan:
-    """All that both directions of one body agree on.
+    """What both directions of one body share.
 
     Attributes:
         security: how payload is protected.
         framing: how it is cut.
-        request: the request's keys; sealed sizes use them in both directions.
+        request: the request's keys; authenticated lengths use them in both directions.
         dialect: sets the largest chunk that is read.
     """
 
@@ -63,7 +63,7 @@ class PacketOpener:
 
     @property
     def ended(self) -> bool:
-        """The peer has said that no more will come."""
+        """True once the peer has sent the terminator."""
         return self._codec.ended
 
     def open(self, data: bytes | bytearray | memoryview) -> list[bytes]:
@@ -85,7 +85,7 @@ class PacketOpener:
         return datagrams
 
     def finalize(self) -> None:
-        """Say that the input has ended.
+        """End the input.
 
         Raises:
             RemoteProtocolError: inside a datagram.
@@ -109,23 +109,23 @@ class PacketSealer:
         """Return the datagram's chunk; nothing for an empty one, which would close the body.
 
         Raises:
-            LocalProtocolError: it is larger than `payload_max`; nothing was drawn, and the body is
-                as sound as before.
+            LocalProtocolError: it is larger than `payload_max`; the body's state is unchanged.
         """
         chunk, dropped = self.seal_all((datagram,))
         if dropped:
             raise LocalProtocolError(
-                f"a datagram of {len(datagram)} bytes; the limit is {self.payload_max}"
+                f"a datagram of {len(datagram)} bytes does not fit a chunk; "
+                f"the limit is {self.payload_max}"
             )
         return bytes(chunk)
 
     def seal_all(
         self, datagrams: Sequence[bytes | bytearray | memoryview], *, prefix: bytes = b""
     ) -> tuple[memoryview, int]:
-        """Return the chunks of some datagrams in one piece, and how many no chunk can take.
+        """Return the chunks of some datagrams in one piece, and how many are too large.
 
         Args:
-            datagrams: each becomes a chunk, but for those that are too large, or empty.
+            datagrams: each becomes a chunk, except those that are too large or empty.
             prefix: goes before them.
         """
         limit, codec = self.payload_max, self._codec
@@ -179,7 +179,7 @@ def build_opener(
     Args:
         plan: the body.
         keys: this direction's.
-        cipher: a CFB stream to go on with, where the header began it; None for a fresh one.
+        cipher: the CFB stream to continue, if the header began it; None for a new one.
         boundaries: takes the size of each payload, for datagrams.
     """
     framing, read_max = plan.framing, plan.dialect.chunk_read_max

@@ -52,6 +52,8 @@ _part_nonces = struct.Struct(f"{_NONCE_SIZE}s" * _NONCE_BLOCK).unpack
 
 
 def _squeeze(iv: bytes) -> Iterator[bytes]:
+    # hashlib can squeeze only once, but at an eighth of the cost of a reader; short connections end
+    # before they need more.
     yield shake128(iv, _FIRST_SQUEEZE)
     read = shake128_reader(iv, skip=_FIRST_SQUEEZE)
     while True:
@@ -67,6 +69,7 @@ def _read_numbers(squeezed: bytes) -> "array.array[int]":
 
 
 def _read_paddings(squeezed: bytes) -> bytes:
+    # The limit is a power of two, so the low byte alone decides.
     return squeezed[1::_NUMBER_SIZE].translate(_PADDINGS)
 
 
@@ -82,6 +85,7 @@ def build_size_stream(iv: bytes, framing: Framing) -> SizeStream:
         iv: 16 bytes, the direction's.
         framing: which of the two numbers are taken from SHAKE-128 at all; those that are not are 0.
     """
+    # Iterators of C only: `next` on them runs no Python, which a generator would for each chunk.
     from_iterable = itertools.chain.from_iterable
     if not (framing.padded or framing.masked):
         return itertools.repeat((0, 0))
@@ -100,6 +104,7 @@ def count_nonces(iv: bytes) -> Iterator[bytes]:
 def _nonce_blocks(tail: bytes) -> Iterator[Iterable[bytes]]:
     """Yield nonces in blocks: the first singly as they are needed, later ones many at a time."""
     yield map(_nonce, range(_FIRST_NONCES), itertools.repeat(tail))
+    # One buffer for all blocks: only the counters in it change.
     block = bytearray(_nonce(0, tail) * _NONCE_BLOCK)
     starts = range(0, CHUNK_COUNTER_LIMIT, _NONCE_BLOCK)
     rounds = itertools.chain.from_iterable(itertools.repeat(starts))

@@ -65,14 +65,14 @@ class ClientConnection(Conversation):
         conn.receive_data(answer)
         while (event := conn.next_event()) is not NEED_DATA: ...
 
-    The response header comes with the first data of the answer and not before, so a client sends
+    The response header comes with the first data of the answer and not earlier, so a client sends
     its body at once.
 
     Args:
         entropy: where keys, padding and jitter come from.
         dialect: which VMess to speak.
         jitter: by how many seconds a legacy timestamp may be off: it is drawn from -jitter to
-            jitter - 1. 0 is for sing-box, whose table of the past is short.
+            jitter - 1. 0 is for sing-box, which knows few past seconds.
         sends_terminator: False leaves out the empty chunk that closes the body, so that only the
             connection's end tells the server; Xray calls it NoTerminationSignal.
     """
@@ -105,10 +105,10 @@ class ClientConnection(Conversation):
         self._receive(data)
 
     def send(self, event: Event) -> bytes:
-        """Return the bytes that say `event`.
+        """Return the bytes of `event`.
 
         Raises:
-            LocalProtocolError: the event may not come now, or has no legal form on the wire.
+            LocalProtocolError: the event is not allowed now, or has no legal form on the wire.
         """
         match event:
             case Request():
@@ -124,12 +124,12 @@ class ClientConnection(Conversation):
                 assert_never(event)
 
     def hand_over_early(self, on_response: Callable[[Response], None]) -> StreamBody | PacketBody:
-        """Give the codecs away right after the request, before the server has answered.
+        """Hand over the codecs right after the request, before the server has answered.
 
         The opener then reads the response header itself, whenever it comes.
 
         Args:
-            on_response: is called once with the header, in the midst of `update_into`.
+            on_response: is called once with the header, during `update_into`.
 
         Raises:
             LocalProtocolError: no request was sent, or the response has begun.
@@ -168,7 +168,7 @@ class ClientConnection(Conversation):
         if event is NEED_DATA:
             return NEED_DATA
         if not isinstance(event, Response) or self._codec is None:
-            raise LocalProtocolError("the response header was read before")
+            raise LocalProtocolError("the response header was already read")
         self._receiving = advance(self._receiving, Signal.HAND_OVER)
         return event, self._codec, self._buffer.take()
 
@@ -230,18 +230,18 @@ class ClientConnection(Conversation):
     def _next_header(self) -> Event | NeedData:
         if self._plan is None:
             if len(self._buffer) or self._buffer.ended:
-                raise RemoteProtocolError("the server spoke before it was asked")
+                raise RemoteProtocolError("the server sent data before the request")
             return NEED_DATA
         plain = self._read_aead() if self._aead else self._read_legacy()
         if plain is NEED_DATA:
             if self._buffer.ended:
                 raise RemoteProtocolError(
-                    "the server closed without an answer: it refused the request (id, clock), "
-                    "or could not reach the destination"
+                    "the server closed the connection without an answer: it refused the request "
+                    "(user id, clock), or could not reach the destination"
                 )
             return NEED_DATA
         header = decode_response_header(plain, self._response_auth, self._dialect)
-        # A legacy CFB body goes on in the stream that its header began; an AEAD header leaves none.
+        # A CFB body behind a legacy header continues the header's stream; an AEAD header has none.
         is_cfb = self._plan.security is Security.AES_128_CFB
         self._build_opener(self._plan, self._response_keys, self._legacy_cipher if is_cfb else None)
         return Response(options=header.options, switch_account=header.switch_account)
@@ -262,7 +262,9 @@ class ClientConnection(Conversation):
             self._legacy_cipher = cfb_decryptor(keys.key, keys.iv)
             self._legacy_fixed = self._legacy_cipher.update(self._buffer.take(RESPONSE_FIXED_SIZE))
             if self._legacy_fixed[0] != self._response_auth:
-                raise RemoteProtocolError("response authentication: it does not answer our request")
+                raise RemoteProtocolError(
+                    "response authentication: this is not the answer to our request"
+                )
         missing = response_header_size(self._legacy_fixed) - RESPONSE_FIXED_SIZE
         if len(self._buffer) < missing or self._legacy_cipher is None:
             return NEED_DATA
@@ -270,7 +272,7 @@ class ClientConnection(Conversation):
 
 
 class ResponseOpener:
-    """An opener that begins before the response header has come.
+    """An opener that starts before the response header has come.
 
     Args:
         connection: knows how to read the header.
@@ -287,11 +289,11 @@ class ResponseOpener:
 
     @property
     def ended(self) -> bool:
-        """The body is closed."""
+        """True once the body has ended."""
         return self._codec is not None and self._codec.ended
 
     def output_size(self, size: int, /) -> int:
-        """Opening never makes more of it."""
+        """See `Codec.output_size`: opening never makes more bytes."""
         if self._codec is None:
             return size + self._waiting
         return self._codec.output_size(size)

@@ -1,6 +1,6 @@
-"""What a legacy header that let nobody in still tells: whose it is, under which clock and alter id.
+"""Whose legacy header was refused, and by how much the client's clock or alterId is wrong.
 
-A user hash is an HMAC, so there is only one way to find out: guess, and compare. That takes up to
+A user hash is an HMAC, so the only way to find out is to guess and compare. That takes up to
 `MAX_HMACS` of them, so `ClockSearch` works in slices, after the connection has been dealt with.
 """
 
@@ -30,7 +30,7 @@ NEAR_OFFSET_MAX: Final = 15 * 60
 """Seconds: clocks that are off by no more than this are found whatever the offset."""
 
 _GUESSED_ALTER_IDS: Final = 64
-"""How many alter ids a client is believed to have that the server does not know of."""
+"""How many alter ids a client may have that the server does not know of."""
 _BATCH: Final = 512
 _RIGHT_CLOCK_SLACK: Final = TIMESTAMP_JITTER + 5
 """Seconds: the time of a clock that is right, but for its time zone, is off by no more."""
@@ -114,8 +114,8 @@ class ClockSearch:
         self._window = registry.window
         self._left = max_hmacs
         accounts = tuple(registry)
-        self._silent = [account for account in accounts if not registry.speaks_legacy(account)]
-        self._legacy = [account for account in accounts if registry.speaks_legacy(account)]
+        self._silent = [account for account in accounts if not registry.accepts_legacy(account)]
+        self._legacy = [account for account in accounts if registry.accepts_legacy(account)]
         self._work = self._batches()
 
     def step(self, budget: int) -> bool:

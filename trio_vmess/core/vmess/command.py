@@ -34,7 +34,7 @@ COMMAND_MAX: Final = 255
 
 @attrs.frozen(kw_only=True)
 class SwitchAccount:
-    """Where else, and as whom, the client may call for a while.
+    """Another port and account that the client may use for a while.
 
     Attributes:
         host: None means the host that the client dialled.
@@ -95,7 +95,7 @@ def encode_switch_account(command: SwitchAccount, dialect: Dialect) -> bytes:
 
 
 def decode_switch_account(content: bytes, dialect: Dialect) -> SwitchAccount | None:
-    """Read the command's content; None if it is not well formed, for then it is to be ignored."""
+    """Read the command's content; None if it is not well formed, which is to be ignored."""
     if dialect.switch_account_has_host:
         if int.from_bytes(content[:CHECKSUM_SIZE], "big") != fnv1a(content[CHECKSUM_SIZE:]):
             return None

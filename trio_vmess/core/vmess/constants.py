@@ -1,4 +1,4 @@
-"""The numbers and words of VMess.
+"""The numbers and names of VMess.
 
 Source of all that names no other: v2ray-core v4.34, proxy/vmess and common/protocol.
 """
@@ -60,10 +60,10 @@ REQUEST_HEADER_MAX: Final = 316
 """38 fixed, port 2, address 1 + 1 + 255, padding 15, checksum 4."""
 
 SEALED_HEADER_MAX: Final = 2048
-"""The longest AEAD header that is believed; a real one has at most `REQUEST_HEADER_MAX` bytes."""
+"""The longest AEAD header that is accepted; a real one has at most `REQUEST_HEADER_MAX` bytes."""
 
 DOMAIN_BYTES: Final = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-._"
-"""The only bytes that V2Ray and Xray take in a name; there is no IDNA on the wire."""
+"""The only bytes that V2Ray and Xray accept in a name; names in other scripts are in punycode."""
 
 DOMAIN_MAX: Final = 255
 
@@ -72,15 +72,15 @@ class Option:
     """Bits of the option byte; it holds for both directions. Plain ints: they are tested often."""
 
     CHUNK_STREAM: Final = 0x01
-    """S: the body is cut into chunks, and its end is said."""
+    """S: the body is cut into chunks and ends with a terminator."""
     REUSE: Final = 0x02
-    """R: obsolete, ignored by everyone."""
+    """R: obsolete, ignored by all implementations."""
     MASK: Final = 0x04
     """M: chunk sizes are masked with SHAKE-128."""
     PADDING: Final = 0x08
     """P: chunks carry up to 63 bytes of padding; legal only together with M."""
     AUTHENTICATED_LENGTH: Final = 0x10
-    """A: chunk sizes are sealed ("authenticated length"); AEAD securities only."""
+    """A: chunk sizes are encrypted and authenticated; AEAD securities only."""
 
 
 class Command(enum.IntEnum):
@@ -124,6 +124,8 @@ class AddressType:
 # Response header --------------------------------------------------------------------------------
 
 RESPONSE_HEADER_MAX: Final = 4 + 255
+"""4 fixed, and the content of the command."""
+
 RESPONSE_NO_COMMAND: Final = 0
 RESPONSE_SWITCH_ACCOUNT: Final = 1
 
@@ -134,7 +136,9 @@ CHUNK_WRITE_MAX: Final = 1 << 14
 
 CHUNK_READ_MAX: Final = 0xFFFF
 SIZE_FIELD_SIZE: Final = 2
-AUTHENTICATED_LENGTH_SIZE: Final = 18
+AUTHENTICATED_LENGTH_SIZE: Final = SIZE_FIELD_SIZE + 16
+"""With option A the size field carries a tag."""
+
 CHUNK_PADDING_LIMIT: Final = 64
 """Chunk padding has 0 to 63 bytes."""
 

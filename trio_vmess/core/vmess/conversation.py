@@ -1,4 +1,4 @@
-"""What client and server have in common: two directions, and a body in each."""
+"""What client and server have in common: two directions, each with a body."""
 
 import abc
 from typing import Final, assert_never
@@ -35,7 +35,7 @@ class Conversation(abc.ABC):
 
     Args:
         dialect: which VMess is spoken.
-        entropy: for padding, and whatever else must not be guessed.
+        entropy: for padding and whatever else must be unpredictable.
     """
 
     def __init__(self, dialect: Dialect, entropy: Entropy) -> None:
@@ -53,7 +53,7 @@ class Conversation(abc.ABC):
 
     @property
     def receiving(self) -> Phase:
-        """How far the peer's direction has come."""
+        """The phase of the peer's direction."""
         return self._receiving
 
     def receive_eof(self) -> None:
@@ -94,7 +94,7 @@ class Conversation(abc.ABC):
         return event
 
     def hand_over(self) -> StreamBody | PacketBody:
-        """Give the codecs away, with the bytes that are not opened yet.
+        """Hand over the codecs, with the bytes that are not opened yet.
 
         From now on the caller feeds the opener and the sealer; both header events must have passed.
 

@@ -42,7 +42,7 @@ class Diagnosis:
     clock_offset: int | None = None
 
     def error(self) -> AuthenticationError:
-        """Return the exception that says the same."""
+        """Return the same as an exception."""
         return AuthenticationError(
             self.message,
             reason=self.reason,
@@ -62,14 +62,14 @@ def diagnose(
     now: int,
     match: AuthMatch | Literal[_NotLookedUp.NOT_LOOKED_UP] | None = _NotLookedUp.NOT_LOOKED_UP,
 ) -> Diagnosis:
-    """Explain why the first bytes of a request let nobody in.
+    """Explain why the first bytes of a request were refused.
 
     Args:
-        first_bytes: the 16 bytes that were looked up; more, or fewer if no more came, do no harm.
-        registry: who could have come in.
+        first_bytes: the 16 bytes that were looked up; more or fewer are allowed.
+        registry: the users of the inbound.
         now: UTC seconds.
         match: what `find_auth_id` returned for them. If it is left out, they are looked up here,
-            which costs as much again as refusing a stranger does.
+            which doubles the cost of a refusal.
     """
     if (protocol := recognise(first_bytes)) is not None:
         advice = ADVICE.get(protocol, "a client of another protocol is using this port")

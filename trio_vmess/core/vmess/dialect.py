@@ -1,8 +1,8 @@
-"""What differs between the original protocol documents and the wire as everyone speaks it.
+"""What differs between the original protocol documents and what implementations send.
 
 The documents were written before the code settled. `V2RAY` is what V2Ray, Xray and sing-box put on
 the wire, and the default everywhere. `DOCUMENT` follows the documents to the letter; both ends must
-be told to speak it.
+be configured for it.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class Dialect:
         name: the word for configurations.
         security_codes: what each legal code of the header's security nibble means.
         has_aead_header: AEAD headers exist; accounts without alter ids use nothing else.
-        main_id_authenticates: a legacy client shows its main id, whether or not it has alter ids.
+        main_id_authenticates: a legacy client uses its main id, whether or not it has alter ids.
         options: the option bits that have a meaning.
         needs_chunk_stream: masking works only with the chunk stream, and an AEAD body needs it;
             otherwise an AEAD body is chunked without it, too.

@@ -1,4 +1,4 @@
-"""What is said in a VMess conversation: the same values are received and sent."""
+"""The events of a VMess conversation: the same values are received and sent."""
 
 import enum
 
@@ -19,7 +19,7 @@ class HeaderForm(enum.Enum):
 
 @attrs.frozen(kw_only=True)
 class Request:
-    """The client's header: who wants to go where, and how the body travels.
+    """The client's header: which user wants to reach what, and how the body is protected.
 
     Attributes:
         account: the client gives its own; the server finds the registered one.
@@ -27,8 +27,8 @@ class Request:
         command: TCP, UDP or Mux; it must agree with the destination's network.
         security: the body's protection.
         options: bits of `Option`.
-        timestamp: UTC seconds. A client gives the time; a server is told what was on the wire,
-            where a legacy header has jitter.
+        timestamp: UTC seconds. A client gives the time; a server gets what was on the wire, where
+            a legacy header has jitter.
         form: the header's generation; it follows from account and dialect, and a client may leave
             it out.
     """
@@ -47,7 +47,7 @@ class Response:
     """The server's header.
 
     Attributes:
-        options: nobody reads them.
+        options: no client reads them.
         switch_account: another port and account for the client to use for a while.
     """
 
@@ -64,10 +64,10 @@ class Data:
 
 @attrs.frozen(kw_only=True)
 class EndOfStream:
-    """No more will come in this direction.
+    """This direction is over.
 
     Attributes:
-        explicit: the sender said so, rather than just closing.
+        explicit: the sender sent a terminator, rather than just closing.
     """
 
     explicit: bool = True

@@ -35,13 +35,13 @@ def _is_socks4(data: bytes) -> bool:
 
 
 def recognise(first_bytes: bytes) -> str | None:
-    """Name the protocol that a connection begins with, if it is one that strays often.
+    """Name the protocol that a connection begins with, if it is one that often arrives by mistake.
 
     Args:
-        first_bytes: what has come so far; 16 bytes are enough for all.
+        first_bytes: what has come so far; 16 bytes suffice for all.
 
     Returns:
-        A phrase that fits after "this is"; None for what may well be VMess.
+        A phrase that fits after "this is"; None for what may be VMess.
     """
     if _is_tls(first_bytes):
         return "a TLS ClientHello"

@@ -103,7 +103,8 @@ def check_options(options: int, security: Security, dialect: Dialect) -> str | N
     """
     options &= dialect.options
     if options & Option.PADDING and not options & Option.MASK:
-        # QUIRK: V2Ray 4 dies of it; nobody sends it.
+        # QUIRK: V2Ray 4 panics on it (v2ray-core, proxy/vmess/encoding/server.go,
+        # DecodeRequestBody: only the masking parser can pad), and no client sends it.
         return "options: padding (0x08) without masking (0x04)"
     if dialect.needs_chunk_stream and security.is_aead and not options & Option.CHUNK_STREAM:
         return f"options: {security.word} without the chunk stream (0x01)"
@@ -117,9 +118,13 @@ def encode_request_header(header: RequestHeader, dialect: Dialect) -> bytes:
         LocalProtocolError: a field has no legal form on the wire.
     """
     if len(header.padding) > PADDING_MAX:
-        raise LocalProtocolError(f"padding: at most {PADDING_MAX} bytes, not {len(header.padding)}")
+        raise LocalProtocolError(
+            f"padding: must have at most {PADDING_MAX} bytes, not {len(header.padding)}"
+        )
     if header.command not in dialect.commands:
-        raise LocalProtocolError(f"command: dialect {dialect.name!r} has no {header.command.name}")
+        raise LocalProtocolError(
+            f"command: the dialect {dialect.name!r} does not have {header.command.name}"
+        )
     if problem := check_options(header.options, header.security, dialect):
         raise LocalProtocolError(problem)
     plain = _FIXED.pack(
@@ -146,7 +151,7 @@ def decode_request_header(data: bytes, dialect: Dialect) -> tuple[RequestHeader,
         The header and its length; NEED_DATA while `data` ends before the checksum does.
 
     Raises:
-        AuthenticationError: the checksum does not hold, or there is no finding it.
+        AuthenticationError: the checksum is wrong, or cannot be located.
         RemoteProtocolError: the header is whole, and a field has an illegal value.
     """
     if len(data) < FIXED_SIZE:
@@ -168,7 +173,7 @@ def decode_request_header(data: bytes, dialect: Dialect) -> tuple[RequestHeader,
     if checksum_end > len(data):
         return NEED_DATA
     if fnv1a(data[:padding_end]) != int.from_bytes(data[padding_end:checksum_end], "big"):
-        raise AuthenticationError("checksum: it does not match", reason=Refusal.BAD_HEADER)
+        raise AuthenticationError("checksum: wrong", reason=Refusal.BAD_HEADER)
     return _read_fields(data, address, data[end:padding_end], dialect), checksum_end
 
 
@@ -178,13 +183,13 @@ _COMMANDS: Final[Mapping[int, Command]] = {command.value: command for command in
 def _read_fields(
     data: bytes, address: bytes | None, padding: bytes, dialect: Dialect
 ) -> RequestHeader:
-    """Read a header that is whole; its checksum holds, so what is illegal was meant.
+    """Read a complete header; its checksum is right, so an illegal value is the client's own.
 
     Args:
         data: the header.
         address: as it stands behind its type; None where the command has none.
-        padding: as it came.
-        dialect: says what is legal.
+        padding: as received.
+        dialect: which values are legal.
 
     Raises:
         RemoteProtocolError: naming the field.
@@ -231,7 +236,7 @@ def encrypt_legacy_header(plain: bytes, cmd_key: bytes, timestamp: int) -> bytes
 
 
 def decrypt_legacy_header(data: bytes, cmd_key: bytes, timestamp: int) -> bytes:
-    """Decrypt as much of a header as is there; what lies behind the header comes out as noise."""
+    """Decrypt as much of a header as is there; what follows the header comes out as noise."""
     return cfb_decryptor(cmd_key, derive_legacy_header_iv(timestamp)).update(data)
 
 
@@ -273,7 +278,7 @@ def open_aead_header(data: bytes, cmd_key: bytes) -> tuple[bytes, int] | NeedDat
         The plain header and how many bytes of `data` it took, or NEED_DATA.
 
     Raises:
-        AuthenticationError: a tag does not match, or the length is not believable.
+        AuthenticationError: a tag does not match, or the length is not plausible.
     """
     if len(data) < AEAD_PREFIX_SIZE:
         return NEED_DATA
@@ -286,7 +291,7 @@ def open_aead_header(data: bytes, cmd_key: bytes) -> tuple[bytes, int] | NeedDat
             length_cipher.decrypt(length_nonce, data[AUTH_SIZE:length_end], auth_id), "big"
         )
     except InvalidTag:
-        raise AuthenticationError("length: the tag is wrong", reason=Refusal.BAD_HEADER) from None
+        raise AuthenticationError("length: wrong tag", reason=Refusal.BAD_HEADER) from None
     if length > SEALED_HEADER_MAX:
         raise AuthenticationError(
             f"length: {length} is more than {SEALED_HEADER_MAX}", reason=Refusal.BAD_HEADER
@@ -297,7 +302,7 @@ def open_aead_header(data: bytes, cmd_key: bytes) -> tuple[bytes, int] | NeedDat
     try:
         plain = header_cipher.decrypt(header_nonce, data[AEAD_PREFIX_SIZE:end], auth_id)
     except InvalidTag:
-        raise AuthenticationError("header: the tag is wrong", reason=Refusal.BAD_HEADER) from None
+        raise AuthenticationError("header: wrong tag", reason=Refusal.BAD_HEADER) from None
     return plain, end
 
 

@@ -10,12 +10,12 @@ seconds have left the window, so nothing is ever deleted piece by piece. At most
 Packed entries. An era is a power of two of `bytearray` buckets with some 64 to 128 entries of
 6 bytes: 2 fingerprint of the hash | 1 second within the era | 3 slot, the number of the id.
 Four other bytes of the hash choose the bucket. What a search finds is only a candidate: the HMAC is
-computed again for that id and second and compared in full. An entry that lies (a removed user, a
-chance match, a match across two entries) costs one comparison and is otherwise without effect.
+computed again for that id and second and compared in full. A false candidate (a removed user, a
+chance match, a match across two entries) costs one comparison and has no other effect.
 
 Seconds in any order. Each second knows how many slots it covers, so it can be built ahead of time,
 in parts, or when a search needs it. New ids get the slots at the end, which makes every second
-incomplete by just these ids. Slots are not used twice; when most of them are dead, later eras are
+incomplete by just these ids. Slots are not used twice; when most of them are unused, later eras are
 given a new numbering, and the old one disappears together with the eras that use it.
 """
 
@@ -39,12 +39,13 @@ SLOT_LIMIT: Final = 1 << 24
 _ERA_BITS: Final = 5
 _ERA_SECONDS: Final = 1 << _ERA_BITS
 _ENTRY_SIZE: Final = 6
+_HASH_SIZE: Final = 16
 _BUCKET_ENTRIES: Final = 128
 _GROWTH_LIMIT: Final = 4
 """An era that holds this many times the ids it was laid out for is laid out anew."""
 _BLOCK: Final = 4096
 """Ids per turn of the building loop: bounds its temporary memory to some 500 KB."""
-_DEAD_SLOTS_MIN: Final = 1024
+_UNUSED_SLOTS_MIN: Final = 1024
 
 
 @attrs.define(eq=False)
@@ -54,32 +55,32 @@ class _Roster:
     Attributes:
         owners: whose id it is, by slot; None once the user was removed.
         states: the HMAC under the id, by slot; None likewise.
-        places: which slots a user has, by `user_id`.
-        dead_count: how many slots are None.
+        slots: which slots a user has, by `user_id`.
+        unused_count: how many slots are None.
     """
 
     owners: list[Account | None] = attrs.field(factory=list[Account | None])
     states: list[HmacState | None] = attrs.field(factory=list[HmacState | None])
-    places: dict[bytes, range] = attrs.field(factory=dict[bytes, range])
-    dead_count: int = 0
+    slots: dict[bytes, range] = attrs.field(factory=dict[bytes, range])
+    unused_count: int = 0
 
     def add(self, account: Account, states: list[HmacState]) -> None:
         start = len(self.owners)
         self.owners += [account] * len(states)
         self.states += states
-        self.places[account.user_id] = range(start, start + len(states))
+        self.slots[account.user_id] = range(start, start + len(states))
 
     def remove(self, user_id: bytes) -> None:
-        place = self.places.pop(user_id)
-        nobody = [None] * len(place)
-        self.owners[place.start : place.stop] = nobody
-        self.states[place.start : place.stop] = nobody
-        self.dead_count += len(place)
+        place = self.slots.pop(user_id)
+        unused = [None] * len(place)
+        self.owners[place.start : place.stop] = unused
+        self.states[place.start : place.stop] = unused
+        self.unused_count += len(place)
 
     def renumbered(self) -> "_Roster":
-        """Return a roster of the living."""
+        """Return a roster without the unused slots."""
         roster = _Roster()
-        for place in self.places.values():
+        for place in self.slots.values():
             account = self.owners[place.start]
             states = self.states[place.start : place.stop]
             if account is not None:
@@ -108,7 +109,7 @@ class _Era:
     def __init__(self, start: int, roster: _Roster) -> None:
         self.start = start
         self.roster = roster
-        self.laid_out_for = max(len(roster.owners) - roster.dead_count, 16)
+        self.laid_out_for = max(len(roster.owners) - roster.unused_count, 16)
         self.covered = [0] * _ERA_SECONDS
         wanted = self.laid_out_for * _ERA_SECONDS // _BUCKET_ENTRIES
         count = 1 << (wanted - 1).bit_length()
@@ -130,23 +131,30 @@ class _Era:
         return end - begin
 
     def _build_block(self, place: int, message: bytes, start: int, stop: int) -> None:
+        # Every step works on the whole block at once, in C: tens of thousands of entries are made
+        # each second, for ever.
         slots: Iterable[int] = range(start, stop)
         states = self.roster.states[start:stop]
-        if self.roster.dead_count:
+        if self.roster.unused_count:
             slots = [slot for slot, state in zip(slots, states, strict=True) if state is not None]
         alive = [state for state in states if state is not None]
         count = len(alive)
         digests = b"".join(hmac_md5_many(alive, message))
-        # Strided copies lay out thousands of entries at once, at 0.03 µs each.
+        # Strided copies lay out thousands of entries at once, at 0.03 µs each: byte n of every
+        # entry is one slice. Bytes 4 and 5 of a digest are its fingerprint.
         numbers = struct.pack(f">{count}I", *slots)
         entries = bytearray(_ENTRY_SIZE * count)
-        entries[0::_ENTRY_SIZE] = digests[4::16]
-        entries[1::_ENTRY_SIZE] = digests[5::16]
+        entries[0::_ENTRY_SIZE] = digests[4::_HASH_SIZE]
+        entries[1::_ENTRY_SIZE] = digests[5::_HASH_SIZE]
         entries[2::_ENTRY_SIZE] = bytes((place,)) * count
+        # A slot fits three bytes of the four that were packed.
         entries[3::_ENTRY_SIZE] = numbers[1::4]
         entries[4::_ENTRY_SIZE] = numbers[2::4]
         entries[5::_ENTRY_SIZE] = numbers[3::4]
-        indices = map(self._mask.__and__, memoryview(digests).cast("I")[::4].tolist())
+        # Bytes 0 to 3 choose the bucket, as a number in the machine's own byte order; `find` reads
+        # them in the same way.
+        words_per_hash = _HASH_SIZE // 4
+        indices = map(self._mask.__and__, memoryview(digests).cast("I")[::words_per_hash].tolist())
         pieces = chain.from_iterable(struct.iter_unpack(f"{_ENTRY_SIZE}s", entries))
         for bucket, piece in zip(map(self._buckets.__getitem__, indices), pieces, strict=True):
             bucket += piece
@@ -157,6 +165,7 @@ class _Era:
         fingerprint = user_hash[4:6]
         position = bucket.find(fingerprint)
         while position >= 0:
+            # A match elsewhere lies across two entries.
             if position % _ENTRY_SIZE == 0:
                 second = self.start + bucket[position + 2]
                 slot = int.from_bytes(bucket[position + 3 : position + _ENTRY_SIZE], "big")
@@ -193,11 +202,11 @@ class LegacyTable:
         self._ready = None
 
     def __len__(self) -> int:
-        """How many ids are looked for."""
-        return len(self._roster.owners) - self._roster.dead_count
+        """How many ids are in the table."""
+        return len(self._roster.owners) - self._roster.unused_count
 
     def add(self, account: Account, ids: Iterable[bytes]) -> None:
-        """Look for these ids (16 bytes each) from now on.
+        """Find hashes of these ids (16 bytes each) from now on.
 
         Raises:
             ValueError: there would be more than 16 777 216 ids.
@@ -215,12 +224,12 @@ class LegacyTable:
                 del self._eras[number]
 
     def remove(self, user_id: bytes) -> None:
-        """Stop looking for a user's ids, at once; does nothing if there are none."""
-        if user_id not in self._roster.places:
+        """Stop finding a user's ids, at once; does nothing if there are none."""
+        if user_id not in self._roster.slots:
             return
         for roster in self._rosters:
             roster.remove(user_id)
-        if self._roster.dead_count > max(_DEAD_SLOTS_MIN, len(self)):
+        if self._roster.unused_count > max(_UNUSED_SLOTS_MIN, len(self)):
             self._roster = self._roster.renumbered()
             self._rosters.append(self._roster)
             self._drop_rosters()

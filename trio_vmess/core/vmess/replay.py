@@ -1,20 +1,20 @@
-"""Not twice: the memory that refuses a request which was here before.
+"""The memory that refuses a request which was sent before.
 
 What a recorded request can be recognised by depends on its header:
 
 - AEAD: the 16 bytes of the auth id are unique by themselves.
-- Legacy: the user hash alone will not do. Honest clients repeat it, because it knows only seconds
+- Legacy: the user hash alone is not enough. Honest clients repeat it, because it knows only seconds
   and ids: sing-box sends the time without jitter, always under the first alter id, so all its
   connections of one second begin alike. Body key and body IV make the difference: `legacy_key`.
 - Both: user, body key and body IV, the session, as V2Ray keeps it for three minutes.
 
 A key is remembered until its request's time has left the window, when the clock check refuses it
-anyway, plus one window more: so a clock that is set back by up to one window opens no second door.
-A clock that is set back further does, for requests recorded before; nothing but an endless memory
-could prevent it.
+anyway, plus one window more: so a clock that is set back by up to one window lets no request in
+twice. A clock that is set back further does, for requests recorded before; nothing but an endless
+memory could prevent it.
 
 Memory is bounded. When it is full, what is nearest to its own expiry is forgotten first. A new
-request is never refused for want of room: that would let one busy user lock out the others.
+request is never refused for lack of space: that would let one busy user lock out the others.
 """
 
 import heapq
@@ -92,10 +92,10 @@ class _Memory:
 
 
 class ReplayCache:
-    """The requests that were here: one for all connections of an inbound.
+    """The requests that were admitted: one cache for all connections of an inbound.
 
     Ask `seen` or `is_tainted` before a header is opened, and `admit` once it has authenticated;
-    nothing that a stranger sends is ever stored.
+    nothing that an unknown user sends is ever stored.
 
     Args:
         window: seconds that a request's time may differ from ours: `UserRegistry.window`.
@@ -115,9 +115,11 @@ class ReplayCache:
         history_seconds: int = SESSION_HISTORY_SECONDS,
     ) -> None:
         if window < 0 or history_seconds < 0:
-            raise ValueError(f"seconds start at 0: {window=}, {history_seconds=}")
+            raise ValueError(
+                f"window and history_seconds must not be negative: {window=}, {history_seconds=}"
+            )
         if capacity < 1:
-            raise ValueError(f"a replay cache holds at least one request, not {capacity}")
+            raise ValueError(f"capacity must be at least 1, not {capacity}")
         self._window = window
         self._history_seconds = history_seconds
         self._requests = _Memory(capacity)
@@ -144,7 +146,7 @@ class ReplayCache:
         return self._requests.holds(key, now)
 
     def admit(self, *, key: bytes, session: bytes, timestamp: int, now: int) -> bool:
-        """Let a request in for the first time, and for the last.
+        """Admit a request, if this is the first time.
 
         Args:
             key: the auth id, or the result of `legacy_key`.
@@ -153,7 +155,7 @@ class ReplayCache:
             now: UTC seconds.
 
         Returns:
-            False if the key or the session was here before; then nothing changes.
+            False if the key or the session was admitted before; then nothing changes.
         """
         if self._requests.holds(key, now) or self._sessions.holds(session, now):
             return False
@@ -162,7 +164,7 @@ class ReplayCache:
         return True
 
     def taint(self, user_hash: bytes, *, timestamp: int, now: int) -> None:
-        """Burn a legacy user hash: its holder tries out how the server reacts to broken headers.
+        """Refuse a legacy user hash from now on: somebody probes us with broken headers under it.
 
         Args:
             user_hash: 16 bytes that were found in the registry.
@@ -173,13 +175,13 @@ class ReplayCache:
             self._tainted.add(user_hash, self._last_second(timestamp), now)
 
     def is_tainted(self, user_hash: bytes, *, now: int) -> bool:
-        """Tell whether a legacy user hash was burnt; it is refused like that of a stranger."""
+        """Tell whether a legacy user hash was tainted; it is refused like an unknown one."""
         return self._tainted.holds(user_hash, now)
 
     def sweep(self, now: int) -> None:
         """Free the memory of what does not count any more.
 
-        Every `admit` does this for itself; a timer helps a server that has fallen idle.
+        `admit` does this too; a timer is for servers that have become idle.
         """
         for memory in (self._requests, self._sessions, self._tainted):
             memory.sweep(now)

@@ -3,7 +3,7 @@
 Layout: 1 response authentication V | 1 options | 1 command | 1 length m | m content of the command.
 
 Legacy headers are encrypted with the response's CFB stream, which a CFB body then continues; so
-that is done where the stream lives.
+that is done where the stream is kept.
 
 Source: v2ray-core, proxy/vmess/encoding/server.go, EncodeResponseHeader; client.go.
 """
@@ -39,7 +39,7 @@ class ResponseHeader:
 
     Attributes:
         response_auth: the byte of the request.
-        options: V2Ray and Xray write 0, sing-box repeats the request's; nobody reads it.
+        options: V2Ray and Xray write 0, sing-box repeats the request's; no client reads it.
         switch_account: the dynamic-port command, if there is one.
     """
 
@@ -82,9 +82,9 @@ def decode_response_header(plain: bytes, response_auth: int, dialect: Dialect) -
         RemoteProtocolError: the answer is not to our request, or it is too short.
     """
     if len(plain) < RESPONSE_FIXED_SIZE or len(plain) < response_header_size(plain):
-        raise RemoteProtocolError(f"response header: {len(plain)} bytes are too few")
+        raise RemoteProtocolError(f"response header: {len(plain)} bytes are too short")
     if plain[0] != response_auth:
-        raise RemoteProtocolError("response authentication: it does not answer our request")
+        raise RemoteProtocolError("response authentication: this is not the answer to our request")
     command = None
     if plain[2] == RESPONSE_SWITCH_ACCOUNT:
         command = decode_switch_account(
@@ -116,7 +116,7 @@ def open_response_header(data: bytes, keys: BodyKeys) -> tuple[bytes, int] | Nee
         The plain header and how many bytes it took, or NEED_DATA.
 
     Raises:
-        RemoteProtocolError: a tag does not match, or the length is not believable.
+        RemoteProtocolError: a tag does not match, or the length is not plausible.
     """
     if len(data) < _SEALED_LENGTH_SIZE:
         return NEED_DATA
@@ -126,15 +126,13 @@ def open_response_header(data: bytes, keys: BodyKeys) -> tuple[bytes, int] | Nee
             length_cipher.decrypt(length_nonce, data[:_SEALED_LENGTH_SIZE], None), "big"
         )
         if not RESPONSE_FIXED_SIZE <= length <= RESPONSE_HEADER_MAX:
-            raise RemoteProtocolError(f"response header length: {length} is not believable")
+            raise RemoteProtocolError(f"response header length: {length} is not plausible")
         end = _SEALED_LENGTH_SIZE + length + AEAD_TAG_SIZE
         if len(data) < end:
             return NEED_DATA
         plain = header_cipher.decrypt(header_nonce, data[_SEALED_LENGTH_SIZE:end], None)
     except InvalidTag:
-        raise RemoteProtocolError(
-            "response header: the tag is wrong; it is not from our server"
-        ) from None
+        raise RemoteProtocolError("response header: wrong tag; it is not from our server") from None
     return plain, end
 
 

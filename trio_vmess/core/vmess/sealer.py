@@ -32,7 +32,7 @@ _pack_size_into = struct.Struct(">H").pack_into
 
 _PADDING_POOL_MIN: Final = 128
 _PADDING_POOL_MAX: Final = 2048
-"""How many random bytes are drawn at a time: at first what a few chunks need, later sixty."""
+"""Random bytes per call of the entropy source: at first what a few chunks need, later sixty."""
 
 
 class ChunkSealer(abc.ABC):
@@ -62,7 +62,7 @@ class ChunkSealer(abc.ABC):
             self.payload_max -= CHUNK_PADDING_LIMIT - 1
 
     def output_size(self, size: int, /) -> int:
-        """Return the largest outcome: padding is never known beforehand."""
+        """Return the largest possible size: padding is not known in advance."""
         return size + self._surplus * (size // self.payload_max + 1)
 
     def update_into(self, data: bytes | bytearray | memoryview, out: memoryview, /) -> int:
@@ -81,8 +81,10 @@ class ChunkSealer(abc.ABC):
         """Write as many chunks as the payload needs; an empty one still makes one chunk."""
 
     def _take_padding(self, size: int) -> bytes:
+        # The entropy source is a system call: ask it for the padding of many chunks at once.
         start = self._padding_used
         if start + size > len(self._padding):
+            # The rest of the old pool is dropped, so that no padding is ever sent twice.
             drawn = min(max(2 * len(self._padding), _PADDING_POOL_MIN), _PADDING_POOL_MAX)
             self._padding = self._entropy.token_bytes(drawn)
             start = 0
@@ -118,6 +120,7 @@ class AeadSealer(ChunkSealer):
         field_size, length_cipher, room = self._field_size, self._length_cipher, self.payload_max
         total = len(payload)
         position = written = 0
+        # At least once, because an empty payload makes the terminator.
         while True:
             pad, mask = next_numbers()
             text = payload[position : position + room]
@@ -128,11 +131,14 @@ class AeadSealer(ChunkSealer):
                 _pack_size_into(out, written, size + pad ^ mask)
             else:
                 aead, nonces = length_cipher
+                # QUIRK: the size less the tag; see `AeadOpener`.
                 plain_size = _pack_size(size + pad - AEAD_TAG_SIZE)
                 aead.encrypt_into(next(nonces), plain_size, None, out[written:start])
             written = start + size
+            # Sealed where it will be sent from: no chunk is ever an object of its own.
             encrypt_into(next_nonce(), text, None, out[start:written])
             if pad:
+                # Random bytes, though nobody checks them: zeros would show where chunks end.
                 start, written = written, written + pad
                 out[start:written] = self._take_padding(pad)
             if position >= total:
@@ -193,11 +199,11 @@ class CipherSealer:
 
     @property
     def ended(self) -> bool:
-        """As the inner codec says."""
+        """See `Codec`: that of the inner codec."""
         return self._inner.ended
 
     def output_size(self, size: int, /) -> int:
-        """Add what the cipher wants of room behind its output."""
+        """Add the free space that the cipher needs behind its output."""
         return self._inner.output_size(size) + CFB_BLOCK_SIZE - 1
 
     def update_into(self, data: bytes | bytearray | memoryview, out: memoryview, /) -> int:

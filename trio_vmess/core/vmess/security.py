@@ -68,14 +68,14 @@ def build_length_aead(security: Security, request: BodyKeys) -> Aead:
 
 @attrs.frozen(kw_only=True)
 class Framing:
-    """What the options of a request come to, for its security and command.
+    """What the options of a request mean, for its security and command.
 
     Attributes:
         chunked: the body is cut into chunks; otherwise it is one raw stream.
         masked: sizes are masked with SHAKE-128.
         padded: chunks carry padding, its length drawn from SHAKE-128.
-        authenticated_length: sizes are sealed, 18 bytes each.
-        terminated: the writer says the end with an empty chunk.
+        authenticated_length: sizes are encrypted and authenticated, 18 bytes each.
+        terminated: the writer ends with an empty chunk.
         packets: each chunk is one datagram.
     """
 
@@ -89,7 +89,7 @@ class Framing:
 
 @functools.lru_cache(maxsize=256)
 def choose_framing(options: int, security: Security, command: Command, dialect: Dialect) -> Framing:
-    """Work out the framing of a body; there are few, and they are remembered.
+    """Return the framing of a body; there are few, so they are cached.
 
     | security | S clear | S set, stream | S set, packets |
     |---|---|---|---|
@@ -109,7 +109,8 @@ def choose_framing(options: int, security: Security, command: Command, dialect: 
     return Framing(
         chunked=chunked,
         masked=masked and not authenticated_length,
-        # QUIRK: a stream without encryption never has padding, P or not.
+        # QUIRK: a stream without encryption never has padding, P or not (v2ray-core,
+        # proxy/vmess/encoding/server.go, DecodeRequestBody: SecurityType_NONE).
         padded=masked
         and bool(options & Option.PADDING)
         and (packets or security is not Security.NONE),
@@ -150,7 +151,8 @@ def choose_security(
         command: datagrams always need chunks.
         dialect: which option bits exist.
         padding: whether the AEADs pad their chunks.
-        authenticated_length: whether the AEADs seal their sizes; V2Ray before 4.41 cannot read it.
+        authenticated_length: whether the AEADs authenticate their chunk sizes; V2Ray before 4.41
+            cannot read it.
 
     Raises:
         LocalProtocolError: the word is unknown.
@@ -168,7 +170,8 @@ def choose_security(
         case "none":
             return Security.NONE, (Option.CHUNK_STREAM | Option.MASK) & dialect.options
         case "aes-128-cfb":
-            # QUIRK: V2Ray's clients and sing-box's both send S alone for CFB.
+            # QUIRK: the clients of V2Ray and sing-box send S alone for CFB (v2ray-core,
+            # proxy/vmess/outbound/outbound.go; sing-vmess, client.go, dialRaw).
             return Security.AES_128_CFB, Option.CHUNK_STREAM
         case _:
             raise LocalProtocolError(

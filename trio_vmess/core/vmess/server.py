@@ -38,7 +38,7 @@ from trio_vmess.errors import (
 )
 
 _RECOGNISABLE: Final = 64
-"""Bytes that tell the protocols that stray here from one another."""
+"""Bytes that suffice to tell the protocols that arrive by mistake from one another."""
 
 _LEGACY_REQUEST_MAX: Final = AUTH_SIZE + REQUEST_HEADER_MAX
 
@@ -51,16 +51,16 @@ class ServerConnection(Conversation):
         while (event := conn.next_event()) is not NEED_DATA: ...
         wire = conn.send(Response()) + conn.send(Data(payload=b"..."))
 
-    A request that is not believed raises `AuthenticationError`, and one that is believed but asks
-    for something illegal any other `RemoteProtocolError`. On the wire both should look the same:
+    A request that does not authenticate raises `AuthenticationError`, and one that does but asks
+    for something illegal another `RemoteProtocolError`. On the wire both should look the same:
     read on in silence, answer nothing.
 
     Args:
-        users: who may come in.
-        replay: what was here before; shared by all connections of an inbound.
+        users: those who are admitted.
+        replay: the requests so far; shared by all connections of an inbound.
         entropy: where padding comes from.
         dialect: which VMess is spoken.
-        source: where the client calls from, as a hint for the search among many users.
+        source: the client's address, as a hint for the search among many users.
         allow_insecure: False refuses the securities none and aes-128-cfb.
     """
 
@@ -102,10 +102,10 @@ class ServerConnection(Conversation):
         self._receive(data)
 
     def send(self, event: Event) -> bytes:
-        """Return the bytes that say `event`.
+        """Return the bytes of `event`.
 
         Raises:
-            LocalProtocolError: the event may not come now, or has no legal form on the wire.
+            LocalProtocolError: the event is not allowed now, or has no legal form on the wire.
         """
         match event:
             case Response():
@@ -136,7 +136,7 @@ class ServerConnection(Conversation):
             raise self._refuse(str(exc), exc.reason) from None
         if decoded is NEED_DATA:
             if self._buffer.ended:
-                # Less than the fixed part tells a prober nothing about the rest.
+                # A probe learns nothing from less than the fixed part of a header.
                 if len(self._buffer) >= AUTH_SIZE + FIXED_SIZE:
                     self._taint()
                 raise self._truncated()
@@ -157,14 +157,14 @@ class ServerConnection(Conversation):
         )
 
     def _authenticate(self, auth: bytes) -> AuthMatch:
-        """Find who is calling: AEAD first, then legacy."""
+        """Find the user: as an AEAD header first, then as a legacy one."""
         users, replay, now = self._users, self._replay, self._now
         found = users.find_auth_id(auth, now=now, source=self._source)
         speaks_aead = self._dialect.has_aead_header
         if speaks_aead and found is not None and users.accepts(found.timestamp, now):
             self._match = found
             if replay.seen(auth, now=now):
-                raise self._refuse("the auth id was here before", Refusal.REPLAY)
+                raise self._refuse("the auth id was used before", Refusal.REPLAY)
             return found
         self._form = HeaderForm.LEGACY
         match = users.find_user_hash(auth, now=now)
@@ -172,7 +172,7 @@ class ServerConnection(Conversation):
             raise diagnose(self._buffer.peek(_RECOGNISABLE), users, now=now, match=found).error()
         self._match = match
         if replay.is_tainted(auth, now=now):
-            raise self._refuse("the user hash was misused before", Refusal.TAINTED)
+            raise self._refuse("the user hash was used for a broken header before", Refusal.TAINTED)
         return match
 
     def _read_aead(self, match: AuthMatch) -> tuple[RequestHeader, bytes] | NeedData:
@@ -182,7 +182,7 @@ class ServerConnection(Conversation):
         plain, size = opened
         decoded = decode_request_header(plain, self._dialect)
         if decoded is NEED_DATA:
-            raise AuthenticationError("header: it is too short", reason=Refusal.BAD_HEADER)
+            raise AuthenticationError("header: too short", reason=Refusal.BAD_HEADER)
         return decoded[0], self._buffer.take(size)[:AUTH_SIZE]
 
     def _read_legacy(self, match: AuthMatch) -> tuple[RequestHeader, bytes] | NeedData:
@@ -195,7 +195,7 @@ class ServerConnection(Conversation):
         return header, self._buffer.take(AUTH_SIZE + size)[:AUTH_SIZE]
 
     def _admit(self, match: AuthMatch, header: RequestHeader, auth: bytes) -> None:
-        """Remember an authentic request; refuse it if it was here before."""
+        """Remember an authentic request; refuse it if it was seen before."""
         key = auth
         if self._form is HeaderForm.LEGACY:
             key = legacy_key(auth, header.body_key, header.body_iv)
@@ -207,11 +207,13 @@ class ServerConnection(Conversation):
         ):
             if self._form is HeaderForm.LEGACY:
                 self._replay.taint(auth, timestamp=match.timestamp, now=self._now)
-            raise self._refuse("the request was here before", Refusal.REPLAY)
+            raise self._refuse("the request was sent before", Refusal.REPLAY)
 
     def _start_body(self, header: RequestHeader) -> None:
         if not self._allow_insecure and not header.security.is_aead:
-            raise RemoteProtocolError(f"security: {header.security.word} is forbidden here")
+            raise RemoteProtocolError(
+                f"security: {header.security.word} is not allowed on this inbound"
+            )
         keys = BodyKeys(key=header.body_key, iv=header.body_iv)
         self._plan = BodyPlan(
             security=header.security,
@@ -240,13 +242,13 @@ class ServerConnection(Conversation):
             return seal_response_header(plain, keys)
         cipher = cfb_encryptor(keys.key, keys.iv)
         wire = cipher.update(plain)
-        # A CFB body goes on in the stream that its header began.
+        # A CFB body continues the stream of its header.
         is_cfb = self._plan.security is Security.AES_128_CFB
         self._build_sealer(self._plan, keys, cipher if is_cfb else None)
         return wire
 
     def _taint(self) -> None:
-        """Burn a legacy user hash that was used for what looks like a probe."""
+        """Refuse a legacy user hash from now on: it was used for what looks like a probe."""
         if self._form is HeaderForm.LEGACY and self._match is not None:
             self._replay.taint(
                 self._buffer.peek(AUTH_SIZE), timestamp=self._match.timestamp, now=self._now

@@ -1,13 +1,13 @@
-"""Who may come in: the users of an inbound, asked with the first 16 bytes of a request.
+"""The users of an inbound, and how the first 16 bytes of a request find one of them.
 
 Time. A request is good while its time differs from ours by no more than the window: the jitter of
 legacy clients plus what two clocks may differ, 30 + 90 = 120 seconds each way, inclusive. The same
 window holds for both forms of header and for every user, whatever the phase of any timer.
 
-AEAD headers. The auth id names nobody; each user's key is tried, and a checksum tells the right
-one. Most requests come from a source whose user is known from last time, or from one of the users
-who came lately: these are tried first. All are tried in blocks that run without a step of Python in
-between; of the result only blocks with three zero bytes at the top (a time before the year 36812)
+AEAD headers. The auth id does not name its user; each user's key is tried, and a checksum tells
+the right one. Most requests come from a source whose user is known from last time, or from one of
+the recent users: these are tried first. All are tried in blocks, without a step of Python between
+two keys; of the results only those with three zero bytes at the top (a time before the year 36812)
 are looked at.
 
 Legacy headers are looked up in `LegacyTable`.
@@ -42,10 +42,10 @@ _TIME_TOP: Final = bytes(3)
 
 @attrs.frozen(kw_only=True)
 class AuthMatch:
-    """What the first 16 bytes of a request say.
+    """What the first 16 bytes of a request tell.
 
     Attributes:
-        account: whose id or key made them.
+        account: the user whose id or key made them.
         timestamp: the client's UTC seconds.
     """
 
@@ -93,7 +93,9 @@ def authentication_window(max_clock_skew: float) -> int:
         ValueError: it is negative, or not a finite number.
     """
     if not 0 <= max_clock_skew < math.inf:
-        raise ValueError(f"max_clock_skew must be a number of seconds from 0 on: {max_clock_skew}")
+        raise ValueError(
+            f"max_clock_skew must be a finite number of seconds, at least 0: {max_clock_skew}"
+        )
     return TIMESTAMP_JITTER + math.floor(max_clock_skew)
 
 
@@ -107,7 +109,7 @@ class UserRegistry:
             ids, too: the protocol as it was before AEAD headers.
 
     Raises:
-        ValueError: as `add`, or `max_clock_skew` is negative or no finite number.
+        ValueError: as `add`, or `max_clock_skew` is negative or not finite.
     """
 
     def __init__(
@@ -122,7 +124,7 @@ class UserRegistry:
         self._accounts: dict[bytes, Account] = {}
         self._by_email: dict[str, Account] = {}
         # The scan wants two dense lists. `_index` says where a user is in them; the last one moves
-        # into the place of one who goes.
+        # to the index of one that is removed.
         self._members: list[_Member] = []
         self._decrypts: list[Callable[[bytes], bytes]] = []
         self._index: dict[bytes, int] = {}
@@ -156,17 +158,17 @@ class UserRegistry:
         return len(self._table)
 
     def accepts(self, timestamp: int, now: int) -> bool:
-        """Tell whether a request of that second may come in now."""
+        """Tell whether a request of that second is admitted now."""
         return abs(timestamp - now) <= self._window
 
-    def speaks_legacy(self, account: Account) -> bool:
+    def accepts_legacy(self, account: Account) -> bool:
         """Tell whether legacy headers are accepted from this user."""
         return account.alter_id_count > 0 or self._legacy_without_alter_ids
 
     # Membership ---------------------------------------------------------------------------------
 
     def add(self, account: Account) -> None:
-        """Let a user in from now on.
+        """Admit a user from now on.
 
         The seconds of the legacy table that exist already gain the user's ids when a search or
         `prepare` comes to them; no search misses them.
@@ -180,7 +182,7 @@ class UserRegistry:
         email = account.email.casefold()
         if email and email in self._by_email:
             raise ValueError(f"user {account.name}: another user has the same email")
-        if self.speaks_legacy(account):
+        if self.accepts_legacy(account):
             self._table.add(account, (user_id, *account.alter_ids))
         if email:
             self._by_email[email] = account
@@ -191,7 +193,7 @@ class UserRegistry:
         self._decrypts.append(member.decrypt)
 
     def remove(self, user_id: bytes) -> Account:
-        """Refuse a user from now on; connections that are in already do not end by it.
+        """Refuse a user from now on; connections that exist already go on.
 
         Raises:
             KeyError: there is no such user.
@@ -224,17 +226,17 @@ class UserRegistry:
         Args:
             auth_id: the first 16 bytes as received.
             now: UTC seconds.
-            source: where it came from, as passed to `remember`; only makes the search faster.
+            source: the client's address, as passed to `remember`; only makes the search faster.
 
         Returns:
-            The user and the time; None if it is nobody's. If only a match with a time outside the
+            The user and the time; None if it is no user's. If only a match with a time outside the
             window was found, that one, for the log: the caller asks `accepts`.
 
         Raises:
-            ValueError: `auth_id` has not 16 bytes.
+            ValueError: `auth_id` does not have 16 bytes.
         """
         if len(auth_id) != AUTH_SIZE:
-            raise ValueError(f"an auth id has {AUTH_SIZE} bytes, not {len(auth_id)}")
+            raise ValueError(f"an auth id must have {AUTH_SIZE} bytes, not {len(auth_id)}")
         stale: AuthMatch | None = None
         if source is not None and (user_id := self._sources.get(source)) is not None:
             index = self._index.get(user_id)
@@ -253,12 +255,12 @@ class UserRegistry:
     def remember(self, source: str, account: Account) -> None:
         """Try this user first when a request comes from `source`.
 
-        To be called once a header has authenticated, so that strangers cannot push out what is
-        worth remembering.
+        To be called once a header has authenticated, so that unknown clients cannot displace
+        known ones.
 
         Args:
-            source: what tells clients apart: their IP address.
-            account: who came from there.
+            source: the client's IP address.
+            account: the user who connected from there.
         """
         user_id = account.user_id
         index = self._index.get(user_id)
@@ -287,19 +289,20 @@ class UserRegistry:
     def find_user_hash(self, user_hash: bytes, *, now: int) -> AuthMatch | None:
         """Find whose user hash this is; what is found is within the window.
 
-        Costs some microseconds if `prepare` has said True at this `now`, or up to AHEAD_SECONDS
+        Costs some microseconds if `prepare` has returned True at this `now`, or up to AHEAD_SECONDS
         before. Otherwise what is missing is computed here, from `now` outward until the hash is
-        found: up to `(2 * window + 1) * legacy_id_count` HMACs for the hash of a stranger.
+        found: up to `(2 * window + 1) * legacy_id_count` HMACs for an unknown hash.
 
         Args:
             user_hash: the first 16 bytes as received.
             now: UTC seconds.
 
         Raises:
-            ValueError: `user_hash` has not 16 bytes.
+            ValueError: `user_hash` does not have 16 bytes.
+            LocalProtocolError: `now` does not fit 64 bits.
         """
         if len(user_hash) != AUTH_SIZE:
-            raise ValueError(f"a user hash has {AUTH_SIZE} bytes, not {len(user_hash)}")
+            raise ValueError(f"a user hash must have {AUTH_SIZE} bytes, not {len(user_hash)}")
         found = self._table.find(user_hash, now)
         if found is None:
             return None

@@ -30,7 +30,7 @@ def test_a_generation_has_different_ports_of_the_range() -> None:
     assert plan._in_use == set(ports)
 
 
-def test_the_draw_names_the_nth_free_port() -> None:
+def test_the_random_number_chooses_the_nth_free_port() -> None:
     entropy = ScriptedEntropy(numbers=(1, 1, 0, 6))
     plan = PortPlan(range(1000, 1010), concurrency=4, refresh=1, entropy=entropy)
     # 1001 is taken by then, so the second of the free ones is 1002; nine, eight, seven are left.
@@ -56,7 +56,7 @@ def test_two_generations_fit_twice_the_concurrency_exactly() -> None:
     assert set(first) | set(second) == set(range(20, 26))
 
 
-def test_a_full_range_says_what_to_change() -> None:
+def test_the_error_for_a_full_range_says_what_to_change() -> None:
     plan = make_plan(range(20, 24), concurrency=3)
     first = plan.next_generation(0.0)
     with pytest.raises(PortsExhausted) as caught:
@@ -87,7 +87,7 @@ def test_impossible_plans_are_refused(ports: range, concurrency: int, refresh: i
         make_plan(ports, concurrency=concurrency, refresh=refresh)
 
 
-def test_it_prints_as_configurations_write_it() -> None:
+def test_a_plan_prints_like_the_configuration() -> None:
     assert str(make_plan()) == "1000-1009"
     assert str(make_plan(range(80, 81), concurrency=1)) == "80"
     assert repr(make_plan()) == "<PortPlan 1000-1009, 0 in use>"
@@ -109,7 +109,7 @@ def test_a_busy_port_is_exchanged_and_left_alone_until_the_next_refresh() -> Non
     assert plan.next_generation(300.0)[0] in range(30, 33)
 
 
-def test_a_range_full_of_other_programs_is_given_up() -> None:
+def test_exchanges_are_bounded_when_other_programs_hold_the_range() -> None:
     plan = make_plan(range(1, 0x10000), concurrency=1)
     (port,) = plan.next_generation(0.0)
     tried = [port]

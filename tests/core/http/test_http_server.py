@@ -503,7 +503,7 @@ def test_the_head_is_bounded(step: int) -> None:
         assert outcome.to_client.startswith(status)
 
 
-def test_what_waits_is_bounded() -> None:
+def test_unparsed_bytes_are_bounded() -> None:
     server = HttpProxyServer()
     server.receive_data(b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n")
     assert isinstance(server.next_event(), Connect)
@@ -621,7 +621,7 @@ def test_a_connection_that_cannot_be_kept_is_closed_with_the_challenge(
     assert b"\r\nConnection: close\r\n" in sent
 
 
-def test_guessing_is_bounded() -> None:
+def test_password_attempts_are_bounded() -> None:
     server = HttpProxyServer(accounts=ACCOUNTS)
     guess = GET + login("ann", "guess") + b"\r\n"
     for _ in range(CHALLENGE_COUNT_MAX - 1):
@@ -786,7 +786,7 @@ def test_illegal_sends() -> None:
 
 
 @pytest.mark.parametrize("status", [200, 399, 600])
-def test_a_failure_is_a_failure(status: int) -> None:
+def test_a_failure_needs_an_error_status(status: int) -> None:
     with pytest.raises(ValueError, match="status"):
         Failure(status=status, reason="")
 

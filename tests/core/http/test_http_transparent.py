@@ -24,7 +24,9 @@ def server(**settings: object) -> HttpProxyServer:
         ("*", "example.com", Destination(host="example.com", port=80)),
     ],
 )
-def test_by_the_host_header(target: str, host: str, destination: Destination) -> None:
+def test_a_transparent_request_goes_to_its_host_header(
+    target: str, host: str, destination: Destination
+) -> None:
     proxy = server()
     proxy.receive_data(f"OPTIONS {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
     event = proxy.next_event()
@@ -34,7 +36,7 @@ def test_by_the_host_header(target: str, host: str, destination: Destination) ->
     assert event.head == head.encode()
 
 
-def test_other_requests_are_as_before() -> None:
+def test_proxy_requests_still_work_where_transparent_ones_are_allowed() -> None:
     proxy = server()
     proxy.receive_data(b"GET http://a/b HTTP/1.1\r\nHost: example.com\r\n\r\n")
     event = proxy.next_event()
@@ -66,13 +68,13 @@ def test_refused(head: bytes, told: bytes) -> None:
     assert told in answer
 
 
-def test_accounts_count_here_too() -> None:
+def test_transparent_requests_need_a_password_too() -> None:
     proxy = server(accounts=True)
     proxy.receive_data(b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")
     assert proxy.next_event() == Challenged(tried=False)
 
 
-def test_only_where_it_is_allowed() -> None:
+def test_transparent_requests_are_refused_by_default() -> None:
     proxy = HttpProxyServer()
     proxy.receive_data(b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")
     with pytest.raises(RemoteProtocolError, match="not a web server"):

@@ -28,7 +28,7 @@ FLOW = Flow(destination=ADDRESS, inbound_tag="in", user=User(email="ann@example.
         (SniffingSettings(dest_override=("tls",)), "tls", None, False, False),
     ],
 )
-def test_the_host_is_replaced_where_that_is_asked_for(
+def test_the_host_is_replaced_if_configured(
     settings: SniffingSettings,
     protocol: str,
     domain: str | None,

@@ -52,7 +52,7 @@ def test_records_may_end_anywhere(cuts: set[int], tail: bytes) -> None:
     assert sniff(records[:-150]) in (FOUND, NEED_DATA)
 
 
-def test_a_record_for_every_byte() -> None:
+def test_one_record_for_each_byte() -> None:
     handshake = build_handshake([name_extension(b"a.example")])
     assert sniff(to_records(handshake, range(len(handshake)))) == Sniffed(
         protocol="tls", domain="a.example"

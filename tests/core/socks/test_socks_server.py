@@ -443,7 +443,7 @@ def test_the_end_after_the_request_leaves_the_early_data() -> None:
         server.receive_data(b"x")
 
 
-def test_no_accounts_is_nobody() -> None:
+def test_an_empty_mapping_of_accounts_admits_no_user() -> None:
     server = SocksServer(accounts={})
     server.receive_data(b"\x05\x01\x02\x01\x00\x00")
     with pytest.raises(AuthenticationError):

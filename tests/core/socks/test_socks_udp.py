@@ -59,7 +59,7 @@ def test_malformed(data: str, field: str) -> None:
 
 
 @given(HOSTS, st.data())
-def test_no_half_header_is_taken_for_a_whole_one(
+def test_a_truncated_header_is_refused(
     host: ipaddress.IPv4Address | ipaddress.IPv6Address | str, data: st.DataObject
 ) -> None:
     whole = encode_datagram(host, 53, b"")
@@ -82,7 +82,7 @@ def test_reserved_bytes_are_not_looked_at() -> None:
 
 
 @pytest.mark.parametrize(("host", "port"), [("", 1), ("a" * 256, 1), ("bücher", 1), ("a", 65536)])
-def test_what_cannot_be_written(host: str, port: int) -> None:
+def test_addresses_that_cannot_be_written_are_refused(host: str, port: int) -> None:
     with pytest.raises(ValueError, match=r"name|port|ascii"):
         encode_datagram(host, port, b"")
 

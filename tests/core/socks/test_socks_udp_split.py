@@ -19,7 +19,7 @@ def test_agrees_with_decoding(host: object, port: int, payload: bytes) -> None:
 
 
 @given(data=st.binary(max_size=40))
-def test_never_raises_and_never_invents(data: bytes) -> None:
+def test_splitting_raises_nothing_and_loses_no_byte(data: bytes) -> None:
     written, rest = split_datagram(data)
     if written:
         assert data[3:] == written + rest
@@ -31,5 +31,5 @@ def test_never_raises_and_never_invents(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\0\0\0\1", b"\0\0\1\1\x7f\0\0\1\0\x35x"])
-def test_what_cannot_be_parted(data: bytes) -> None:
+def test_a_datagram_without_a_readable_address_is_not_split(data: bytes) -> None:
     assert split_datagram(data) == (b"", b"")

@@ -22,7 +22,7 @@ def test_nonces_count_and_wrap() -> None:
 
 @pytest.mark.parametrize("masked", [True, False])
 @pytest.mark.parametrize("padded", [True, False])
-def test_draws_take_their_numbers_in_order(masked: bool, padded: bool) -> None:
+def test_the_size_stream_takes_its_numbers_in_order(masked: bool, padded: bool) -> None:
     options = Option.CHUNK_STREAM | (Option.MASK if masked or padded else 0)
     options |= Option.PADDING if padded else 0
     # Padding without a mask is what sealed sizes leave.

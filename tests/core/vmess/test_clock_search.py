@@ -91,7 +91,7 @@ def test_an_alter_id_beyond_the_users_number(number: int) -> None:
     assert f"under alter id {number}, but the user's alterId is 4 here" in search.found.message
 
 
-def test_in_the_old_protocol_main_ids_have_wrong_clocks_too() -> None:
+def test_wrong_clocks_are_found_under_main_ids_too() -> None:
     registry = UserRegistry([LOVE], legacy_without_alter_ids=True)
     search = ClockSearch(registry, derive_user_hash(LOVE.user_id, NOW - 700), NOW)
     run(search)
@@ -113,7 +113,7 @@ def test_the_size_of_the_slices_does_not_matter() -> None:
     assert results == results[:1] * 3
 
 
-def test_a_hash_of_nobody_ends_within_the_bound() -> None:
+def test_the_search_for_an_unknown_hash_is_bounded() -> None:
     search = ClockSearch(UserRegistry([LOVE, OLD]), bytes(16), NOW, max_hmacs=20_000)
     assert run(search, 500) <= 41
     assert search.found is None

@@ -175,7 +175,7 @@ def test_mux_has_no_destination_on_the_wire() -> None:
 # Rules ------------------------------------------------------------------------------------------
 
 
-def test_what_may_not_be_said_now() -> None:
+def test_events_out_of_turn_are_refused() -> None:
     pair = ConnectionPair()
     for event in (Data(payload=b"x"), EndOfStream(), Response()):
         with pytest.raises(LocalProtocolError):
@@ -208,7 +208,7 @@ def test_the_form_follows_from_the_account() -> None:
         ClientConnection(entropy=SeededEntropy()).send(asked)
 
 
-def test_a_server_that_speaks_first_is_no_server() -> None:
+def test_data_before_the_request_is_an_error() -> None:
     client = ClientConnection(entropy=SeededEntropy())
     assert client.next_event() is NEED_DATA
     client.receive_data(b"220 smtp.example.com")
@@ -436,7 +436,7 @@ def test_datagram_codecs_are_handed_over() -> None:
     assert seen == [Response()]
 
 
-def test_after_the_hand_over_the_connection_is_silent() -> None:
+def test_a_connection_is_unusable_after_the_hand_over() -> None:
     pair = ConnectionPair()
     with pytest.raises(LocalProtocolError, match="hand-over"):
         pair.server.hand_over()
@@ -484,13 +484,13 @@ def test_early_opener_reports_a_missing_answer() -> None:
         ("aes-128-cfb", "x86_64", Command.TCP, (Security.AES_128_CFB, 0x01)),
     ],
 )
-def test_security_words(
+def test_choose_security(
     word: str, machine: str, command: Command, expected: tuple[Security, int]
 ) -> None:
     assert choose_security(word, machine=machine, command=command, dialect=V2RAY) == expected
 
 
-def test_security_words_bend_to_options_and_dialect() -> None:
+def test_choose_security_follows_options_and_dialect() -> None:
     def choose(dialect: Dialect, *, padding: bool, authenticated_length: bool) -> int:
         return choose_security(
             "auto",

@@ -66,7 +66,7 @@ def test_offsets_near_half_hours_hint_at_the_time_zone(offset: int, hint: str | 
     assert (hint or "") in found.message
 
 
-def test_a_match_that_was_asked_for_is_not_asked_for_again() -> None:
+def test_a_match_that_is_passed_in_is_not_looked_up_again() -> None:
     registry = UserRegistry([LOVE])
     found = diagnose(make_auth_id(LOVE, NOW - 500), registry, now=NOW, match=None)
     assert found.reason is Refusal.UNKNOWN_USER
@@ -80,7 +80,7 @@ def test_an_aead_header_where_only_legacy_is_spoken() -> None:
     assert found.message.startswith("user love@example.com: an AEAD header, but this inbound")
 
 
-def test_the_unknown_are_told_what_could_be_the_matter() -> None:
+def test_the_diagnosis_of_an_unknown_user_names_likely_causes() -> None:
     found = diagnose(bytes(range(100, 116)), UserRegistry([LOVE]), now=NOW)
     assert found.reason is Refusal.UNKNOWN_USER
     assert "no user has an alterId" in found.message

@@ -50,7 +50,7 @@ def make_auth_id(account: Account, timestamp: int) -> bytes:
         (b"\4\2\0\x50\0\0\0\1root\0example", "a SOCKS4 request"),
     ],
 )
-def test_protocols_that_stray_are_named(data: bytes, words: str) -> None:
+def test_foreign_protocols_are_recognised(data: bytes, words: str) -> None:
     assert recognise(data) == words
     found = diagnose(data, UserRegistry([LOVE]), now=NOW)
     assert found.reason is Refusal.FOREIGN_PROTOCOL
@@ -77,7 +77,7 @@ def test_protocols_that_stray_are_named(data: bytes, words: str) -> None:
         b"\r\n\r\n\0\r\nQUIT",
     ],
 )
-def test_near_misses_are_not_named(data: bytes) -> None:
+def test_data_that_resembles_a_foreign_protocol_is_not_recognised(data: bytes) -> None:
     assert recognise(data) is None
 
 

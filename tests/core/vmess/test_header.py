@@ -103,7 +103,7 @@ def test_no_prefix_of_an_aead_header_raises_and_no_flipped_bit_passes() -> None:
             open_aead_header(bytes(damaged), cmd_key)
 
 
-def test_header_length_beyond_belief_is_refused() -> None:
+def test_an_implausible_header_length_is_refused() -> None:
     wire = seal_aead_header(bytes(3000), bytes(16), bytes(16), bytes(8))
     with pytest.raises(AuthenticationError, match="3000"):
         open_aead_header(wire, bytes(16))
@@ -192,7 +192,7 @@ def test_reserved_byte_is_ignored_on_the_wire() -> None:
     assert decode_request_header(rechecksummed(bytes(plain)), V2RAY) == (HEADER, len(plain))
 
 
-def test_unknown_address_type_and_bad_checksum_are_not_authentic() -> None:
+def test_an_unknown_address_type_or_a_bad_checksum_fails_authentication() -> None:
     plain = bytearray(encode_request_header(HEADER, V2RAY))
     plain[40] = 9
     with pytest.raises(AuthenticationError, match="address type: 9"):
@@ -236,7 +236,7 @@ def test_empty_domain_is_refused() -> None:
         ({"destination": Destination(host="a b", port=1)}, "domain"),
     ],
 )
-def test_we_do_not_write_what_nobody_reads(change: dict[str, Any], named: str) -> None:
+def test_headers_that_no_server_accepts_are_not_written(change: dict[str, Any], named: str) -> None:
     with pytest.raises(LocalProtocolError, match=named):
         encode_request_header(attrs.evolve(HEADER, **change), V2RAY)
 

@@ -145,7 +145,7 @@ def test_a_removed_user_is_gone_at_once_and_the_others_stay() -> None:
     assert table.find(derive_user_hash(make_id(1000), NOW), NOW) == (again, NOW)
 
 
-def test_a_matching_fingerprint_is_no_match() -> None:
+def test_a_matching_fingerprint_alone_is_not_a_match() -> None:
     table = LegacyTable(WINDOW)
     add_user(table, 1)
     prepare_fully(table, NOW)
@@ -204,7 +204,7 @@ def test_an_era_that_outgrows_its_buckets_is_laid_out_anew() -> None:
     assert min(len(era._buckets) for era in table._eras.values()) >= 256
 
 
-def test_churn_does_not_keep_dead_ids_for_ever() -> None:
+def test_removed_users_do_not_keep_their_slots_for_ever() -> None:
     table = LegacyTable(30)
     stayer = add_user(table, 0, id_count=5)
     now = NOW
@@ -227,7 +227,7 @@ def test_churn_does_not_keep_dead_ids_for_ever() -> None:
     assert entry_bytes(table) <= (61 + 32 + 31 + AHEAD_SECONDS) * 5 * 6
 
 
-def test_the_removed_are_gone_from_eras_that_use_an_old_numbering() -> None:
+def test_removed_users_are_not_found_in_eras_with_an_old_numbering() -> None:
     table = LegacyTable(30)
     first, second = add_user(table, 1), add_user(table, 2)
     crowd = add_user(table, 3, id_count=1100)
@@ -274,7 +274,7 @@ def test_after_a_step_of_the_clock_a_search_starts_at_now() -> None:
         assert covered == [now]
 
 
-def test_clock_leaps_leave_nothing_behind() -> None:
+def test_clock_leaps_leave_no_eras_behind() -> None:
     table = LegacyTable(WINDOW)
     account = add_user(table, 1)
     for now in (NOW, NOW + 7200, NOW - 86_400, NOW + 100, NOW - 100, 0, 2**33, NOW):
@@ -315,7 +315,7 @@ def test_more_ids_than_slots_are_refused_before_anything_changes() -> None:
         max_size=40,
     )
 )
-def test_a_long_life_agrees_with_computing_everything_anew(
+def test_any_history_agrees_with_computing_all_hashes(
     life: list[tuple[str, int, int, int]],
 ) -> None:
     window = 30

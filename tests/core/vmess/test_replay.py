@@ -74,7 +74,7 @@ def test_a_key_outlives_its_window_by_one_more(offset: int) -> None:
     assert len(cache) == 0
 
 
-def test_a_clock_that_steps_back_by_a_window_opens_no_second_door() -> None:
+def test_a_clock_set_back_by_a_window_admits_no_replay() -> None:
     cache = ReplayCache(window=WINDOW)
     admit(cache, 1)
     # The request leaves the window, others come, and the clock is set back.
@@ -103,7 +103,7 @@ def test_a_tainted_hash_stays_tainted_as_long_as_it_could_come_in() -> None:
     assert not cache.is_tainted(key_of(1), now=NOW)
 
 
-def test_full_it_forgets_what_expires_first_and_refuses_nobody() -> None:
+def test_a_full_cache_forgets_what_expires_first() -> None:
     cache = ReplayCache(window=WINDOW, capacity=3)
     for number, timestamp in [(1, NOW + 5), (2, NOW - 5), (3, NOW), (4, NOW + 9), (5, NOW + 1)]:
         assert admit(cache, number, timestamp=timestamp)
@@ -111,7 +111,7 @@ def test_full_it_forgets_what_expires_first_and_refuses_nobody() -> None:
     assert [number for number in range(1, 6) if cache.seen(key_of(number), now=NOW)] == [1, 4, 5]
 
 
-def test_of_one_second_the_oldest_is_forgotten_first() -> None:
+def test_of_equal_expiries_the_oldest_is_forgotten_first() -> None:
     cache = ReplayCache(window=WINDOW, capacity=2)
     for number in range(5):
         assert admit(cache, number)
@@ -128,7 +128,7 @@ def test_taints_are_bounded_by_themselves() -> None:
     assert "2 tainted" in repr(cache)
 
 
-def test_admitting_frees_what_is_over() -> None:
+def test_admitting_frees_expired_entries() -> None:
     cache = ReplayCache(window=WINDOW)
     for second in range(2000):
         now = NOW + second

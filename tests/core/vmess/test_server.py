@@ -73,7 +73,7 @@ def test_a_header_that_was_never_finished_is_not_remembered(alter_ids: int) -> N
 
 
 @pytest.mark.parametrize("spoil", ["checksum", "eof"])
-def test_a_spoilt_legacy_header_burns_its_hash(spoil: str) -> None:
+def test_a_broken_legacy_header_taints_its_hash(spoil: str) -> None:
     pair = ConnectionPair(alter_id_count=4)
     wire = pair.client.send(request(pair.account))
     if spoil == "checksum":
@@ -90,7 +90,7 @@ def test_a_spoilt_legacy_header_burns_its_hash(spoil: str) -> None:
 
 
 @FORMS
-def test_a_short_probe_burns_nothing(alter_ids: int) -> None:
+def test_a_short_probe_taints_no_hash(alter_ids: int) -> None:
     pair = ConnectionPair(alter_id_count=alter_ids)
     wire = pair.client.send(request(pair.account))
     for size in (0, 5, 16, 30):

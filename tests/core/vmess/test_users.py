@@ -42,7 +42,7 @@ BOB = make_account(2, alter_id_count=4, email="bob@example.com")
 
 
 @pytest.mark.parametrize(("skew", "window"), [(90, 120), (0, 30), (0.9, 30), (3600, 3630)])
-def test_the_window_has_the_jitter_in_and_its_edges_too(skew: float, window: int) -> None:
+def test_the_window_includes_the_jitter_and_its_edges(skew: float, window: int) -> None:
     registry = UserRegistry([ALICE, BOB], max_clock_skew=skew)
     assert registry.window == window
     for offset, good in [(window, True), (window + 1, False), (0, True)]:
@@ -57,7 +57,7 @@ def test_the_window_has_the_jitter_in_and_its_edges_too(skew: float, window: int
 
 
 @pytest.mark.parametrize("skew", [-1, float("nan"), float("inf")])
-def test_a_skew_that_is_no_duration_is_refused(skew: float) -> None:
+def test_an_invalid_clock_skew_is_refused(skew: float) -> None:
     with pytest.raises(ValueError, match="max_clock_skew"):
         UserRegistry(max_clock_skew=skew)
 
@@ -151,13 +151,13 @@ def test_each_of_many_users_is_found_wherever_the_user_stands() -> None:
         assert (match is None) == (number % 7 == 0)
 
 
-def test_a_stranger_is_nobody() -> None:
+def test_an_auth_id_of_an_unknown_user_has_no_match() -> None:
     registry = UserRegistry([ALICE, BOB])
     assert registry.find_auth_id(make_auth_id(make_account(3), NOW), now=NOW) is None
 
 
 @pytest.mark.parametrize("timestamp", [-1, 1 << 40, -(1 << 63)])
-def test_a_time_that_no_clock_shows_is_not_even_a_stale_match(timestamp: int) -> None:
+def test_an_impossible_time_in_an_auth_id_is_not_a_match(timestamp: int) -> None:
     registry = UserRegistry([ALICE])
     registry.remember("::1", ALICE)
     auth_id = make_auth_id(ALICE, timestamp)
@@ -205,13 +205,13 @@ def test_the_search_goes_on_behind_a_user_whose_time_is_stale() -> None:
     assert match == AuthMatch(account=crafted.accounts[1], timestamp=NOW - 500)
 
 
-def test_a_time_across_two_users_blocks_belongs_to_neither() -> None:
+def test_a_time_across_two_decrypted_blocks_is_not_a_match() -> None:
     good = plain_auth_id(NOW)
     crafted = CraftedUsers([b"\1" * 8 + good[:8], good[8:] + b"\1" * 8])
     assert crafted.registry.find_auth_id(bytes(16), now=NOW) is None
 
 
-def test_zeros_across_two_users_blocks_hide_no_time() -> None:
+def test_zeros_across_two_decrypted_blocks_do_not_hide_a_match() -> None:
     good = plain_auth_id(NOW)
     crafted = CraftedUsers([b"\1" * 14 + bytes(2), bytes(1) + b"\1" * 15, bytes(16), good])
     match = crafted.registry.find_auth_id(bytes(16), now=NOW)
@@ -219,7 +219,7 @@ def test_zeros_across_two_users_blocks_hide_no_time() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 15, 17])
-def test_other_lengths_are_the_callers_mistake(size: int) -> None:
+def test_an_auth_id_of_another_length_is_a_value_error(size: int) -> None:
     registry = UserRegistry([BOB])
     with pytest.raises(ValueError, match="16 bytes"):
         registry.find_auth_id(bytes(size), now=NOW)
@@ -250,7 +250,7 @@ def test_the_user_of_a_source_is_tried_first() -> None:
     assert match.account is accounts[0]
 
 
-def test_users_who_were_here_lately_are_tried_from_anywhere() -> None:
+def test_recent_users_are_tried_first_from_any_source() -> None:
     accounts = [make_account(number) for number in range(RECENT_USERS_MAX + 8)]
     registry = UserRegistry(accounts)
     for account in (*accounts, accounts[8]):
@@ -286,7 +286,7 @@ def test_sources_are_bounded_and_the_least_recent_goes() -> None:
     assert "1" not in registry._sources
 
 
-def test_looking_up_stores_nothing() -> None:
+def test_a_lookup_changes_nothing() -> None:
     registry = UserRegistry([ALICE])
     registry.find_auth_id(make_auth_id(ALICE, NOW), now=NOW, source="192.0.2.1")
     registry.find_auth_id(bytes(16), now=NOW, source="192.0.2.2")
@@ -320,7 +320,7 @@ def test_a_user_without_alter_ids_has_no_legacy_header() -> None:
     assert registry.find_user_hash(derive_user_hash(ALICE.user_id, NOW), now=NOW) is None
 
 
-def test_in_the_old_protocol_the_main_id_is_enough() -> None:
+def test_main_ids_authenticate_where_alter_ids_are_optional() -> None:
     registry = UserRegistry([ALICE, BOB], legacy_without_alter_ids=True)
     assert registry.accepts_legacy(ALICE)
     assert registry.legacy_id_count == 6
@@ -351,7 +351,7 @@ ACCOUNTS = [make_account(number, alter_id_count=number % 3) for number in range(
         max_size=30,
     )
 )
-def test_a_long_life_agrees_with_a_naive_model(life: list[tuple[str, int, int, int]]) -> None:
+def test_any_history_agrees_with_a_naive_model(life: list[tuple[str, int, int, int]]) -> None:
     registry = UserRegistry(max_clock_skew=0)
     present: dict[bytes, Account] = {}
     now = NOW

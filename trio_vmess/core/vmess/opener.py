@@ -152,8 +152,7 @@ class AeadOpener(ChunkOpener):
                 position = stop
                 size = _UNKNOWN
                 if filled == written:
-                    # An empty chunk is the terminator, and it has just been authenticated. What
-                    # follows it is not ours to read.
+                    # An empty chunk is the terminator, and it has just been authenticated.
                     self.ended = True
                     position = end
                     break
@@ -161,7 +160,6 @@ class AeadOpener(ChunkOpener):
                     boundaries.append(filled - written)
                 written = filled
         except InvalidTag:
-            # One handler around the loop costs nothing while no tag is wrong.
             raise RemoteProtocolError("chunk: wrong tag") from None
         self._size, self._pad = size, pad
         if position < end:

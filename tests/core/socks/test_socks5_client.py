@@ -218,6 +218,6 @@ def _next(server: SocksServer, ours: SocksClient) -> Request | NeedData:
 @pytest.mark.parametrize(
     ("user", "password"), [("", "x"), ("x", ""), ("x" * 256, "x"), ("x", None)]
 )
-def test_what_no_message_can_carry(user: str, password: str | None) -> None:
+def test_credentials_that_do_not_fit_a_message_are_refused(user: str, password: str | None) -> None:
     with pytest.raises(ValueError, match="1 to 255 bytes"):
         SocksClient(command=Command.CONNECT, destination=TARGET, user=user, password=password)

@@ -83,7 +83,7 @@ def test_an_end_instead_of_an_answer(received: bytes) -> None:
 @pytest.mark.parametrize(
     "received", [b"SSH-2.0-x\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000]
 )
-def test_an_answer_that_is_no_http(received: bytes) -> None:
+def test_an_answer_that_is_not_http_is_an_error(received: bytes) -> None:
     client = HttpConnectClient(destination=TARGET)
     client.receive_data(received)
     with pytest.raises(RemoteProtocolError, match="malformed"):
@@ -110,7 +110,7 @@ def test_refused_by_our_own_server() -> None:
     assert client.next_event() == TunnelRefused(status=503, reason="Service Unavailable")
 
 
-def test_what_cannot_be_asked() -> None:
+def test_a_request_that_cannot_be_written_is_refused() -> None:
     with pytest.raises(ValueError, match="colon"):
         HttpConnectClient(destination=TARGET, user="a:b", password="c")
     with pytest.raises(ValueError, match="cannot be requested"):

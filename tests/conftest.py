@@ -86,11 +86,17 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if collection_path in _SYSTEM_PATHS else None
 
 
-def pytest_collection_finish() -> None:
-    # Some tests look for garbage; the thousands of tests themselves are none, and need not be
-    # looked through each time.
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    # Collecting makes many objects and hardly any garbage. What it has made stays to the end, so
+    # a test that looks for garbage need not look through it.
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture

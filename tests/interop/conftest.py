@@ -5,9 +5,9 @@ from typing import Final
 
 import pytest
 
-from tests.interop.matrix import MatrixCell, format_matrix
+from tests.interop.matrix import MatrixCell, format_matrix, matrix_cells
 
-_RESULTS: Final = pytest.StashKey[dict[MatrixCell, str]]()
+_CELL: Final = "matrix_cell"
 
 
 @pytest.hookimpl(wrapper=True)
@@ -16,22 +16,24 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     callspec = getattr(item, "callspec", None)
-    cell = callspec.params.get("matrix_cell") if callspec is not None else None
+    cell = callspec.params.get(_CELL) if callspec is not None else None
     if isinstance(cell, MatrixCell):
-        results = item.config.stash.setdefault(_RESULTS, {})
-        if report.failed:
-            results[cell] = "FAILED"
-        elif report.skipped:
-            results[cell] = "skipped"
-        elif report.when == "call":
-            results.setdefault(cell, "ok")
+        # With the report it comes from a worker, too, to whoever prints the table.
+        report.user_properties.append((_CELL, str(cell)))
     return report
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    results = config.stash.get(_RESULTS, {})
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    cells = {str(cell): cell for cell in matrix_cells()}
+    results: dict[MatrixCell, str] = {}
+    for outcome, word in (
+        ("passed", "ok"),
+        ("skipped", "skipped"),
+        ("failed", "FAILED"),
+        ("error", "FAILED"),
+    ):
+        for report in terminalreporter.getreports(outcome):
+            results |= {cells[text]: word for name, text in report.user_properties if name == _CELL}
     if results:
         terminalreporter.section("interop matrix")
         for line in format_matrix(results):

@@ -158,7 +158,7 @@ FOREIGN_WORDS: Final = re.compile(
 """What a relay does not know."""
 
 
-_parse: Final = functools.lru_cache(maxsize=1024)(ast.parse)
+parse: Final = functools.lru_cache(maxsize=1024)(ast.parse)
 """The same few hundred sources are looked at by many rules."""
 
 
@@ -174,7 +174,7 @@ def _exports(path: str, name: str, sources: Sources) -> bool:
     """Tell whether a package's `__init__` takes `name` out of one of its modules."""
     return any(
         isinstance(node, ast.ImportFrom) and any(alias.name == name for alias in node.names)
-        for node in _parse(sources[path]).body
+        for node in parse(sources[path]).body
     )
 
 
@@ -191,7 +191,7 @@ def imports_of(path: str, sources: Sources) -> Iterator[tuple[int, str]]:
     package exports something of that name, as `cli` does with `main`.
     """
     modules = modules_of(sources)
-    for node in ast.walk(_parse(sources[path])):
+    for node in ast.walk(parse(sources[path])):
         match node:
             case ast.Import(names=names):
                 yield from ((node.lineno, alias.name) for alias in names)

@@ -12,6 +12,7 @@ from trio.testing import MockClock
 from tests.kit.entropy import SeededEntropy
 from trio_vmess.contracts import Connected, PacketLink, StreamSide
 from trio_vmess.core import Destination, Flow, Host, IPAddress, parse_host
+from trio_vmess.dispatch import Prober
 from trio_vmess.dispatch.selection import Probe, Selection
 from trio_vmess.errors import DialError, DialFailure, NoRouteError
 from trio_vmess.routing import (
@@ -207,7 +208,7 @@ async def test_probes_notice_failure_and_recovery(
         destination=Destination(host=ipaddress.IPv4Address("192.0.2.1"), port=443),
     )
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(selection.keep_probing, probe)
+        nursery.start_soon(Prober(selection=selection, probe=probe).run)
         await trio.sleep(32)
         assert (failing.tries, healthy.tries) == (3, 3)
         assert {await connected_tag(selection) for _ in range(4)} == {"way-2"}
@@ -228,5 +229,5 @@ async def test_a_probe_of_an_unreachable_destination_says_nothing_of_the_outboun
     way = Way("way-1", DialFailure.TIMED_OUT)
     selection = select([way], [EVERYTHING])
     for _ in range(5):
-        await selection._probe("way-1", flow("192.0.2.1"))
+        await selection._probe_outbound("way-1", flow("192.0.2.1"))
     assert not selection.health.is_unhealthy("way-1", trio.current_time())

@@ -150,7 +150,7 @@ async def test_a_server_that_closes_without_an_answer_breaks_the_stream() -> Non
     client, _ = join(ours, theirs, sends_headers=True)
     await client.send_all(b"hello")
     await theirs.aclose()
-    with pytest.raises(trio.BrokenResourceError, match="closed without an answer"):
+    with pytest.raises(trio.BrokenResourceError, match="closed the connection without an answer"):
         await client.receive_some()
 
 

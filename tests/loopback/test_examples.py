@@ -32,7 +32,7 @@ EXAMPLES: Final = {
         "unsupported: tls: 'tls' is not supported",
         "not valid: destination: 0 is not a valid port: expected 1 to 65535",
         "the server cannot be reached: ",
-        "broken: the server closed without an answer",
+        "broken: the server closed the connection without an answer",
         "the server's log: vmess.refused",
         "silence: ",
     ),

@@ -75,7 +75,7 @@ class Selection:
 
     outbounds: Sequence[Outbound]
     router: Router
-    balancers: Mapping[str, Balancer] = attrs.field(factory=dict)
+    balancers: Mapping[str, Balancer] = attrs.field(factory=lambda: dict[str, Balancer]())
     health: Health = attrs.field(factory=Health)
     resolve: Resolve
     running: Callable[[], Iterable[str]]

@@ -9,7 +9,7 @@ import trio
 
 from trio_vmess.contracts import SILENT_ANSWER, Dispatch, StreamSide, Transport
 from trio_vmess.core import Destination, Flow, Host, Network, User, format_endpoint, parse_host
-from trio_vmess.inbound.associations import FlowTable, Opening
+from trio_vmess.inbound.flow_table import FlowTable, Opening
 from trio_vmess.transport import DatagramSocket, SocketAddress
 
 log: Final = logging.getLogger("trio_vmess.inbound.dokodemo")
@@ -61,11 +61,11 @@ class DokodemoInbound:
 
                     return Opening(flow=self._flow(Network.UDP, _format(address)), reply=reply)
 
-                flows = FlowTable(self._dispatch, nursery, open_flow=open_flow)
+                flows = FlowTable(self._dispatch, open_flow=open_flow)
                 try:
                     while True:
                         for datagram, address in await datagrams.receive():
-                            flows.deliver(address, datagram)
+                            flows.deliver(address, datagram, nursery)
                 except trio.BrokenResourceError as exc:
                     log.warning("dokodemo.broken tag=%s reason=%r", self._tag or "-", str(exc))
                     nursery.cancel_scope.cancel()

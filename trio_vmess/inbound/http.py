@@ -69,9 +69,9 @@ class HttpInbound:
         """See `Inbound.serve`."""
         server = HttpProxyServer(accounts=self._accounts, allow_transparent=self.allow_transparent)
         async with trio.open_nursery() as nursery:
-            conversation = _Conversation(self, server, transport, nursery, source, deadline)
+            conversation = _Conversation(self, server, transport, source, deadline)
             try:
-                await conversation.run()
+                await conversation.run(nursery)
             finally:
                 await transport.aclose()
 
@@ -98,20 +98,22 @@ class _Conversation:
         inbound: HttpInbound,
         server: HttpProxyServer,
         transport: Transport,
-        nursery: trio.Nursery,
         source: str,
         deadline: float,
     ) -> None:
         self._inbound = inbound
         self._server = server
         self._transport = transport
-        self._nursery = nursery
         self._source = source
         self._deadline = deadline
         self._request_count = 0
 
-    async def run(self) -> None:
-        """Serve requests until the connection is of no further use; it is still to be closed."""
+    async def run(self, nursery: trio.Nursery) -> None:
+        """Serve requests until the connection is of no further use; it is still to be closed.
+
+        Args:
+            nursery: where the flows of forwarded requests run.
+        """
         while (request := await self._next_request()) is not None:
             self._request_count += 1
             if self._inbound.allow_transparent and self._is_own(request.destination):
@@ -121,7 +123,7 @@ class _Conversation:
             if isinstance(request, Connect):
                 await self._open_tunnel(request)
                 return
-            if not await self._forward(request):
+            if not await self._forward(request, nursery):
                 return
             self._deadline = trio.current_time() + self._inbound.policy.handshake
 
@@ -198,14 +200,14 @@ class _Conversation:
         flow = self._inbound.flow(request, self._source)
         await self._inbound.dispatch.stream(flow, side, answer)
 
-    async def _forward(self, request: Forward) -> bool:
+    async def _forward(self, request: Forward, nursery: trio.Nursery) -> bool:
         """Serve one request; tell whether the client may send another."""
         forward = ForwardTransport(self._server, self._transport)
         side = StreamSide(transport=forward, early=request.head)
         answer = _ForwardAnswer(forward)
         flow = self._inbound.flow(request, self._source)
         scope = trio.CancelScope()
-        self._nursery.start_soon(self._carry, flow, side, answer, scope)
+        nursery.start_soon(self._carry, flow, side, answer, scope, name="forwarded request")
         await forward.over.wait()
         scope.deadline = trio.current_time() + FLOW_LINGER
         if forward.keep_alive:

@@ -37,8 +37,8 @@ from trio_vmess.core.socks import (
     split_datagram,
 )
 from trio_vmess.errors import DialFailure, RemoteProtocolError
-from trio_vmess.inbound.associations import FlowTable, Opening
-from trio_vmess.inbound.associations import Reply as SendBack
+from trio_vmess.inbound.flow_table import FlowTable, Opening
+from trio_vmess.inbound.flow_table import Reply as SendBack
 from trio_vmess.inbound.lingering_close import close_lingering
 from trio_vmess.transport import DatagramSocket, SocketAddress, cancel_at_end
 
@@ -183,8 +183,8 @@ class SocksInbound:
                         reply=association.reply_from(destination),
                     )
 
-                flows = FlowTable(self._dispatch, nursery, open_flow=open_flow)
-                await association.receive(flows)
+                flows = FlowTable(self._dispatch, open_flow=open_flow)
+                await association.receive(flows, nursery)
                 nursery.cancel_scope.cancel()
         except trio.BrokenResourceError:
             log.info("socks.association.lost source=%s", source)
@@ -209,7 +209,7 @@ class _Association:
         self._client = client
         self._peer: SocketAddress | None = None
 
-    async def receive(self, flows: FlowTable[bytes]) -> None:
+    async def receive(self, flows: FlowTable[bytes], nursery: trio.Nursery) -> None:
         """Sort datagrams into flows, by their destinations as written, until the port is dead."""
         while True:
             try:
@@ -228,7 +228,7 @@ class _Association:
                         log.debug("socks.datagram.dropped source=%s reason=%r", address, str(exc))
                         continue
                 self._peer = address
-                flows.deliver(written, payload)
+                flows.deliver(written, payload, nursery)
 
     def _may_begin(self, address: SocketAddress) -> bool:
         return self._peer is None and _host_of(address) == self._client

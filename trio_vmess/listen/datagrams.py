@@ -50,7 +50,7 @@ class DatagramListener:
         sockets: list[socket.socket] = []
         try:
             for port in self._find_ports():
-                sockets.append(self._bind(port))
+                sockets.append(self._bind(port))  # noqa: PERF401  (those before a failure are closed)
             async with trio.open_nursery() as nursery:
                 for sock in sockets:
                     nursery.start_soon(self._serve, sock, name="datagrams")

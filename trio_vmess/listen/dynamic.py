@@ -52,7 +52,9 @@ class _Generation(Generic[InboundT_co]):
 
     expires_at: float
     held: set[int]
-    open_ports: list[OpenPort[InboundT_co]] = attrs.field(factory=list)
+    open_ports: list[OpenPort[InboundT_co]] = attrs.field(
+        factory=lambda: list[OpenPort[InboundT_co]]()
+    )
     closed: trio.Event = attrs.field(factory=trio.Event)
 
 

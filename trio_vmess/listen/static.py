@@ -17,7 +17,7 @@ import socket
 import stat
 import sys
 from collections.abc import Awaitable
-from typing import Final, NoReturn, Protocol
+from typing import Final, NoReturn, Protocol, TypeAlias
 
 import trio
 
@@ -73,6 +73,9 @@ _UNIX_ADVICE: Final = {
     errno.EAFNOSUPPORT: "this system has no such sockets; listen on 127.0.0.1 instead",
 }
 
+SocketName: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | str | bytes
+"""An address as the system gives it: of IPv4, of IPv6, or of a Unix socket."""
+
 log: Final = logging.getLogger("trio_vmess.listen")
 
 
@@ -103,7 +106,7 @@ class Listener:
         self._short_of_resources = False
         self._local: Destination | None = None
         self._port = 0
-        name = sock.getsockname()
+        name: SocketName = sock.getsockname()
         if isinstance(name, tuple):
             host, self._port = _plain_host(name), name[1]
             address = ipaddress.ip_address(host)
@@ -112,7 +115,7 @@ class Listener:
             if not address.is_unspecified:
                 self._local = Destination(host=parse_host(host), port=self._port)
         else:
-            self._place = path or "@" + name[1:].decode("utf-8", "replace")
+            self._place = path or "@" + os.fsdecode(name)[1:]
 
     def __repr__(self) -> str:
         return f"<Listener {self}>"
@@ -197,7 +200,7 @@ class Listener:
     def _start(
         self,
         sock: socket.socket,
-        name: tuple[str, int] | tuple[str, int, int, int] | str | bytes,
+        name: SocketName,
         handler: Handler,
         connections: trio.Nursery,
         handshake: float,

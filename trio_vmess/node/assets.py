@@ -48,8 +48,10 @@ class Assets:
     ) -> None:
         variables = os.environ if environ is None else environ
         named = variables.get(LOCATION_VARIABLE)
-        self.folders: Final = tuple(
-            dict.fromkeys([*folders, *([Path(named)] if named else []), *map(Path, system_folders)])
+        self.folders: Final[tuple[Path, ...]] = tuple(
+            dict.fromkeys(
+                (*folders, *((Path(named),) if named else ()), *map(Path, system_folders))
+            )
         )
 
     def load(self, name: str) -> bytes:

@@ -98,7 +98,7 @@ def make_resolver(
     return Resolver(sources, hosts)
 
 
-async def _straight(_flow: Flow) -> Outbound:
+async def _choose_freedom(_flow: Flow) -> Outbound:
     return FreedomOutbound(tag="")
 
 
@@ -109,7 +109,7 @@ class _Builder:
     dialer: DnsDialer
     geo: GeoFiles
     system: SystemResolve
-    problems: list[ConfigProblem] = attrs.field(factory=list)
+    problems: list[ConfigProblem] = attrs.field(factory=lambda: list[ConfigProblem]())
 
     def hosts(self) -> FixedHosts:
         def match(entries: Sequence[str]) -> Callable[[str], bool]:
@@ -119,7 +119,7 @@ class _Builder:
         return FixedHosts(self.settings.hosts, match)
 
     def sources(self) -> Sequence[Source]:
-        sources = []
+        sources: list[Source] = []
         for index, each in enumerate(self.settings.servers):
             where = f"dns.servers[{index}]"
             server = self._server(each, where)
@@ -172,7 +172,7 @@ class _Builder:
             )
         dialer = self.dialer
         if url.scheme.endswith(_LOCAL):
-            dialer = FlowDialer(_straight)
+            dialer = FlowDialer(_choose_freedom)
         if scheme == "udp":
             return DatagramServer(host, port, dialer=dialer, client_ip=client_ip)
         return StreamServer(host, port, dialer=dialer, client_ip=client_ip)

@@ -6,7 +6,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, assert_never
 
 import attrs
 
@@ -218,6 +218,8 @@ class Assembler:
                 )
             case config.VMessInboundSettings():
                 raise TypeError("a VMess inbound is not local")
+            case _ as never:
+                assert_never(never)
 
     def outbound(self, settings: config.OutboundSettings) -> Outbound:
         """Build an outbound."""
@@ -262,6 +264,8 @@ class Assembler:
                 )
             case config.HttpOutboundSettings() as http:
                 return HttpOutbound(tag=tag, servers=_parent_proxies(http.servers), connect=connect)
+            case _ as never:
+                assert_never(never)
 
 
 def _passwords(accounts: Sequence[config.ProxyAccountSettings]) -> Mapping[str, str]:

@@ -95,7 +95,7 @@ def make_choice(
 
 def probes_of(config: Config) -> Sequence[Probe]:
     """Return which balancers want their outbounds tried."""
-    probes = []
+    probes: list[Probe] = []
     for each in config.routing.balancers:
         if each.probe_interval:
             host, port = each.probe_destination or _NOBODY

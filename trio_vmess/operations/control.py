@@ -19,7 +19,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import trio
 
@@ -184,7 +184,7 @@ def _answer_line(answer: Answerer, line: bytes) -> Values:
     if not isinstance(request, dict):
         return _refusal("expected one JSON object on a line")
     try:
-        return answer(request)
+        return answer(cast("dict[str, object]", request))
     except ValueError as exc:
         return _refusal(str(exc))
 
@@ -230,7 +230,7 @@ def ask(path: str, request: Values) -> dict[str, object]:
         raise ValueError(f"{path} is not a trio-vmess control socket")
     if "error" in answer:
         raise ValueError(f"the node answers: {answer['error']}")
-    return answer
+    return cast("dict[str, object]", answer)
 
 
 def find_socket() -> str:

@@ -186,7 +186,7 @@ async def _race(
         async with trio.open_nursery() as nursery:
             for number in range(len(addresses)):
                 failed = trio.Event()
-                nursery.start_soon(attempt, number, failed, nursery)
+                nursery.start_soon(attempt, number, failed, nursery, name="attempt")
                 with trio.move_on_after(ATTEMPT_DELAY):
                     await failed.wait()
     except BaseException:

@@ -8,7 +8,7 @@ wait is followed by one that waits first, so every second turn at the latest is 
 import functools
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, cast
 
 import trio
 
@@ -143,11 +143,10 @@ def _find_address(get_name: Callable[[], object]) -> Destination | None:
         name = get_name()
     except OSError:
         return None
-    match name:
-        case (str(host), int(port), *_):
-            return Destination(host=_parse_address(host), port=port)
-        case _:
-            return None
+    if not isinstance(name, tuple):
+        return None
+    host, port = cast("tuple[str, int]", name[:2])
+    return Destination(host=_parse_address(host), port=port)
 
 
 @functools.lru_cache(maxsize=64)

@@ -8,7 +8,7 @@ import trio.testing
 
 from trio_vmess.contracts import Answer, PacketLink, StreamSide
 from trio_vmess.core import Destination, Flow, Network
-from trio_vmess.inbound.associations import (
+from trio_vmess.inbound.flow_table import (
     QUEUE_COUNT_MAX,
     QUEUE_SIZE_MAX,
     FlowTable,
@@ -109,9 +109,9 @@ async def test_a_closed_link(autojump_clock: trio.testing.MockClock) -> None:
 async def test_one_flow_for_each_key(autojump_clock: trio.testing.MockClock) -> None:
     dispatch = HeldFlows()
     async with trio.open_nursery() as nursery:
-        flows: FlowTable[str] = FlowTable(dispatch, nursery, open_flow=opening)
+        flows: FlowTable[str] = FlowTable(dispatch, open_flow=opening)
         for key, datagram in [("a", b"1"), ("b", b"2"), ("a", b"3")]:
-            assert flows.deliver(key, datagram)
+            assert flows.deliver(key, datagram, nursery)
         await trio.testing.wait_all_tasks_blocked()
         assert sorted(dispatch.names) == ["a", "b"]
         assert len(flows) == 2
@@ -125,7 +125,7 @@ async def test_one_flow_for_each_key(autojump_clock: trio.testing.MockClock) -> 
         await trio.testing.wait_all_tasks_blocked()
         assert len(flows) == 0
         dispatch.let_go = trio.Event()
-        flows.deliver("a", b"4")
+        flows.deliver("a", b"4", nursery)
         await trio.testing.wait_all_tasks_blocked()
         assert await dispatch.links[-1].receive() == [b"4"]
         nursery.cancel_scope.cancel()
@@ -134,17 +134,17 @@ async def test_one_flow_for_each_key(autojump_clock: trio.testing.MockClock) -> 
 async def test_the_silent_flow_makes_room(autojump_clock: trio.testing.MockClock) -> None:
     dispatch = HeldFlows()
     async with trio.open_nursery() as nursery:
-        flows: FlowTable[str] = FlowTable(dispatch, nursery, open_flow=opening, limit=3)
+        flows: FlowTable[str] = FlowTable(dispatch, open_flow=opening, limit=3)
         for key in "abca":
-            flows.deliver(key, b"")
+            flows.deliver(key, b"", nursery)
         await trio.testing.wait_all_tasks_blocked()
-        flows.deliver("d", b"")
+        flows.deliver("d", b"", nursery)
         await trio.testing.wait_all_tasks_blocked()
         assert dispatch.cancelled == ["b"]
         assert len(flows) == 3
         # Its end does not take away the flow that has its key by then.
-        flows.deliver("b", b"")
-        flows.deliver("b", b"")
+        flows.deliver("b", b"", nursery)
+        flows.deliver("b", b"", nursery)
         await trio.testing.wait_all_tasks_blocked()
         assert dispatch.cancelled == ["b", "c"]
         assert len(flows) == 3
@@ -154,11 +154,11 @@ async def test_the_silent_flow_makes_room(autojump_clock: trio.testing.MockClock
 async def test_a_flow_that_makes_room_for_itself(autojump_clock: trio.testing.MockClock) -> None:
     dispatch = HeldFlows()
     async with trio.open_nursery() as nursery:
-        flows: FlowTable[str] = FlowTable(dispatch, nursery, open_flow=opening, limit=1)
+        flows: FlowTable[str] = FlowTable(dispatch, open_flow=opening, limit=1)
         for _ in range(3):
-            flows.deliver("a", b"")
-            flows.deliver("b", b"")
+            flows.deliver("a", b"", nursery)
+            flows.deliver("b", b"", nursery)
         await trio.testing.wait_all_tasks_blocked()
         assert len(flows) == 1
-        assert flows.deliver("b", b"still there")
+        assert flows.deliver("b", b"still there", nursery)
         nursery.cancel_scope.cancel()

@@ -109,7 +109,6 @@ class FlowTable(Generic[Key]):
 
     Args:
         dispatch: gets each flow with its link.
-        nursery: the flows' tasks run in it.
         open_flow: says what a new key's flow is.
         limit: flows at most.
     """
@@ -117,13 +116,11 @@ class FlowTable(Generic[Key]):
     def __init__(
         self,
         dispatch: Dispatch,
-        nursery: trio.Nursery,
         *,
         open_flow: Callable[[Key], Opening],
         limit: int = FLOW_COUNT_MAX,
     ) -> None:
         self._dispatch = dispatch
-        self._nursery = nursery
         self._open_flow = open_flow
         self._limit = limit
         self._links: OrderedDict[Key, QueuedLink] = OrderedDict()
@@ -134,23 +131,32 @@ class FlowTable(Generic[Key]):
     def __contains__(self, key: Key) -> bool:
         return key in self._links
 
-    def deliver(self, key: Key, datagram: bytes) -> bool:
-        """Give a datagram to its flow, which is opened if need be; tell whether there was room."""
+    def deliver(self, key: Key, datagram: bytes, nursery: trio.Nursery) -> bool:
+        """Give a datagram to its flow, which is opened if need be.
+
+        Args:
+            key: the flow's.
+            datagram: from the client.
+            nursery: where the task of a new flow runs.
+
+        Returns:
+            False if the flow's queue is full: the datagram is dropped.
+        """
         link = self._links.get(key)
         if link is None:
-            link = self._open(key)
+            link = self._open(key, nursery)
         else:
             self._links.move_to_end(key)
         return link.put(datagram)
 
-    def _open(self, key: Key) -> QueuedLink:
+    def _open(self, key: Key, nursery: trio.Nursery) -> QueuedLink:
         if len(self._links) >= self._limit:
             _, silent = self._links.popitem(last=False)
             silent.scope.cancel()
             silent.close()
         opening = self._open_flow(key)
         link = self._links[key] = QueuedLink(opening.reply)
-        self._nursery.start_soon(self._run, key, link, opening.flow)
+        nursery.start_soon(self._run, key, link, opening.flow, name="datagram flow")
         return link
 
     async def _run(self, key: Key, link: QueuedLink, flow: Flow) -> None:

@@ -1,7 +1,6 @@
 """Reading the sections that both formats share: log, policy, routing, DNS, API."""
 
 import ipaddress
-import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -26,7 +25,7 @@ from trio_vmess.config.model import (
 from trio_vmess.config.reader import Entry, Report, Section
 from trio_vmess.config.tree import Members, Value, describe, quote
 from trio_vmess.core import Host, parse_endpoint
-from trio_vmess.routing import BalancerStrategy, DomainStrategy, Range
+from trio_vmess.routing import BalancerStrategy, DomainStrategy, Range, check_expression
 
 __all__ = ["read_api", "read_common"]
 
@@ -180,10 +179,7 @@ def domain_entry(raw: Value) -> str:
     if not rest and kind != "dotless":
         raise ValueError(f"{quote(kind + ':')} must be followed by a value")
     if kind == "regexp":
-        try:
-            re.compile(rest)
-        except re.error as exc:
-            raise ValueError(f"{quote(rest)} is not a valid regular expression: {exc}") from None
+        check_expression(rest)
     return value
 
 

@@ -8,6 +8,7 @@ arguments, and a function provides data files.
 from trio_vmess.routing.address import PRIVATE_NETWORKS, AddressMatcher
 from trio_vmess.routing.balancer import Balancer, BalancerStrategy
 from trio_vmess.routing.domain import DomainIndex, DomainMatcher, parse_domain_entry
+from trio_vmess.routing.expressions import check_expression
 from trio_vmess.routing.geo import GEOIP_FILE, GEOSITE_FILE, GeoFiles, Load
 from trio_vmess.routing.health import Health, HealthPolicy
 from trio_vmess.routing.indices import Locate
@@ -52,6 +53,7 @@ __all__ = [
     "RoutingContext",
     "Rule",
     "Verdict",
+    "check_expression",
     "locate_by_index",
     "parse_domain_entry",
 ]

@@ -16,19 +16,17 @@ of the name, one lookup returns the lengths of the keywords that begin with thes
 lookup for each length tells whether that is a keyword. Only expressions are tried one after the
 other, and only those of rules that can still match.
 
-Expressions are Python's, those of V2Ray are Go's. The expressions of the usual lists mean the same
-in both, and so do POSIX classes and `\\z`, which are translated. Python can take exponential time
-for some expressions, and names come from clients: avoid nested repetition such as `(a+)+$`.
+Expressions are Go's, as V2Ray's are: see `trio_vmess.routing.expressions`. All of them are matched
+at once, in a time that grows with the length of the name alone.
 
 Source:
     v2ray-core, infra/conf/router.go, parseDomainRule; common/strmatcher.
 """
 
-import re
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from trio_vmess.routing.expressions import ExpressionSet, check_expression
 from trio_vmess.routing.geo import GEOSITE_FILE, GeoFiles, Site, SiteKind
 
 _KINDS: Final = {
@@ -47,19 +45,6 @@ _GRAM: Final = 3
 """The number of letters by which keywords are looked up."""
 _FEW: Final = 12
 """Up to this number, trying each keyword is faster than looking up each position of the name."""
-
-_POSIX_CLASSES: Final = {
-    "[:alnum:]": "a-zA-Z0-9",
-    "[:alpha:]": "a-zA-Z",
-    "[:digit:]": "0-9",
-    "[:lower:]": "a-z",
-    "[:punct:]": r"!-/:-@\[-`{-~",
-    "[:upper:]": "A-Z",
-    "[:word:]": "a-zA-Z0-9_",
-    "[:xdigit:]": "0-9a-fA-F",
-}
-_STANDS_ALONE: Final = re.compile(r"\\[1-9]|\(\?P|\(\?\(|\(\?[aiLmsux]+\)")
-"""Expressions with these are not joined with others: numbered or named groups, global flags."""
 
 
 def fold_name(name: str) -> str:
@@ -93,7 +78,7 @@ def parse_domain_entry(entry: str, geo: GeoFiles) -> Sequence[Site]:
             f"'{prefix}:' must be followed by a value" if colon else "the entry is empty"
         )
     if kind is SiteKind.REGEXP:
-        compile_expression(value)
+        check_expression(value)
     return [Site(kind, value)]
 
 
@@ -109,29 +94,8 @@ def _parse_list(entry: str, prefix: str, value: str, geo: GeoFiles) -> Sequence[
     sites = geo.sites(file, name, [each for each in attributes if each])
     for site in sites:
         if site.kind is SiteKind.REGEXP:
-            compile_expression(site.value)
+            check_expression(site.value)
     return sites
-
-
-def compile_expression(text: str) -> re.Pattern[str]:
-    """Compile an expression for folded names.
-
-    Raises:
-        ValueError: Python cannot compile it.
-    """
-    translated = text.replace(r"\z", r"\Z")
-    if "[:" in translated:
-        for name, characters in _POSIX_CLASSES.items():
-            translated = translated.replace(name, characters)
-    # Names are in lower case already, and matching case-sensitively is twice as fast.
-    has_capitals = re.search(r"[A-Z]", re.sub(r"\\.", "", translated)) is not None
-    flags = re.ASCII | (re.IGNORECASE if has_capitals else 0)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", FutureWarning)
-            return re.compile(translated, flags)
-    except (re.error, FutureWarning, OverflowError, RecursionError) as exc:
-        raise ValueError(f"'{text}' is not a valid regular expression: {exc}") from exc
 
 
 class DomainIndex:
@@ -149,7 +113,8 @@ class DomainIndex:
         self._domains: dict[str, int] = {}
         self._dotless: dict[str, int] = {}
         keywords: dict[str, int] = {}
-        expressions: dict[int, list[str]] = {}
+        expressions: list[str] = []
+        self._expression_marks: list[int] = []
         tables = {
             SiteKind.FULL: self._full,
             SiteKind.DOMAIN: self._domains,
@@ -159,7 +124,8 @@ class DomainIndex:
         for mark, sites in marked.items():
             for site in sites:
                 if site.kind is SiteKind.REGEXP:
-                    expressions.setdefault(mark, []).append(site.value)
+                    expressions.append(site.value)
+                    self._expression_marks.append(mark)
                     continue
                 value = site.value.lower()
                 if site.kind is SiteKind.FULL or site.kind is SiteKind.DOMAIN:
@@ -169,11 +135,7 @@ class DomainIndex:
                 # All names of a rule share one int object, which saves memory.
                 table[value] = mark if old is None else old | mark
         self._keywords = _KeywordIndex(keywords) if keywords else None
-        self._expressions = [
-            (mark, search)
-            for mark, texts in expressions.items()
-            for search in _join_expressions(texts)
-        ]
+        self._expressions = ExpressionSet(expressions) if expressions else None
 
     def find(self, name: str, wanted: int = _ANY_RULE, /) -> int:
         """Return the marks of the conditions that hold for a name.
@@ -200,9 +162,10 @@ class DomainIndex:
             for word, mark in self._dotless.items():
                 if word in name:
                     found |= mark
-        for mark, search in self._expressions:
-            if mark & wanted & ~found and search(name) is not None:
-                found |= mark
+        if self._expressions is not None and wanted & ~found:
+            marks = self._expression_marks
+            for position in self._expressions.find(name):
+                found |= marks[position]
         return found
 
 
@@ -272,13 +235,3 @@ def _fold_domain(value: str) -> str:
         except UnicodeError:
             return value
     return value
-
-
-def _join_expressions(texts: Sequence[str]) -> list[Callable[[str], object]]:
-    """Compile expressions into as few searches as possible."""
-    alone = [text for text in texts if _STANDS_ALONE.search(text)]
-    joined = [compile_expression(text).pattern for text in texts if not _STANDS_ALONE.search(text)]
-    searches: list[Callable[[str], object]] = [compile_expression(text).search for text in alone]
-    if joined:
-        searches.append(compile_expression("|".join(f"(?:{text})" for text in joined)).search)
-    return searches

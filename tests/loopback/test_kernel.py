@@ -54,7 +54,7 @@ async def main() -> None:
     listener = open_listener(ipaddress.ip_address("127.0.0.1"))
     print(listener.port, flush=True)
     async with trio.open_nursery() as connections:
-        await listener.serve(EchoOnce().serve, connections=connections)
+        await listener.serve(EchoOnce().serve, connections=connections, handshake=60.0)
 
 logging.basicConfig()
 resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24))

@@ -5,6 +5,7 @@ Mistakes of the calling programmer stay `ValueError` and `TypeError`.
 """
 
 import enum
+from typing import Self
 
 import attrs
 
@@ -82,6 +83,17 @@ class RemoteProtocolError(ProtocolError):
 
     This is the only kind that the receiving verbs of the core let out.
     """
+
+    def copy(self) -> Self:
+        """Return an equal error that has not been raised.
+
+        Who keeps an error to raise it again keeps a copy, and raises copies: an error that was
+        raised holds the frames that it went through by its traceback, and these hold whoever keeps
+        it. Such a cycle stays in memory until the garbage collector runs, connection and all.
+        """
+        twin = type(self).__new__(type(self), *self.args)
+        twin.__dict__.update(self.__dict__)
+        return twin
 
 
 class Refusal(enum.Enum):

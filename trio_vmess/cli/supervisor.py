@@ -1,20 +1,16 @@
 """Nodes while they run: their log files, signals, and the garbage collector."""
 
-import contextlib
-import gc
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
 
 import attrs
 import trio
 
+from trio_vmess.cli.garbage import CollectionWatch, rare_collection
 from trio_vmess.cli.logs import logging_to
 from trio_vmess.config import Config, LogLevel, LogSettings
 from trio_vmess.node import Node
-
-_GC_THRESHOLDS: Final = (10_000, 20, 50)
 
 Start = Callable[[trio.Nursery, trio.Nursery], Awaitable[Sequence[Node]]]
 """Starts nodes in the first nursery, and what they need beside them in the second."""
@@ -65,7 +61,7 @@ def run_nodes(log: LogSettings, log_level: LogLevel | None, start: Start) -> Non
     """
     if log_level is not None:
         log = attrs.evolve(log, level=log_level)
-    with logging_to(log), _less_garbage_collection():
+    with logging_to(log), rare_collection():
         try:
             trio.run(_supervise, start)
         except* OSError as group:
@@ -78,23 +74,6 @@ def _first_of(group: BaseExceptionGroup[OSError]) -> OSError:
     return _first_of(first) if isinstance(first, BaseExceptionGroup) else first
 
 
-@contextlib.contextmanager
-def _less_garbage_collection() -> Generator[None]:
-    """Search for cycles less often, and never among what lives as long as the process.
-
-    A connection leaves no cycles, and searching takes 4 % of the CPU of a new one.
-    """
-    before = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
-
-
 async def _supervise(start: Start) -> None:
     """Run nodes: the first signal stops them gracefully, the second one at once."""
     async with trio.open_nursery() as background:
@@ -103,6 +82,7 @@ async def _supervise(start: Start) -> None:
         await background.start(
             _stop_on_signals, running, background.cancel_scope, name="stop on signals"
         )
+        await background.start(CollectionWatch().run, name="garbage collection")
         async with trio.open_nursery() as nodes:
             running += await start(nodes, background)
         background.cancel_scope.cancel()

@@ -202,8 +202,9 @@ class _Balanced:
     async def _try(self, connect: Callable[[Outbound], Awaitable[_T]]) -> _T:
         """Connect through the balancer's choice, or the next one where its server is dead."""
         selection, tried = self._selection, list[str]()
-        failure = DialError(
-            f"balancer {self._balancer.tag!r} has no outbound", reason=DialFailure.PARENT_PROXY
+        failure = (
+            f"balancer {self._balancer.tag!r} has no outbound",
+            DialFailure.PARENT_PROXY,
         )
         while True:
             tag = self._balancer.choose(
@@ -212,14 +213,15 @@ class _Balanced:
                 exclude=tried,
             )
             if tag is None:
-                raise failure
+                text, reason = failure
+                raise DialError(text, reason=reason)
             tried.append(tag)
             try:
                 connected = await connect(selection.outbound(tag))
             except DialError as exc:
                 if not selection.note_failure(tag, exc):
                     raise
-                failure = exc
+                failure = str(exc), exc.reason
             else:
                 selection.note_success(tag)
                 return connected

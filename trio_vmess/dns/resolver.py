@@ -57,7 +57,7 @@ class _Pending:
     """A query in flight. If it is done and has no outcome, the task that sent it was cancelled."""
 
     done: trio.Event = attrs.field(factory=trio.Event)
-    outcome: Answer | DialError | None = None
+    outcome: Answer | tuple[str, DialFailure] | None = None
 
 
 class Resolver:
@@ -132,13 +132,13 @@ class Resolver:
 
     async def _ask_both(self, name: str) -> Sequence[Answer]:
         answers: dict[socket.AddressFamily, Answer] = {}
-        failures: list[DialError] = []
+        failures: list[tuple[str, DialFailure]] = []
 
         async def ask(family: socket.AddressFamily, nursery: trio.Nursery) -> None:
             try:
                 answers[family] = answer = await self._ask(Query(name, family))
             except DialError as exc:
-                failures.append(exc)
+                failures.append((str(exc), exc.reason))
                 return
             if answer.addresses:
                 # With an address in hand, the other family gets a moment and no more.
@@ -148,7 +148,8 @@ class Resolver:
             for family in _BOTH:
                 nursery.start_soon(ask, family, nursery, name=f"dns {family.name} {name}")
         if not answers:
-            raise failures[0]
+            text, reason = failures[0]
+            raise DialError(text, reason=reason)
         return [answers[family] for family in _BOTH if family in answers]
 
     async def _ask(self, query: Query) -> Answer:
@@ -161,8 +162,9 @@ class Resolver:
             if pending is None:
                 return await self._query_servers(query)
             await pending.done.wait()
-            if isinstance(pending.outcome, DialError):
-                raise DialError(str(pending.outcome), reason=pending.outcome.reason)
+            if isinstance(pending.outcome, tuple):
+                text, reason = pending.outcome
+                raise DialError(text, reason=reason)
             if pending.outcome is not None:
                 return pending.outcome
             # The task that sent the query was cancelled: one of those that waited sends another.
@@ -174,7 +176,7 @@ class Resolver:
             self._cache.store(query, answer, trio.current_time())
             return answer
         except DialError as exc:
-            pending.outcome = exc
+            pending.outcome = str(exc), exc.reason
             raise
         finally:
             del self._pending[query]

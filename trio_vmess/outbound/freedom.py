@@ -67,20 +67,21 @@ class FreedomOutbound:
             raise DialError(f"{target}: nothing is there", reason=DialFailure.REFUSED)
         addresses = [host] if not isinstance(host, str) else await self._resolve(host, self._family)
         permit = self._permit(flow)
-        failure = DialError(f"{target}: no address", reason=DialFailure.NAME_NOT_FOUND)
+        failure = f"{target}: no address", DialFailure.NAME_NOT_FOUND
         for address in addresses:
             if permit is not None and not permit(address):
-                failure = DialError(
+                failure = (
                     f"{target}: private and special addresses are not for remote users",
-                    reason=DialFailure.FORBIDDEN,
+                    DialFailure.FORBIDDEN,
                 )
                 continue
             try:
                 datagrams = connect_datagram_socket(address, port, local=self._local)
                 return Connected(self.tag, SocketPacketLink(datagrams))
             except DialError as exc:
-                failure = exc
-        raise failure
+                failure = str(exc), exc.reason
+        text, reason = failure
+        raise DialError(text, reason=reason)
 
     def _target(self, destination: Destination) -> tuple[Host, int]:
         host = destination.host if self._redirect_host is None else self._redirect_host

@@ -174,12 +174,12 @@ class VMessOutbound:
 
     async def _open(self, flow: Flow) -> tuple[Transport, bytes, StreamBody | PacketBody]:
         """Dial the servers in turn; return the first that answers, and what to say to it."""
-        failures: list[DialError] = []
+        failures: list[str] = []
         for host, port, identity, switched in self._candidates():
             try:
                 transport = await self._dial(host, port, switched)
             except DialError as exc:
-                failures.append(exc)
+                failures.append(str(exc))
                 log.info(
                     "vmess.server_unreachable server=%s reason=%r",
                     format_endpoint(host, port),
@@ -198,7 +198,7 @@ class VMessOutbound:
             except BaseException:
                 await transport.aclose()
                 raise
-        reasons = "; ".join(map(str, failures))
+        reasons = "; ".join(failures)
         raise DialError(
             f"no VMess server can be reached: {reasons}", reason=DialFailure.PARENT_PROXY
         )

@@ -166,14 +166,15 @@ async def _race(
     permit: Permit | None,
 ) -> SocketTransport:
     winner: SocketTransport | None = None
-    failures: list[DialError] = []
+    # The texts, not the errors: their tracebacks would keep this frame, and it would keep them.
+    failures: list[tuple[str, DialFailure]] = []
 
     async def attempt(number: int, failed: trio.Event, nursery: trio.Nursery) -> None:
         nonlocal winner
         try:
             transport = await _dial_address(addresses[number], port, local, permit)
         except DialError as exc:
-            failures.append(exc)
+            failures.append((str(exc), exc.reason))
             failed.set()
             return
         if winner is None:
@@ -198,8 +199,8 @@ async def _race(
         return winner
     if not failures:
         raise DialError(f"{name}: no address to dial", reason=DialFailure.NAME_NOT_FOUND)
-    reasons = "; ".join(str(failure) for failure in failures)
-    raise DialError(f"{name}: {reasons}", reason=failures[0].reason)
+    texts = "; ".join(text for text, _ in failures)
+    raise DialError(f"{name}: {texts}", reason=failures[0][1])
 
 
 def connect_datagram_socket(

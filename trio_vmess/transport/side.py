@@ -82,7 +82,7 @@ class SideTransport:
         if self.is_header_due:
             await self._flush_header()
         if self._fault is not None:
-            raise self._fault
+            raise self._fault.copy()
         opener = self._side.opener
         if opener is None and not self._opened:
             return await self._side.transport.receive_into(buffer)
@@ -137,7 +137,7 @@ class SideTransport:
                 size = opener.finalize_into(out)
                 self._is_ended = True
         except RemoteProtocolError as exc:
-            self._fault = exc
+            self._fault = exc.copy()
             raise
         self._opened = out[:size]
 

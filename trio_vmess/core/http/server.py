@@ -139,7 +139,7 @@ class HttpProxyServer:
             AuthenticationError: the same, where a wrong password is not asked for again.
         """
         if self._refusal is not None:
-            raise self._refusal
+            raise self._refusal.copy()
         try:
             while (event := self._parse()) is None:
                 pass
@@ -338,7 +338,7 @@ class HttpProxyServer:
             self._advance(Step.REFUSED)
             message = "the user name or the password is wrong" if tried else "no password was sent"
             self._refusal = AuthenticationError(message, reason=Refusal.UNKNOWN_USER)
-            raise self._refusal
+            raise self._refusal.copy()
         self._discarded_size = 0
         self._advance(Step.CHALLENGED)
         return Challenged(tried=tried)
@@ -373,7 +373,7 @@ class HttpProxyServer:
     def _refuse_silently(self, message: str) -> RemoteProtocolError:
         self._advance(Step.REFUSED)
         self._refusal = RemoteProtocolError(message)
-        return self._refusal
+        return self._refusal.copy()
 
     def _refuse(self, status: int, message: str) -> RemoteProtocolError:
         if self._client.may_respond:

@@ -102,7 +102,7 @@ class SocksClient:
                 its stream before the reply. Each further call raises it again.
         """
         if self._refusal is not None:
-            raise self._refusal
+            raise self._refusal.copy()
         while (event := self._parse()) is None:
             pass
         return event
@@ -121,7 +121,7 @@ class SocksClient:
     def _refuse(self, message: str) -> NoReturn:
         self._state = _State.REFUSED
         self._refusal = RemoteProtocolError(message)
-        raise self._refusal
+        raise self._refusal.copy()
 
     # One parser for each state ----------------------------------------------------------------
 

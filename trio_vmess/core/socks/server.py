@@ -118,7 +118,7 @@ class SocksServer:
             AuthenticationError: the same, for a wrong user name or password.
         """
         if self._refusal is not None:
-            raise self._refusal
+            raise self._refusal.copy()
         while (event := self._parse()) is None:
             pass
         return event
@@ -172,7 +172,7 @@ class SocksServer:
         self._outgoing += answer
         self._state = _State.REFUSED
         self._refusal = error
-        raise error
+        raise error.copy()
 
     def _refuse_request(self, code: ReplyCode, message: str) -> NoReturn:
         self._refuse(RemoteProtocolError(message), self._encode_reply(Reply(code=code)))

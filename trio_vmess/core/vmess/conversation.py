@@ -74,7 +74,7 @@ class Conversation(abc.ABC):
             RemoteProtocolError: the peer broke the protocol.
         """
         if self._failure is not None:
-            raise self._failure
+            raise self._failure.copy()
         try:
             match self._receiving:
                 case Phase.HEADER:
@@ -86,7 +86,7 @@ class Conversation(abc.ABC):
                 case _:
                     assert_never(self._receiving)
         except RemoteProtocolError as exc:
-            self._failure = exc
+            self._failure = exc.copy()
             self._receiving = advance(self._receiving, Signal.FAULT)
             raise
         if event is not NEED_DATA:

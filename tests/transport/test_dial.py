@@ -15,7 +15,13 @@ from tests.kit.resolver import TableResolver
 from tests.kit.sockets import clogged_listener, refused_port
 from trio_vmess.core import Host, is_public, parse_host
 from trio_vmess.errors import DialError, DialFailure
-from trio_vmess.transport.dial import ATTEMPT_DELAY, DIAL_TIMEOUT, _take_turns, dial, resolve
+from trio_vmess.transport.dial import (
+    ATTEMPT_DELAY,
+    DIAL_TIMEOUT,
+    _interleave_families,
+    dial,
+    resolve,
+)
 from trio_vmess.transport.tcp import SocketTransport
 
 FIRST = ipaddress.ip_address("127.0.0.2")
@@ -44,7 +50,7 @@ async def check_connected(transport: SocketTransport, address: object, port: int
 # Addresses --------------------------------------------------------------------------------------
 
 
-async def test_an_address_is_dialled_as_it_is(listener: socket.socket) -> None:
+async def test_an_address_is_dialled_without_the_resolver(listener: socket.socket) -> None:
     resolver = TableResolver({})
     resolver.use()
     transport = await dial(SECOND, port_of(listener))
@@ -58,14 +64,14 @@ async def test_an_address_that_refuses() -> None:
     assert caught.value.reason is DialFailure.REFUSED
 
 
-async def test_port_0(autojump_clock: MockClock) -> None:
+async def test_port_0_is_refused(autojump_clock: MockClock) -> None:
     for host in (FIRST, "localhost"):
         with pytest.raises(DialError, match="port 0") as caught:
             await dial(host, 0)
         assert caught.value.reason is DialFailure.REFUSED
 
 
-async def test_an_address_that_says_nothing(mock_clock: MockClock) -> None:
+async def test_a_dial_without_an_answer_times_out(mock_clock: MockClock) -> None:
     with clogged_listener() as clogged:
 
         async def jump() -> None:
@@ -75,7 +81,7 @@ async def test_an_address_that_says_nothing(mock_clock: MockClock) -> None:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(jump)
-            with pytest.raises(DialError, match="no answer in time") as caught:
+            with pytest.raises(DialError, match="connection attempt timed out") as caught:
                 await dial(ipaddress.ip_address("127.0.0.1"), port_of(clogged))
     assert caught.value.reason is DialFailure.TIMED_OUT
 
@@ -89,14 +95,14 @@ async def test_an_address_on_this_machine_needs_no_turn_of_the_loop(
     await check_connected(transport, SECOND, port_of(listener))
 
 
-async def test_the_address_to_connect_from(listener: socket.socket) -> None:
+async def test_the_local_address_is_bound(listener: socket.socket) -> None:
     local = ipaddress.IPv4Address("127.0.0.9")
     transport = await dial(SECOND, port_of(listener), local=local)
     assert transport.socket.getsockname()[0] == str(local)
     await transport.aclose()
 
 
-async def test_an_address_to_connect_from_that_is_not_ours(listener: socket.socket) -> None:
+async def test_a_local_address_of_another_machine_is_a_dial_error(listener: socket.socket) -> None:
     with pytest.raises(DialError) as caught:
         await dial(SECOND, port_of(listener), local=ipaddress.IPv4Address("192.0.2.77"))
     assert caught.value.reason is DialFailure.NETWORK_UNREACHABLE
@@ -108,7 +114,7 @@ async def test_an_address_to_connect_from_that_is_not_ours(listener: socket.sock
 @pytest.mark.parametrize(
     "name", ["unknown.example", "empty.example", "a..b", "x" * 64 + ".example", "a\0b", " "]
 )
-async def test_names_that_lead_nowhere(name: str) -> None:
+async def test_names_without_addresses(name: str) -> None:
     TableResolver({"empty.example": []}).use()
     with pytest.raises(DialError) as caught:
         await dial(name, 80)
@@ -117,7 +123,7 @@ async def test_names_that_lead_nowhere(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a..b", "x" * 64 + ".example", "-"])
-async def test_the_systems_resolver_may_not_like_a_name(name: str) -> None:
+async def test_names_that_the_system_resolver_rejects(name: str) -> None:
     # All of these fail before the system would ask anybody.
     with pytest.raises(DialError) as caught:
         await resolve(name + "..")
@@ -131,15 +137,15 @@ async def test_addresses_come_once_and_in_order() -> None:
     assert [str(each) for each in await resolve(NAME, socket.AF_INET6)] == ["::1", "fe80::1"]
 
 
-def test_the_families_take_turns() -> None:
+def test_the_families_interleave_families() -> None:
     def parse(text: str) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
         return [ipaddress.ip_address(each) for each in text.split()]
 
-    assert _take_turns(parse("2::1 2::2 2::3 1.1.1.1 2::4 1.1.1.2")) == parse(
+    assert _interleave_families(parse("2::1 2::2 2::3 1.1.1.1 2::4 1.1.1.2")) == parse(
         "2::1 1.1.1.1 2::2 1.1.1.2 2::3 2::4"
     )
-    assert _take_turns(parse("1.1.1.1 1.1.1.2 2::1")) == parse("1.1.1.1 2::1 1.1.1.2")
-    assert _take_turns([]) == []
+    assert _interleave_families(parse("1.1.1.1 1.1.1.2 2::1")) == parse("1.1.1.1 2::1 1.1.1.2")
+    assert _interleave_families([]) == []
 
 
 async def test_the_second_address_follows_the_first_ones_failure(listener: socket.socket) -> None:
@@ -194,23 +200,25 @@ async def test_a_name_of_one_family_only() -> None:
 # Permission -------------------------------------------------------------------------------------
 
 
-async def test_every_address_is_asked_for(listener: socket.socket) -> None:
-    asked = []
+async def test_every_address_needs_permission(listener: socket.socket) -> None:
+    queried = []
 
     def permit(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-        asked.append(address)
+        queried.append(address)
         return address == SECOND
 
     TableResolver({NAME: [str(FIRST), str(SECOND)]}).use()
     transport = await dial(NAME, port_of(listener), permit=permit)
     await check_connected(transport, SECOND, port_of(listener))
-    assert asked == [FIRST, SECOND]
+    assert queried == [FIRST, SECOND]
 
 
 @pytest.mark.parametrize("host", [SECOND, NAME])
 async def test_what_is_not_permitted_is_not_dialled(host: Host, listener: socket.socket) -> None:
     TableResolver({NAME: [str(FIRST), str(SECOND)]}).use()
-    with pytest.raises(DialError, match="not for remote users") as caught:
+    with pytest.raises(
+        DialError, match="remote users may not reach private or special addresses"
+    ) as caught:
         await dial(host, port_of(listener), permit=lambda _address: False)
     assert caught.value.reason is DialFailure.FORBIDDEN
     listener.setblocking(False)

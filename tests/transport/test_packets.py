@@ -13,7 +13,7 @@ from trio_vmess.errors import RemoteProtocolError
 from trio_vmess.transport.packets import BodyPacketLink
 
 TARGET = Destination(host=parse_host("192.0.2.1"), port=53, network=Network.UDP)
-ROOM = memoryview(bytearray(65_536))
+BUFFER = memoryview(bytearray(65_536))
 
 securities = pytest.mark.parametrize("security", Security, ids=lambda each: each.word)
 
@@ -43,11 +43,11 @@ def links(
     server_body = pair.server.hand_over()
     assert isinstance(client_body, PacketBody)
     assert isinstance(server_body, PacketBody)
-    near, far = memory_pair()
+    client_transport, server_transport = memory_pair()
     # The request header was read above; only the answer's is still to come.
     return (
-        BodyPacketLink(near, client_body, prefix=b"", buffer=ROOM),
-        BodyPacketLink(far, server_body, prefix=answer, buffer=ROOM),
+        BodyPacketLink(client_transport, client_body, prefix=b"", buffer=BUFFER),
+        BodyPacketLink(server_transport, server_body, prefix=answer, buffer=BUFFER),
         responses,
     )
 
@@ -61,7 +61,7 @@ async def receive(link: BodyPacketLink, count: int) -> list[bytes]:
 
 
 @securities
-async def test_datagrams_stay_apart(security: Security, autojump_clock: MockClock) -> None:
+async def test_datagram_boundaries_are_kept(security: Security, autojump_clock: MockClock) -> None:
     client, server, responses = links(security)
     sent = [b"one", b"", b"t", b"three" * 300, bytes(1400)]
     await client.send(sent)
@@ -77,7 +77,7 @@ async def test_datagrams_stay_apart(security: Security, autojump_clock: MockCloc
     assert responses == [Response()]
 
 
-async def test_what_no_chunk_can_take_is_dropped(autojump_clock: MockClock) -> None:
+async def test_datagrams_too_large_for_a_chunk_are_dropped(autojump_clock: MockClock) -> None:
     client, server, _ = links()
     assert await client.send([b"before", bytes(60_000), b"after"]) == 1
     assert await receive(server, 2) == [b"before", b"after"]
@@ -93,7 +93,7 @@ async def test_the_end_of_the_stream_is_the_end_of_the_link(autojump_clock: Mock
         await server.send([b"too late"])
 
 
-async def test_a_datagram_that_is_cut_off(autojump_clock: MockClock) -> None:
+async def test_a_truncated_datagram_is_a_protocol_error(autojump_clock: MockClock) -> None:
     client, server, _ = links()
     wire = client._sealer.seal(b"datagram")
     await client._transport.send_all(wire[:-1])
@@ -102,7 +102,7 @@ async def test_a_datagram_that_is_cut_off(autojump_clock: MockClock) -> None:
         await server.receive()
 
 
-async def test_the_answer_may_never_come(autojump_clock: MockClock) -> None:
+async def test_a_connection_closed_without_a_response(autojump_clock: MockClock) -> None:
     client, server, _ = links()
     await server.aclose()
     with pytest.raises(RemoteProtocolError, match="closed the connection without an answer"):

@@ -28,7 +28,7 @@ async def test_the_prefix_comes_first(autojump_clock: trio.testing.MockClock) ->
     await transport.aclose()
 
 
-async def test_without_a_prefix(autojump_clock: trio.testing.MockClock) -> None:
+async def test_an_empty_prefix_changes_nothing(autojump_clock: trio.testing.MockClock) -> None:
     ours, theirs = trio.testing.memory_stream_pair()
     transport = PrefixedTransport(StreamTransport(ours), b"")
     await theirs.send_all(b"all")

@@ -36,7 +36,7 @@ async def test_what_is_sent_is_copied_before_anybody_else_runs() -> None:
         assert await theirs.receive_some(10) == b"payload"
 
 
-async def test_closing_and_breaking() -> None:
+async def test_closed_and_broken_streams_raise() -> None:
     ours, theirs = trio.testing.memory_stream_pair()
     transport = StreamTransport(ours)
     await theirs.aclose()

@@ -49,7 +49,7 @@ async def test_empty_and_large_datagrams(peer: socket.socket) -> None:
     datagrams.close()
 
 
-async def test_a_connected_socket(peer: socket.socket) -> None:
+async def test_a_connected_socket_sends_and_receives_in_batches(peer: socket.socket) -> None:
     datagrams = DatagramSocket(bound())
     datagrams.socket.connect(peer.getsockname())
     assert datagrams.send([b"one", b"", b"two"]) == 0
@@ -61,7 +61,7 @@ async def test_a_connected_socket(peer: socket.socket) -> None:
     datagrams.close()
 
 
-async def test_waiting(peer: socket.socket) -> None:
+async def test_receive_waits_for_a_datagram(peer: socket.socket) -> None:
     datagrams = DatagramSocket(bound())
     with trio.move_on_after(0.02) as scope:
         await datagrams.receive()

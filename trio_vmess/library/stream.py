@@ -68,7 +68,7 @@ class VMessStream(trio.abc.HalfCloseableStream):
 
         Raises:
             trio.BusyResourceError: another task is sending.
-            trio.BrokenResourceError: the connection is gone, or an earlier send was cut short.
+            trio.BrokenResourceError: the connection is gone, or an earlier send was interrupted.
             trio.ClosedResourceError: this side was closed, or ended by `send_eof`.
         """
         with self._send_conflict:
@@ -96,7 +96,7 @@ class VMessStream(trio.abc.HalfCloseableStream):
 
         Raises:
             trio.BusyResourceError: another task is sending.
-            trio.BrokenResourceError: the connection is gone, or an earlier send was cut short.
+            trio.BrokenResourceError: the connection is gone, or an earlier send was interrupted.
             trio.ClosedResourceError: this side was closed.
         """
         with self._send_conflict:

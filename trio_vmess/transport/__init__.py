@@ -1,4 +1,4 @@
-"""Transports: bytes over sockets, any Trio stream, or codecs; datagrams; dialling."""
+"""Transports: byte streams over sockets, Trio streams or codecs; datagrams; dialling."""
 
 from trio_vmess.transport.control_connection import cancel_at_end
 from trio_vmess.transport.dial import Permit, connect_datagram_socket, dial, dial_error, resolve

@@ -1,4 +1,4 @@
-"""A connection that carries nothing and means something: it lives as long as what belongs to it."""
+"""Control connections: TCP connections that carry no data and whose end ends something else."""
 
 from typing import Final
 
@@ -10,14 +10,14 @@ _READ_SIZE: Final = 64
 
 
 async def cancel_at_end(transport: Transport, scope: trio.CancelScope) -> None:
-    """Cancel a scope when a connection ends; what still comes on it is thrown away.
+    """Cancel a scope when a connection ends; bytes received on it are discarded.
 
     Args:
-        transport: is not closed.
-        scope: of what lives as long as the connection does.
+        transport: the control connection; it is left open.
+        scope: what is cancelled when the connection is closed or reset.
 
     Source:
-        RFC 1928 section 6: a UDP association ends with the TCP connection that asked for it.
+        RFC 1928 section 6: a UDP association ends with the TCP connection that requested it.
     """
     buffer = memoryview(bytearray(_READ_SIZE))
     try:

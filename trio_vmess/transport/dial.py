@@ -1,9 +1,9 @@
 """Dialling: from a destination to a connected socket.
 
-An address is dialled as it is. A name is resolved first and its addresses are raced as RFC 8305
-("Happy Eyeballs") says: families take turns, and the next address starts when the one before has
-failed or has had a quarter of a second. Every address passes the caller's check before it is
-dialled, so it is never a name that decides what may be reached.
+An IP address is dialled directly. A name is resolved, and its addresses are raced as in RFC 8305
+("Happy Eyeballs"): address families alternate, and the next attempt starts when the previous one
+has failed or has run for a quarter of a second. Each address is checked by the caller's `permit`
+before it is dialled, so permission depends on the address and never on the name.
 """
 
 import errno
@@ -23,6 +23,7 @@ from trio_vmess.transport.tcp import SocketTransport
 from trio_vmess.transport.udp import DatagramSocket
 
 Permit = Callable[[IPAddress], bool]
+"""Tells whether an address may be dialled."""
 
 ATTEMPT_DELAY: Final = 0.25
 """Seconds between two attempts: RFC 8305 section 5, "Connection Attempt Delay"."""
@@ -31,7 +32,7 @@ DIAL_TIMEOUT: Final = 16.0
 """Seconds for all attempts together. Source: v2ray-core, transport/internet/system_dialer.go."""
 
 _UNDER_WAY: Final = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY, errno.EINVAL})
-"""Not yet connected. EINVAL is what older Windows says the second time."""
+"""Codes of `connect_ex` for "not connected yet"; older Windows returns EINVAL for a second call."""
 
 _FAILURES: Final = {
     errno.ECONNREFUSED: DialFailure.REFUSED,
@@ -45,16 +46,24 @@ _FAILURES: Final = {
 
 
 def dial_error(exc: OSError, target: str) -> DialError:
-    """Turn a system's error into ours."""
+    """Return the `DialError` for an error of the operating system.
+
+    Args:
+        exc: from a socket call.
+        target: what was dialled; begins the message.
+    """
     reason = _FAILURES.get(exc.errno or 0, DialFailure.HOST_UNREACHABLE)
     return DialError(f"{target}: {exc.strerror or exc}", reason=reason)
 
 
 async def resolve(name: str, family: socket.AddressFamily = socket.AF_UNSPEC) -> list[IPAddress]:
-    """Ask the system for the addresses of a name, in its order.
+    """Resolve a name with the system's resolver.
+
+    Returns:
+        At least one address; in the resolver's order, without duplicates.
 
     Raises:
-        DialError: there are none.
+        DialError: the name has no address.
     """
     try:
         found = await trio.socket.getaddrinfo(name, None, family=family, type=socket.SOCK_STREAM)
@@ -81,9 +90,9 @@ async def dial(
     Args:
         host: an address, or a name.
         port: 1 to 65535.
-        family: which addresses of a name are looked for.
+        family: which addresses of a name are looked up.
         local: the address to connect from; None leaves it to the system.
-        permit: is asked for every address before it is dialled.
+        permit: called with each address before it is dialled; None permits all.
         resolve: finds the addresses of a name.
 
     Raises:
@@ -91,11 +100,11 @@ async def dial(
         trio.Cancelled: from outside; nothing stays open.
     """
     if not port:
-        raise DialError(f"{host}: nothing can be reached at port 0", reason=DialFailure.REFUSED)
+        raise DialError(f"{host}: port 0 cannot be reached", reason=DialFailure.REFUSED)
     if not isinstance(host, str):
         return await _dial_address(host, port, local, permit)
     with trio.move_on_after(DIAL_TIMEOUT):
-        addresses = _take_turns(await resolve(host, family))
+        addresses = _interleave_families(await resolve(host, family))
         return await _race(addresses, host, port, local, permit)
     raise _timed_out(host, port)
 
@@ -105,13 +114,13 @@ async def _dial_address(
 ) -> SocketTransport:
     if permit is not None and not permit(address):
         raise DialError(
-            f"{address}:{port}: private and special addresses are not for remote users",
+            f"{address}:{port}: remote users may not reach private or special addresses",
             reason=DialFailure.FORBIDDEN,
         )
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
         sock = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as exc:  # no descriptor is left, or the family is switched off
+    except OSError as exc:  # out of descriptors, or the address family is disabled
         raise dial_error(exc, f"{address}:{port}") from None
     try:
         sock.setblocking(False)
@@ -121,7 +130,8 @@ async def _dial_address(
         name = (str(address), port)
         code = sock.connect_ex(name)
         if code in _UNDER_WAY:
-            # On this machine it is done by now: a second call says so, and nobody has to wait.
+            # A destination on this machine has accepted by now. A second call finds out, and saves
+            # a turn of the event loop.
             code = sock.connect_ex(name)
         if code in _UNDER_WAY:
             with trio.move_on_after(DIAL_TIMEOUT) as limit:
@@ -143,17 +153,22 @@ async def _dial_address(
 
 def _timed_out(host: Host, port: int) -> DialError:
     return DialError(
-        f"{format_endpoint(host, port)}: no answer in time", reason=DialFailure.TIMED_OUT
+        f"{format_endpoint(host, port)}: connection attempt timed out",
+        reason=DialFailure.TIMED_OUT,
     )
 
 
-def _take_turns(addresses: Sequence[IPAddress]) -> list[IPAddress]:
-    """Let the two families take turns, the system's favourite first."""
+def _interleave_families(addresses: Sequence[IPAddress]) -> list[IPAddress]:
+    """Alternate between IPv4 and IPv6, beginning with the family of the first address.
+
+    Source:
+        RFC 8305 section 4.
+    """
     if not addresses:
         return []
-    favourite = addresses[0].version
-    first = [address for address in addresses if address.version == favourite]
-    other = [address for address in addresses if address.version != favourite]
+    preferred = addresses[0].version
+    first = [address for address in addresses if address.version == preferred]
+    other = [address for address in addresses if address.version != preferred]
     pairs = itertools.zip_longest(first, other)
     return [address for pair in pairs for address in pair if address is not None]
 
@@ -165,6 +180,7 @@ async def _race(
     local: IPAddress | None,
     permit: Permit | None,
 ) -> SocketTransport:
+    """Dial addresses in order, each with a head start; return the first that connects."""
     winner: SocketTransport | None = None
     # The texts, not the errors: their tracebacks would keep this frame, and it would keep them.
     failures: list[tuple[str, DialFailure]] = []
@@ -181,6 +197,7 @@ async def _race(
             winner = transport
             nursery.cancel_scope.cancel()
         else:
+            # Two attempts can succeed in the same turn of the event loop.
             await transport.aclose()
 
     try:
@@ -191,14 +208,14 @@ async def _race(
                 with trio.move_on_after(ATTEMPT_DELAY):
                     await failed.wait()
     except BaseException:
-        # A cancellation from outside can come in the very turn in which an attempt succeeds.
+        # The caller can be cancelled in the same turn in which an attempt succeeds.
         if winner is not None:
             await winner.aclose()
         raise
     if winner is not None:
         return winner
     if not failures:
-        raise DialError(f"{name}: no address to dial", reason=DialFailure.NAME_NOT_FOUND)
+        raise DialError(f"{name}: the name has no address", reason=DialFailure.NAME_NOT_FOUND)
     texts = "; ".join(text for text, _ in failures)
     raise DialError(f"{name}: {texts}", reason=failures[0][1])
 
@@ -206,15 +223,15 @@ async def _race(
 def connect_datagram_socket(
     address: IPAddress, port: int, *, local: IPAddress | None = None
 ) -> DatagramSocket:
-    """Return a UDP socket that sends to one address and receives from it alone.
+    """Return a connected UDP socket: it sends to one address and receives only from it.
 
     Args:
-        address: of either family.
+        address: IPv4 or IPv6.
         port: 1 to 65535.
         local: the address to send from, for its own family; None leaves it to the system.
 
     Raises:
-        DialError: the system has no such address, or no way there.
+        DialError: `local` is not an address of this machine, or there is no route to `address`.
     """
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:

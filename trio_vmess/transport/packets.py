@@ -1,4 +1,4 @@
-"""Datagrams over a byte transport, one VMess chunk each: both ends of command 2 look like this."""
+"""Datagrams over a byte transport, one VMess chunk each, for both ends of command 2 (UDP)."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,10 @@ class BodyPacketLink:
     """A packet link whose peer is a VMess client or server.
 
     Args:
-        transport: carries the chunks; it belongs to the link from now on.
-        body: the codecs.
-        prefix: a header that goes out with the first datagram.
-        buffer: where reads go to; shared with everybody else.
+        transport: carries the chunks; owned by the link from now on.
+        body: the codecs of both directions.
+        prefix: a header that is sent with the first datagram.
+        buffer: the read buffer; shared by all connections.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class BodyPacketLink:
         return ()
 
     async def send(self, datagrams: Sequence[bytes], /) -> int:
-        """See `PacketLink.send`; what no chunk can take is dropped."""
+        """See `PacketLink.send`; a datagram that does not fit into a chunk is dropped."""
         wire, dropped = self._sealer.seal_all(datagrams, prefix=self._prefix)
         self._prefix = b""
         await self._transport.send_all(wire)

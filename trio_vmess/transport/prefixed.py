@@ -1,15 +1,15 @@
-"""A transport that gives back bytes which somebody has read already."""
+"""A transport with bytes put back in front of it, for code that has to look ahead."""
 
 from trio_vmess.contracts import Transport
 from trio_vmess.core import Destination
 
 
 class PrefixedTransport:
-    """Another transport, with bytes put back in front of it.
+    """Another transport, with bytes put back in front of it: a `Transport`.
 
     Args:
-        transport: belongs to this one from now on.
-        prefix: what was read from it before.
+        transport: owned by this one from now on.
+        prefix: the bytes that were read from it before.
     """
 
     __slots__ = ("_prefix", "_transport")
@@ -29,7 +29,7 @@ class PrefixedTransport:
         return self._transport.remote
 
     async def receive_into(self, buffer: memoryview, /) -> int:
-        """See `Transport.receive_into`; the prefix comes first, without waiting."""
+        """See `Transport.receive_into`; returns the prefix first, without waiting."""
         if not self._prefix:
             return await self._transport.receive_into(buffer)
         size = min(len(self._prefix), len(buffer))
@@ -46,6 +46,6 @@ class PrefixedTransport:
         await self._transport.send_eof(last)
 
     async def aclose(self) -> None:
-        """See `Transport.aclose`; what is left of the prefix is dropped."""
+        """See `Transport.aclose`; the rest of the prefix is dropped."""
         self._prefix = b""
         await self._transport.aclose()

@@ -1,9 +1,9 @@
-"""A side as a plain transport: its codecs over its transport, for whoever wants payload alone.
+"""A `StreamSide` as a plain transport: callers read and write payload, codecs run underneath.
 
-The relay drives the codecs of both sides itself, over buffers that all connections share. Everybody
-else (DNS over TCP, a stream of the library, whatever runs one protocol inside another) reads and
-writes payload, and the codecs are at work below. Buffers are made per call here, so no program sees
-another one's bytes, and nothing is held between calls but what a small buffer did not take.
+The relay drives the codecs of both sides itself, over buffers that all connections share. All other
+callers (DNS over TCP, the library's streams, one protocol inside another) use this transport. It
+allocates its buffers per call, so no caller sees another connection's bytes, and it keeps nothing
+between calls but payload that did not fit into the caller's buffer.
 """
 
 from typing import Final
@@ -15,17 +15,17 @@ from trio_vmess.core import Codec, Destination
 from trio_vmess.errors import RemoteProtocolError
 
 READ_SIZE_MIN: Final = 16 * 1024
-"""Bytes: a smaller buffer of the caller's would mean several system calls for one chunk."""
+"""Bytes. Reads into a smaller buffer would need several system calls for one chunk."""
 
 
 class SideTransport:
     """The payload of a side, in both directions: a `Transport`.
 
-    A header that the sealer holds goes out with the first payload, or alone, `flush_after` seconds
-    after the program has begun to receive. One task may send while another one receives.
+    A header that the sealer holds back is sent with the first payload, or alone, `flush_after`
+    seconds after the first call of `receive_into`. One task may send while another one receives.
 
     Args:
-        side: belongs to this transport from now on.
+        side: owned by this transport from now on.
     """
 
     __slots__ = (
@@ -45,7 +45,7 @@ class SideTransport:
         self._early, self._opened = side.early, memoryview(side.payload)
         if side.opener is None:
             self._early, self._opened = b"", memoryview(side.payload + side.early)
-        # The caller may keep the side: its bytes are ours now, and not to be relayed again.
+        # The caller may still hold the side, but these bytes must not be delivered a second time.
         side.early = side.payload = b""
         self._is_ended = side.opener is not None and side.opener.ended
         self._fault: RemoteProtocolError | None = None
@@ -68,16 +68,16 @@ class SideTransport:
 
     @property
     def is_header_due(self) -> bool:
-        """True while the peer has not been sent the header, and so does not know of us."""
+        """True while the header has not been sent, so that the peer has seen nothing of us."""
         return not self._header_taken.is_set()
 
     async def receive_into(self, buffer: memoryview, /) -> int:
-        """See `Transport.receive_into`; what `buffer` does not take is there for the next call.
+        """See `Transport.receive_into`; payload that does not fit is kept for the next call.
 
         Raises:
             trio.BrokenResourceError: the connection was reset, or the header could not be sent.
-            RemoteProtocolError: the peer broke the protocol, or the connection ended inside a unit
-                of it. Every later call raises it again.
+            RemoteProtocolError: the peer broke the protocol, or closed the connection inside a
+                chunk. Every later call raises the same error.
         """
         if self.is_header_due:
             await self._flush_header()
@@ -99,12 +99,12 @@ class SideTransport:
         if sealer is None:
             await self._side.transport.send_all(data)
             return
-        # Into a buffer of our own: while the header is on its way, what is sealed has to wait.
+        # Not a shared buffer: the sealed bytes may wait for the lock while the header is sent.
         out = memoryview(bytearray(sealer.output_size(len(data))))
         await self._send(out[: sealer.update_into(data, out)])
 
     async def send_eof(self, last: bytes | memoryview = b"", /) -> None:
-        """See `Transport.send_eof`; the peer is told by the sealer first, then by the transport."""
+        """See `Transport.send_eof`; first the sealer's terminator, then the transport's end."""
         sealer = self._side.sealer
         if sealer is None:
             await self._side.transport.send_eof(last)
@@ -115,16 +115,16 @@ class SideTransport:
         await self._send(out[:size], is_last=True)
 
     async def aclose(self) -> None:
-        """See `Transport.aclose`; the sealer's end is not sent: `send_eof` does that."""
+        """See `Transport.aclose`; the terminator is not sent: `send_eof` does that."""
         self._opened = memoryview(b"")
         await self._side.transport.aclose()
 
     async def _receive(self, opener: Codec, buffer: memoryview) -> None:
-        """Open what comes next; it may be nothing yet, or the end."""
+        """Read and open once; that may yield no payload yet, or the end."""
         wire: bytes | memoryview = self._early
         self._early = b""
         if not wire:
-            # The caller's buffer is free until we return, so the wire can go there first.
+            # The caller's buffer is unused until we return, so it can hold the sealed bytes.
             if len(buffer) < READ_SIZE_MIN:
                 buffer = memoryview(bytearray(READ_SIZE_MIN))
             wire = buffer[: await self._side.transport.receive_into(buffer)]
@@ -142,7 +142,7 @@ class SideTransport:
         self._opened = out[:size]
 
     async def _flush_header(self) -> None:
-        """Send the header alone, unless a payload takes it along in time."""
+        """Send the header alone, unless payload is sent (and the header with it) in time."""
         with trio.move_on_after(self._flush_after):
             await self._header_taken.wait()
         if self.is_header_due:
@@ -151,16 +151,16 @@ class SideTransport:
     async def _send(self, wire: memoryview, *, is_last: bool = False) -> None:
         self._header_taken.set()
         try:
-            # Two tasks may come here: a sender, and a receiver that has to get the header out. Both
-            # have sealed by now, and the lock is fair: the order stays that of sealing.
+            # A sender and a receiver that flushes the header may both be here. Both have sealed
+            # already, and the lock is fair: bytes are sent in the order in which they were sealed.
             async with self._sending:
                 if self._is_broken:
-                    raise trio.BrokenResourceError("an earlier send was cut short")
+                    raise trio.BrokenResourceError("an earlier send was interrupted")
                 if is_last:
                     await self._side.transport.send_eof(wire)
                 elif wire:
                     await self._side.transport.send_all(wire)
         except BaseException:
-            # How much went out is not known, and a sealer cannot go back: nothing may follow.
+            # It is unknown how much was sent, and a sealer cannot rewind: nothing may follow.
             self._is_broken = True
             raise

@@ -1,8 +1,9 @@
 """A transport over a non-blocking socket: try first, wait second.
 
-A system call that would not block is made at once, without a turn of Trio's loop; only when the
-kernel says so does the task wait. Still no connection can starve the others: a read that needed no
-wait is followed by one that waits first, so every second turn at the latest is a checkpoint.
+Waiting for a socket costs a turn of Trio's loop, so a system call that is likely to succeed is made
+at once, and the task waits only after EAGAIN. Sends always try first. Reads try first only where
+more data is likely; and a read that needed no wait is always followed by one that waits first, so a
+busy connection passes a checkpoint at every second read and cannot starve the others.
 """
 
 import functools
@@ -15,20 +16,20 @@ import trio
 from trio_vmess.core import Destination, Host, parse_host
 
 _LARGE_READ: Final = 64 * 1024
+"""Bytes. A read of at least this size suggests that the peer sends in bulk and more has arrived."""
 
 _MORE_FOLLOWS: Final[int] = getattr(socket, "MSG_MORE", 0)
-"""Linux keeps such bytes for the packet that comes next; others send them at once."""
+"""Linux holds such bytes back for the next packet; systems without the flag send them at once."""
 
 
 class SocketTransport:
     """Bytes over a connected stream socket.
 
     Args:
-        sock: a connected TCP or Unix socket that does not hold small packets back; it belongs to
-            the transport from now on, and does not block any more.
-        is_readable: whether something is likely to have come already, so that the first read tries
-            at once.
-        local: our own address, where it is known; else the socket is asked when somebody wants it.
+        sock: a connected TCP (with TCP_NODELAY) or Unix socket; owned by the transport from now
+            on, and made non-blocking.
+        is_readable: whether data has probably arrived already: then the first read tries first.
+        local: our own address, if known; None looks it up with each access.
     """
 
     __slots__ = ("_local", "_socket", "_waiting", "_waits_first")
@@ -74,8 +75,9 @@ class SocketTransport:
             except OSError as exc:
                 raise self._failure("receiving", exc) from exc
             else:
-                # After a wait and a large read, more may be there already: then the next read
-                # tries at once. After a small one it would try in vain.
+                # The next read tries first only if this one was large (after a small read the
+                # socket is probably drained, and the attempt would be a wasted system call) and
+                # had waited itself (two reads in a row without a checkpoint are too many).
                 self._waits_first = size < _LARGE_READ or not self._waits_first
                 return size
 
@@ -86,7 +88,7 @@ class SocketTransport:
             await self._send_rest(data, sent)
 
     async def send_eof(self, last: bytes | memoryview = b"", /) -> None:
-        """See `Transport.send_eof`; the last bytes and the end share a packet."""
+        """See `Transport.send_eof`; on Linux the last bytes and the FIN share a packet."""
         if last:
             sent = self._try_send(last, _MORE_FOLLOWS)
             if sent != len(last):
@@ -105,8 +107,8 @@ class SocketTransport:
             self._socket.close()
 
     async def _send_rest(self, data: bytes | bytearray | memoryview, sent: int) -> None:
-        """Send what is left over."""
-        # The caller's buffer is everybody's: what waits must be our own.
+        """Send what the kernel did not take at once."""
+        # The caller's buffer is shared and may change at the first checkpoint: copy the rest.
         rest = memoryview(bytes(memoryview(data)[sent:]))
         while rest:
             await self._wait(trio.lowlevel.wait_writable)
@@ -125,7 +127,7 @@ class SocketTransport:
         fd = self._socket.fileno()
         if fd < 0:
             raise trio.ClosedResourceError("the transport is closed")
-        # Trio has to be told of a close only while somebody waits.
+        # Counted so that `aclose` calls `notify_closing` only when a task waits: it is not cheap.
         self._waiting += 1
         try:
             await until_ready(fd)
@@ -151,5 +153,5 @@ def _find_address(get_name: Callable[[], object]) -> Destination | None:
 
 @functools.lru_cache(maxsize=64)
 def _parse_address(text: str) -> Host:
-    """Parse one of the few addresses of this machine, or of the servers that it calls."""
+    """Parse an address of a socket; cached, because a node sees few different ones."""
     return parse_host(text.partition("%")[0])

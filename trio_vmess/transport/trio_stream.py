@@ -1,4 +1,4 @@
-"""A transport over any Trio stream: TLS, memory streams, or another library's."""
+"""A transport over any Trio stream: TLS, memory streams, or a stream of another library."""
 
 from typing import Final
 
@@ -7,15 +7,15 @@ import trio
 from trio_vmess.core import Destination
 
 CLOSE_LIMIT: Final = 5.0
-"""Seconds for a stream's farewell: TLS wants to send one, to a peer that may not read any more."""
+"""Seconds for an orderly close: TLS sends close_notify, and the peer may have stopped reading."""
 
 
 class StreamTransport:
     """Bytes over a Trio stream.
 
     Args:
-        stream: belongs to the transport from now on. One that cannot half-close ends its sending
-            direction only when it is closed.
+        stream: owned by the transport from now on. If it cannot half-close, its sending direction
+            ends only when it is closed.
     """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
@@ -23,12 +23,12 @@ class StreamTransport:
 
     @property
     def local(self) -> Destination | None:
-        """See `Transport.local`; a stream does not tell."""
+        """See `Transport.local`; always None, since Trio streams have no addresses."""
         return None
 
     @property
     def remote(self) -> Destination | None:
-        """See `Transport.remote`; a stream does not tell."""
+        """See `Transport.remote`; always None, since Trio streams have no addresses."""
         return None
 
     async def receive_into(self, buffer: memoryview, /) -> int:
@@ -50,6 +50,6 @@ class StreamTransport:
             await self._stream.send_eof()
 
     async def aclose(self) -> None:
-        """See `Transport.aclose`; a farewell that takes too long is left unsaid."""
+        """See `Transport.aclose`; an orderly close that takes too long is cut short."""
         with trio.move_on_after(CLOSE_LIMIT):
             await self._stream.aclose()

@@ -1,7 +1,7 @@
 """A UDP socket, read in batches.
 
-One turn of Trio's loop takes all that the kernel holds, up to a limit: at tens of thousands of
-datagrams a second, a turn for each of them would cost more than everything else.
+One turn of Trio's loop reads all that the kernel has queued, up to a limit: at tens of thousands of
+datagrams a second, a turn for each of them would cost more than all other work.
 """
 
 import errno
@@ -12,12 +12,12 @@ from typing import Final, TypeVar
 import trio
 
 SocketAddress = tuple[str, int] | tuple[str, int, int, int]
-"""An address as the system gives it: host and port, and two numbers more for IPv6."""
+"""A socket address: host and port; for IPv6 also flow info and scope id."""
 
 _T = TypeVar("_T")
 
 BATCH_COUNT: Final = 64
-"""Datagrams that one turn reads at most; then the other tasks have theirs."""
+"""Datagrams that one turn reads at most, so that other tasks get to run."""
 
 DATAGRAM_SIZE_MAX: Final = 65_535
 
@@ -33,14 +33,14 @@ _SOFT_ERRORS: Final = frozenset(
         errno.EMSGSIZE,
     }
 )
-"""What the system says of an earlier datagram that was not delivered; the socket goes on."""
+"""Errors that report an earlier datagram as undelivered; the socket stays usable."""
 
 
 class DatagramSocket:
     """A non-blocking UDP socket.
 
     Args:
-        sock: bound, or connected; it belongs to this object from now on.
+        sock: bound, or connected; owned by this object from now on.
     """
 
     __slots__ = ("_socket",)
@@ -61,13 +61,13 @@ class DatagramSocket:
             One to `BATCH_COUNT` of them, in their order, each with its sender.
 
         Raises:
-            trio.BrokenResourceError: the socket is of no further use.
-            trio.ClosedResourceError: it was closed, before or meanwhile.
+            trio.BrokenResourceError: the socket failed for good.
+            trio.ClosedResourceError: the socket was closed, before or during the call.
         """
         return await self._receive(self._socket.recvfrom)
 
     async def receive_connected(self) -> list[bytes]:
-        """Do the same where the sender is known: the socket is connected."""
+        """Do the same on a connected socket, without the sender."""
         return await self._receive(self._socket.recv)
 
     async def _receive(self, receive: Callable[[int], _T]) -> list[_T]:
@@ -91,10 +91,10 @@ class DatagramSocket:
 
         Args:
             datagrams: in their order.
-            address: where to; None for a connected socket.
+            address: the recipient; None for a connected socket.
 
         Returns:
-            How many the system did not take.
+            How many datagrams the system refused.
 
         Raises:
             trio.BrokenResourceError: the socket was closed.

@@ -42,7 +42,7 @@ def _offered(client: RunningNode) -> set[int]:
     """Return the ports that a client node has been offered and uses now."""
     (outbound,) = client.node.outbounds
     assert isinstance(outbound, VMessOutbound)
-    return {port for _, port in outbound.switched}
+    return {port for _, port in outbound.offered_ports}
 
 
 def _dialled(client: RunningPeer, ports: range) -> set[int]:

@@ -30,7 +30,7 @@ def fast_clock() -> trio.testing.MockClock:
 def _offered(client: RunningNode) -> set[int]:
     (outbound,) = client.node.outbounds
     assert isinstance(outbound, VMessOutbound)
-    return {port for _, port in outbound.switched}
+    return {port for _, port in outbound.offered_ports}
 
 
 async def _is_refused(port: int) -> bool:

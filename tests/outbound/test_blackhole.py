@@ -16,7 +16,7 @@ from trio_vmess.relay import SharedBuffers
 FLOW = Flow(destination=Destination(host="example.com", port=80))
 
 
-def door(outbound: BlackholeOutbound) -> DokodemoInbound:
+def inbound_to(outbound: BlackholeOutbound) -> DokodemoInbound:
     dispatch = Dispatcher(
         FirstOutbound([outbound]),
         policy_of=lambda _: Policy(),
@@ -26,8 +26,8 @@ def door(outbound: BlackholeOutbound) -> DokodemoInbound:
     return DokodemoInbound(dispatch, tag="", level=0, host="example.com", port=80)
 
 
-async def test_nothing(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_client(door(BlackholeOutbound(tag="drop"))) as client:
+async def test_the_connection_closes_without_a_byte(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_client(inbound_to(BlackholeOutbound(tag="drop"))) as client:
         assert await client.receive_rest() == b""
         assert trio.current_time() == 0
         # Who goes on sending is not listened to for long.
@@ -38,8 +38,8 @@ async def test_nothing(autojump_clock: trio.testing.MockClock) -> None:
         assert trio.current_time() <= 1.5
 
 
-async def test_forbidden(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_client(door(BlackholeOutbound(tag="drop", response="http"))) as client:
+async def test_the_http_response_is_403_forbidden(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_client(inbound_to(BlackholeOutbound(tag="drop", response="http"))) as client:
         await client.send(b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")
         head = await client.receive_until(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 403 Forbidden\r\n")
@@ -49,7 +49,7 @@ async def test_forbidden(autojump_clock: trio.testing.MockClock) -> None:
         assert trio.current_time() == pytest.approx(1.0)
 
 
-async def test_datagrams(autojump_clock: trio.testing.MockClock) -> None:
+async def test_datagrams_are_dropped(autojump_clock: trio.testing.MockClock) -> None:
     flow = Flow(destination=Destination(host="example.com", port=53, network=Network.UDP))
     link = (await BlackholeOutbound(tag="").connect_packets(flow)).remote
     await link.send([b"one", b"two"])

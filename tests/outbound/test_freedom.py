@@ -86,7 +86,9 @@ async def test_remote_clients_do_not_reach_this_machine(host: str, network: Netw
         outbound = FreedomOutbound(tag="direct")
         what = flow(host, origin.port, network=network, is_remote=True)
         connect = outbound.connect if network is Network.TCP else outbound.connect_packets
-        with pytest.raises(DialError, match="not for remote users") as caught:
+        with pytest.raises(
+            DialError, match="remote users may not reach private or special addresses"
+        ) as caught:
             await connect(what)
         assert caught.value.reason is DialFailure.FORBIDDEN
         assert origin.connection_count == 0
@@ -94,7 +96,9 @@ async def test_remote_clients_do_not_reach_this_machine(host: str, network: Netw
 
 @both_networks
 @pytest.mark.parametrize("address", ["10.0.0.1", "::ffff:127.0.0.1", "169.254.169.254"])
-async def test_a_name_does_not_help(address: str, network: Network) -> None:
+async def test_remote_clients_do_not_reach_this_machine_by_name(
+    address: str, network: Network
+) -> None:
     TableResolver({"innocent.example": [address]}).use()
     outbound = FreedomOutbound(tag="direct")
     connect = outbound.connect if network is Network.TCP else outbound.connect_packets
@@ -104,7 +108,7 @@ async def test_a_name_does_not_help(address: str, network: Network) -> None:
 
 
 @everywhere
-async def test_remote_clients_may_where_it_is_allowed(host: str) -> None:
+async def test_allow_private_lets_remote_clients_reach_this_machine(host: str) -> None:
     skip_without_ipv6(host)
     outbound = FreedomOutbound(tag="direct", allow_private=True)
     async with start_echo(host) as origin:
@@ -118,7 +122,7 @@ async def test_remote_clients_may_where_it_is_allowed(host: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["host", "port", "both"])
-async def test_redirection(what: str) -> None:
+async def test_redirection_replaces_host_and_port(what: str) -> None:
     async with start_echo() as origin, start_udp_echo() as datagrams:
         for network, place in ((Network.TCP, origin), (Network.UDP, datagrams)):
             outbound = FreedomOutbound(
@@ -135,15 +139,15 @@ async def test_redirection(what: str) -> None:
             await check(outbound, asked)
 
 
-async def test_redirection_is_checked_too() -> None:
+async def test_redirected_addresses_need_permission_too() -> None:
     outbound = FreedomOutbound(tag="direct", redirect_host=parse_host("127.0.0.1"))
-    with pytest.raises(DialError, match="not for remote users"):
+    with pytest.raises(DialError, match="remote users may not reach private or special addresses"):
         await outbound.connect(flow("example.com", 80, is_remote=True))
 
 
 @both_networks
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
-async def test_names_may_be_kept_to_one_family(
+async def test_names_resolve_to_one_family_only(
     family: socket.AddressFamily, network: Network
 ) -> None:
     if family == socket.AF_INET6:
@@ -160,7 +164,7 @@ async def test_names_may_be_kept_to_one_family(
         assert caught.value.reason is DialFailure.NAME_NOT_FOUND
 
 
-async def test_the_address_to_connect_from() -> None:
+async def test_the_local_address_is_used_for_streams_and_datagrams() -> None:
     local = ipaddress.IPv4Address("127.0.0.5")
     outbound = FreedomOutbound(tag="direct", local=local)
     async with start_echo() as origin:
@@ -179,7 +183,7 @@ async def test_the_address_to_connect_from() -> None:
 
 
 @both_networks
-async def test_what_cannot_be_reached(network: Network) -> None:
+async def test_unreachable_destinations_have_a_reason(network: Network) -> None:
     TableResolver({"empty.example": []}).use()
     outbound = FreedomOutbound(tag="direct", local=ipaddress.IPv4Address("192.0.2.77"))
     connect = outbound.connect if network is Network.TCP else outbound.connect_packets
@@ -195,7 +199,7 @@ async def test_what_cannot_be_reached(network: Network) -> None:
         assert host in str(caught.value)
 
 
-async def test_a_system_without_a_socket_to_spare() -> None:
+async def test_running_out_of_descriptors_is_a_dial_error() -> None:
     """Running out of descriptors is a failure of one flow, not a bug."""
     resource = pytest.importorskip("resource")
     outbound = FreedomOutbound(tag="direct")
@@ -222,7 +226,7 @@ async def open_link(origin: Origin) -> PacketLink:
     return (await outbound.connect_packets(target)).remote
 
 
-async def test_a_datagram_that_is_too_large_harms_nobody() -> None:
+async def test_a_datagram_that_is_too_large_is_dropped() -> None:
     async with start_udp_echo() as origin:
         link = await open_link(origin)
         await link.send([b"before", bytes(66_000), b"after"])
@@ -230,7 +234,7 @@ async def test_a_datagram_that_is_too_large_harms_nobody() -> None:
         await link.aclose()
 
 
-async def test_nobody_listening_is_no_end() -> None:
+async def test_an_icmp_port_unreachable_does_not_end_the_link() -> None:
     outbound = FreedomOutbound(tag="direct")
     port = refused_port()
     link = (await outbound.connect_packets(flow("127.0.0.1", port, network=Network.UDP))).remote
@@ -251,7 +255,7 @@ async def test_nobody_listening_is_no_end() -> None:
     await link.aclose()
 
 
-async def test_answers_of_strangers_are_not_taken() -> None:
+async def test_datagrams_from_other_addresses_are_ignored() -> None:
     async with start_udp_echo() as origin:
         link = await open_link(origin)
         assert isinstance(link, SocketPacketLink)
@@ -277,7 +281,7 @@ async def test_many_datagrams_come_in_batches() -> None:
         await link.aclose()
 
 
-async def test_closing_a_link() -> None:
+async def test_closing_a_link_wakes_its_receiver() -> None:
     async with start_udp_echo() as origin:
         link = await open_link(origin)
         async with trio.open_nursery() as nursery:
@@ -298,5 +302,5 @@ async def test_closing_a_link() -> None:
             await link.send([b"x"])
 
 
-def test_a_flow_is_remote_only_if_it_says_so() -> None:
+def test_flows_are_local_by_default() -> None:
     assert attrs.fields(Flow).is_remote.default is False

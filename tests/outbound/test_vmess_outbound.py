@@ -32,7 +32,7 @@ from trio_vmess.errors import DialError, DialFailure
 from trio_vmess.inbound.vmess import VMessInbound
 from trio_vmess.outbound.vmess import (
     OFFER_DIAL_LIMIT,
-    SWITCHED_MAX,
+    OFFERED_MAX,
     UNANSWERED_MAX,
     Identity,
     Server,
@@ -43,7 +43,7 @@ from trio_vmess.transport.dial import dial
 from trio_vmess.transport.tcp import SocketTransport
 
 LOOPBACK: Final = ipaddress.IPv4Address("127.0.0.1")
-ME: Final = Account(user_id=bytes(range(16)), email="love@example.com")
+OWN: Final = Account(user_id=bytes(range(16)), email="love@example.com")
 OTHER: Final = Account(user_id=bytes(range(16, 32)), email="other@example.com")
 FLOW: Final = Flow(destination=Destination(host="example.com", port=443))
 DATAGRAMS: Final = Flow(
@@ -52,7 +52,7 @@ DATAGRAMS: Final = Flow(
 
 
 @attrs.define(eq=False)
-class Station:
+class EchoServer:
     """A VMess server on loopback that echoes.
 
     Attributes:
@@ -78,12 +78,12 @@ class Station:
 
 
 @asynccontextmanager
-async def station(*accounts: Account) -> AsyncIterator[Station]:
+async def echo_server(*accounts: Account) -> AsyncIterator[EchoServer]:
     """Serve these accounts while the block runs."""
-    users = UserRegistry(accounts or (ME,))
+    users = UserRegistry(accounts or (OWN,))
     (listener,) = await trio.open_tcp_listeners(0, host=str(LOOPBACK))
     async with listener, open_remote() as remote, trio.open_nursery() as nursery:
-        here = Station(port=listener.socket.getsockname()[1], remote=remote)
+        here = EchoServer(port=listener.socket.getsockname()[1], remote=remote)
         inbound = VMessInbound(
             remote.dispatch,
             tag="in",
@@ -115,7 +115,7 @@ async def station(*accounts: Account) -> AsyncIterator[Station]:
 
 
 def server(port: int, *identities: Identity) -> Server:
-    return Server(host=LOOPBACK, port=port, identities=identities or (Identity(account=ME),))
+    return Server(host=LOOPBACK, port=port, identities=identities or (Identity(account=OWN),))
 
 
 def make_outbound(*servers: Server, seed: int = 1) -> VMessOutbound:
@@ -134,9 +134,9 @@ def make_outbound(*servers: Server, seed: int = 1) -> VMessOutbound:
 
 async def talk(side: StreamSide) -> None:
     """Relay a short conversation over the side, to its end."""
-    near, far = memory_pair()
-    client = RemoteEnd(far)
-    async with running(StreamSide(transport=near), side) as relay:
+    client_transport, peer = memory_pair()
+    client = RemoteEnd(peer)
+    async with running(StreamSide(transport=client_transport), side) as relay:
         await client.send(b"hello")
         assert await client.receive_exactly(5) == b"hello"
         await client.send_eof()
@@ -157,7 +157,7 @@ def offer(port: int, account: Account = OTHER, minutes: int = 5) -> SwitchAccoun
 
 
 async def test_servers_take_turns() -> None:
-    async with station() as first, station() as second, station() as third:
+    async with echo_server() as first, echo_server() as second, echo_server() as third:
         outbound = make_outbound(*(server(each.port) for each in (first, second, third)))
         for _ in range(6):
             await visit(outbound)
@@ -168,7 +168,7 @@ async def test_servers_take_turns() -> None:
 async def test_a_server_that_is_down_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="trio_vmess.outbound.vmess")
     down = refused_port()
-    async with station() as up:
+    async with echo_server() as up:
         outbound = make_outbound(server(down), server(up.port))
         for _ in range(4):
             await visit(outbound)
@@ -178,7 +178,7 @@ async def test_a_server_that_is_down_is_passed_over(caplog: pytest.LogCaptureFix
     assert lines[0].startswith(f"vmess.server_unreachable server=127.0.0.1:{down} reason=")
 
 
-async def test_all_servers_are_down() -> None:
+async def test_all_servers_down_is_a_dial_error() -> None:
     outbound = make_outbound(server(refused_port()), server(refused_port()))
     for connect in (outbound.connect, outbound.connect_packets):
         with pytest.raises(DialError) as caught:
@@ -187,8 +187,8 @@ async def test_all_servers_are_down() -> None:
         assert str(caught.value).count("refused") == 2
 
 
-async def test_the_side_says_where_we_are() -> None:
-    async with station() as here:
+async def test_the_side_has_the_local_address_and_flush_delay() -> None:
+    async with echo_server() as here:
         side = (await make_outbound(server(here.port)).connect(FLOW)).remote
         assert isinstance(side.transport, SocketTransport)
         assert side.transport.local is not None
@@ -198,9 +198,9 @@ async def test_the_side_says_where_we_are() -> None:
         await side.transport.aclose()
 
 
-async def test_one_of_the_identities_is_drawn() -> None:
-    identities = [Identity(account=ME), Identity(account=OTHER, security="chacha20-poly1305")]
-    async with station(ME, OTHER) as here:
+async def test_connections_use_random_identities() -> None:
+    identities = [Identity(account=OWN), Identity(account=OTHER, security="chacha20-poly1305")]
+    async with echo_server(OWN, OTHER) as here:
         outbound = make_outbound(server(here.port, *identities))
         for _ in range(12):
             await visit(outbound)
@@ -212,20 +212,20 @@ async def test_one_of_the_identities_is_drawn() -> None:
 )
 @pytest.mark.parametrize("authenticated_length", [False, True])
 @pytest.mark.parametrize("alter_ids", [0, 2])
-async def test_every_way_to_speak(
+async def test_every_security_and_header_form(
     security: str, authenticated_length: bool, alter_ids: int
 ) -> None:
-    account = attrs.evolve(ME, alter_id_count=alter_ids)
+    account = attrs.evolve(OWN, alter_id_count=alter_ids)
     identity = Identity(
         account=account, security=security, authenticated_length=authenticated_length
     )
-    async with station(account) as here:
+    async with echo_server(account) as here:
         await visit(make_outbound(server(here.port, identity)))
         assert here.count == 1
 
 
-async def test_a_name_that_vmess_cannot_carry() -> None:
-    async with station() as here:
+async def test_a_host_that_vmess_cannot_encode_is_unsupported() -> None:
+    async with echo_server() as here:
         outbound = make_outbound(server(here.port))
         for host in ("exa mple.com", "a\nb", "x" * 256):
             what = Flow(destination=Destination(host=host, port=443))
@@ -236,14 +236,14 @@ async def test_a_name_that_vmess_cannot_carry() -> None:
         assert here.count == 0
 
 
-async def test_a_bug_behind_the_dial_leaves_no_socket() -> None:
+async def test_an_exception_after_dialling_closes_the_socket() -> None:
     """A socket that is dropped rather than closed warns, and warnings are errors here."""
 
     class Dry(SeededEntropy):
         def token_bytes(self, nbytes: int, /) -> bytes:
             raise RuntimeError("a bug")
 
-    async with station() as here:
+    async with echo_server() as here:
         outbound = make_outbound(server(here.port))
         outbound._entropy = Dry()
         with pytest.raises(RuntimeError, match="a bug"):
@@ -251,9 +251,9 @@ async def test_a_bug_behind_the_dial_leaves_no_socket() -> None:
 
 
 @pytest.mark.parametrize("sends_terminator", [True, False])
-async def test_the_end_may_be_left_unsaid(sends_terminator: bool) -> None:
-    async with station() as here:
-        identity = Identity(account=ME, sends_terminator=sends_terminator)
+async def test_the_terminator_is_optional(sends_terminator: bool) -> None:
+    async with echo_server() as here:
+        identity = Identity(account=OWN, sends_terminator=sends_terminator)
         outbound = make_outbound(server(here.port, identity))
         side = (await outbound.connect(FLOW)).remote
         assert side.sealer is not None
@@ -265,8 +265,8 @@ async def test_the_end_may_be_left_unsaid(sends_terminator: bool) -> None:
         await visit(outbound)
 
 
-async def test_datagrams() -> None:
-    async with station() as here:
+async def test_datagrams_go_through_one_connection() -> None:
+    async with echo_server() as here:
         outbound = make_outbound(server(here.port))
         link = (await outbound.connect_packets(DATAGRAMS)).remote
         await link.send([b"question", b"another"])
@@ -285,11 +285,11 @@ async def test_an_offered_port_is_used_while_it_lasts(
     mock_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="trio_vmess.outbound.vmess")
-    async with station() as main, station(OTHER) as offered:
+    async with echo_server() as main, echo_server(OTHER) as offered:
         main.offers = lambda: offer(offered.port, minutes=5)
         outbound = make_outbound(server(main.port))
         await visit(outbound)
-        assert outbound.switched == [(LOOPBACK, offered.port)]
+        assert outbound.offered_ports == [(LOOPBACK, offered.port)]
         for _ in range(3):
             await visit(outbound)
         assert (main.count, offered.count) == (1, 3)
@@ -298,32 +298,32 @@ async def test_an_offered_port_is_used_while_it_lasts(
         await visit(outbound)
         assert (main.count, offered.count) == (1, 4)
         mock_clock.jump(1)
-        assert outbound.switched == []
+        assert outbound.offered_ports == []
         main.offers = lambda: None
         await visit(outbound)
         await visit(outbound)
         assert (main.count, offered.count) == (3, 4)
-    lines = [each.getMessage() for each in caplog.records if "switched" in each.getMessage()]
-    assert lines == [f"vmess.switched server=127.0.0.1:{offered.port} minutes=5"]
+    lines = [each.getMessage() for each in caplog.records if "account_offered" in each.getMessage()]
+    assert lines == [f"vmess.account_offered server=127.0.0.1:{offered.port} minutes=5"]
 
 
 async def test_an_offered_port_that_refuses_is_given_up_at_once(mock_clock: MockClock) -> None:
-    async with station() as main:
+    async with echo_server() as main:
         main.offers = lambda: offer(refused_port())
         outbound = make_outbound(server(main.port))
         await visit(outbound)
-        assert len(outbound.switched) == 1
+        assert len(outbound.offered_ports) == 1
         main.offers = lambda: None
         await visit(outbound)
-        assert outbound.switched == []
+        assert outbound.offered_ports == []
         assert main.count == 2
         # The clock stood still: the fallback waited for nothing.
         assert trio.current_time() == 0
 
 
-async def test_an_offered_port_that_says_nothing_is_given_up_soon(mock_clock: MockClock) -> None:
+async def test_an_offered_port_that_does_not_accept_times_out(mock_clock: MockClock) -> None:
     clogged = clogged_listener()
-    async with station() as main, trio.open_nursery() as nursery:
+    async with echo_server() as main, trio.open_nursery() as nursery:
         main.offers = lambda: offer(clogged.getsockname()[1])
         outbound = make_outbound(server(main.port))
         await visit(outbound)
@@ -334,12 +334,12 @@ async def test_an_offered_port_that_says_nothing_is_given_up_soon(mock_clock: Mo
         mock_clock.jump(OFFER_DIAL_LIMIT)
         await trio.testing.wait_all_tasks_blocked(0.01)
         assert main.count == 2
-        assert outbound.switched == []
+        assert outbound.offered_ports == []
 
 
 async def test_an_offered_account_that_is_unknown_is_passed_over(mock_clock: MockClock) -> None:
     """The server was started anew: its old accounts are strangers to it, and hear nothing."""
-    async with station() as main, station(ME) as offered:
+    async with echo_server() as main, echo_server(OWN) as offered:
         main.offers = lambda: offer(offered.port, OTHER)
         outbound = make_outbound(server(main.port))
         await visit(outbound)
@@ -353,8 +353,8 @@ async def test_an_offered_account_that_is_unknown_is_passed_over(mock_clock: Moc
         assert (main.count, offered.count) == (3, 0)
 
 
-async def test_an_offered_account_that_answers_stays(mock_clock: MockClock) -> None:
-    async with station() as main, station(OTHER) as offered:
+async def test_a_response_resets_the_count_of_unanswered_requests(mock_clock: MockClock) -> None:
+    async with echo_server() as main, echo_server(OTHER) as offered:
         main.offers = lambda: offer(offered.port)
         outbound = make_outbound(server(main.port))
         await visit(outbound)
@@ -366,57 +366,57 @@ async def test_an_offered_account_that_answers_stays(mock_clock: MockClock) -> N
         assert main.count == 1
 
 
-async def test_the_same_offer_counts_once(mock_clock: MockClock) -> None:
-    async with station() as main, station(OTHER) as offered:
+async def test_a_repeated_offer_replaces_the_earlier_one(mock_clock: MockClock) -> None:
+    async with echo_server() as main, echo_server(OTHER) as offered:
         main.offers = lambda: offer(offered.port, minutes=5)
         outbound = make_outbound(server(main.port))
         sides = [(await outbound.connect(FLOW)).remote for _ in range(3)]
         for side in sides:
             mock_clock.jump(15)
             await talk(side)
-        assert outbound.switched == [(LOOPBACK, offered.port)]
+        assert outbound.offered_ports == [(LOOPBACK, offered.port)]
         # The last one sets the time.
         mock_clock.jump(5 * 60 - 1)
-        assert len(outbound.switched) == 1
+        assert len(outbound.offered_ports) == 1
         mock_clock.jump(1)
-        assert outbound.switched == []
+        assert outbound.offered_ports == []
 
 
-async def test_only_so_many_offers_are_kept(mock_clock: MockClock) -> None:
-    async with station() as main:
+async def test_the_oldest_offers_are_dropped(mock_clock: MockClock) -> None:
+    async with echo_server() as main:
         ports = iter(range(1, 100))
         main.offers = lambda: offer(next(ports))
         outbound = make_outbound(server(main.port))
-        sides = [(await outbound.connect(FLOW)).remote for _ in range(SWITCHED_MAX + 5)]
+        sides = [(await outbound.connect(FLOW)).remote for _ in range(OFFERED_MAX + 5)]
         for side in sides:
             await talk(side)
-        assert [port for _, port in outbound.switched] == list(range(6, SWITCHED_MAX + 6))
+        assert [port for _, port in outbound.offered_ports] == list(range(6, OFFERED_MAX + 6))
 
 
 async def test_an_offer_may_name_another_host(mock_clock: MockClock) -> None:
-    async with station() as main:
+    async with echo_server() as main:
         elsewhere = parse_host("127.0.0.77")
         main.offers = lambda: attrs.evolve(offer(refused_port()), host=elsewhere)
         outbound = make_outbound(server(main.port))
         await visit(outbound)
-        assert [host for host, _ in outbound.switched] == [elsewhere]
+        assert [host for host, _ in outbound.offered_ports] == [elsewhere]
         main.offers = lambda: None
         await visit(outbound)
         assert main.count == 2
 
 
-async def test_an_offer_for_no_time_is_no_offer(mock_clock: MockClock) -> None:
-    async with station() as main, station(OTHER) as offered:
+async def test_an_offer_for_zero_minutes_is_ignored(mock_clock: MockClock) -> None:
+    async with echo_server() as main, echo_server(OTHER) as offered:
         main.offers = lambda: offer(offered.port, minutes=0)
         outbound = make_outbound(server(main.port))
         for _ in range(3):
             await visit(outbound)
-        assert outbound.switched == []
+        assert outbound.offered_ports == []
         assert (main.count, offered.count) == (3, 0)
 
 
 async def test_datagrams_use_offered_ports_and_make_offers(mock_clock: MockClock) -> None:
-    async with station() as main, station(OTHER) as offered:
+    async with echo_server() as main, echo_server(OTHER) as offered:
         main.offers = lambda: offer(offered.port)
         outbound = make_outbound(server(main.port))
         for _ in range(2):

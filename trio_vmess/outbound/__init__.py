@@ -1,4 +1,4 @@
-"""The ways out of the node: each reaches destinations in its own manner."""
+"""Outbounds: each connects flows with their destinations by one protocol."""
 
 from trio_vmess.outbound.blackhole import BlackholeOutbound
 from trio_vmess.outbound.freedom import FreedomOutbound

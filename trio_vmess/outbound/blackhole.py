@@ -1,4 +1,4 @@
-"""The blackhole outbound: the end of whatever is sent there."""
+"""The blackhole outbound: drops everything that is sent to it."""
 
 from collections.abc import Sequence
 from typing import Final, Literal
@@ -18,15 +18,19 @@ FORBIDDEN: Final = (
 """Source: v2ray-core, proxy/blackhole/config.go."""
 
 RESPONSE_LINGER: Final = 1.0
-"""Seconds between the response and the end. Source: v2ray-core, proxy/blackhole/blackhole.go."""
+"""Seconds between the response and the end of the stream.
+
+Source:
+    v2ray-core, proxy/blackhole/blackhole.go.
+"""
 
 
 class BlackholeOutbound:
-    """Reaches nothing.
+    """Accepts every flow and connects none.
 
     Args:
         tag: the outbound's name; may be empty.
-        response: what the client gets: nothing but the end, or HTTP's 403 before it.
+        response: what the client receives before the end of the stream: nothing, or an HTTP 403.
     """
 
     def __init__(self, *, tag: str, response: Literal["none", "http"] = "none") -> None:
@@ -45,10 +49,10 @@ class BlackholeOutbound:
 
 
 class BlackholeTransport:
-    """A connection that takes everything and ends soon: a `Transport`.
+    """Discards what is sent, and ends soon: a `Transport`.
 
     Args:
-        linger: seconds until its end.
+        linger: seconds until the end of the stream.
     """
 
     def __init__(self, linger: float) -> None:
@@ -72,15 +76,15 @@ class BlackholeTransport:
         return 0
 
     async def send_all(self, data: bytes | bytearray | memoryview, /) -> None:
-        """See `Transport.send_all`; the bytes are gone.
+        """See `Transport.send_all`; the bytes are discarded.
 
         Raises:
-            trio.BrokenResourceError: the end has come, so that a client which goes on sending does
-                not keep the connection.
+            trio.BrokenResourceError: the stream has ended; otherwise a client that keeps sending
+                would keep the connection open.
         """
         await trio.lowlevel.checkpoint()
         if self._ended:
-            raise trio.BrokenResourceError("this is a black hole")
+            raise trio.BrokenResourceError("the blackhole outbound has ended the stream")
 
     async def send_eof(self, last: bytes | memoryview = b"", /) -> None:
         """See `Transport.send_eof`."""
@@ -92,14 +96,14 @@ class BlackholeTransport:
 
 
 class BlackholePacketLink:
-    """A peer that never answers: a `PacketLink`, which its idle limit ends."""
+    """A peer that never answers: a `PacketLink`. The flow's idle limit ends it."""
 
     async def receive(self) -> Sequence[bytes]:
         """See `PacketLink.receive`; nothing ever comes."""
         await trio.sleep_forever()
 
     async def send(self, datagrams: Sequence[bytes], /) -> int:
-        """See `PacketLink.send`; the datagrams are gone, as they were meant to be."""
+        """See `PacketLink.send`; the datagrams are discarded, but not counted as dropped."""
         await trio.lowlevel.checkpoint()
         return 0
 

@@ -1,8 +1,8 @@
-"""Freedom: straight to the destination.
+"""The freedom outbound: connects directly to the destination.
 
-Clients that came through VMess are on another machine. To them, this machine's own services and
-its private networks are closed unless the outbound allows it; the check is made on each address
-that is really dialled.
+Remote clients (those of a VMess inbound) must not reach this machine's own services or its private
+networks unless the outbound allows it. The check is made on each address that is dialled, after
+name resolution, so no name can bypass it.
 """
 
 import socket
@@ -15,7 +15,7 @@ from trio_vmess.transport import DatagramSocket, Permit, connect_datagram_socket
 
 
 class FreedomOutbound:
-    """Connects straight to destinations.
+    """Connects directly to destinations.
 
     Args:
         tag: the outbound's name.
@@ -60,18 +60,18 @@ class FreedomOutbound:
         return Connected(self.tag, StreamSide(transport=transport))
 
     async def connect_packets(self, flow: Flow, /) -> Connected[PacketLink]:
-        """See `Outbound.connect_packets`: a socket of its own for each destination."""
+        """See `Outbound.connect_packets`; each flow has a socket of its own."""
         host, port = self._target(flow.destination)
         target = format_endpoint(host, port)
         if not port:
-            raise DialError(f"{target}: nothing is there", reason=DialFailure.REFUSED)
+            raise DialError(f"{target}: port 0 cannot be reached", reason=DialFailure.REFUSED)
         addresses = [host] if not isinstance(host, str) else await self._resolve(host, self._family)
         permit = self._permit(flow)
-        failure = f"{target}: no address", DialFailure.NAME_NOT_FOUND
+        failure = f"{target}: the name has no address", DialFailure.NAME_NOT_FOUND
         for address in addresses:
             if permit is not None and not permit(address):
                 failure = (
-                    f"{target}: private and special addresses are not for remote users",
+                    f"{target}: remote users may not reach private or special addresses",
                     DialFailure.FORBIDDEN,
                 )
                 continue

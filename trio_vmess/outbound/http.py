@@ -1,4 +1,4 @@
-"""The HTTP outbound: through the CONNECT of other HTTP proxies."""
+"""The HTTP outbound: tunnels through parent HTTP proxies, opened with CONNECT."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -14,7 +14,7 @@ FAILURES: Final[Mapping[int, DialFailure]] = {
     502: DialFailure.HOST_UNREACHABLE,
     504: DialFailure.TIMED_OUT,
 }
-"""What the other proxy's refusals mean here; any other one is its own failure."""
+"""The failure for each status of the parent proxy; any other status is `PARENT_PROXY`."""
 
 
 class HttpOutbound:
@@ -26,7 +26,7 @@ class HttpOutbound:
         connect: opens transports to them.
 
     Raises:
-        ValueError: there is no server.
+        ValueError: `servers` is empty.
     """
 
     def __init__(self, *, tag: str, servers: Sequence[ParentProxy], connect: Connect) -> None:
@@ -39,11 +39,11 @@ class HttpOutbound:
 
         async def negotiate(server: ParentProxy, transport: Transport) -> bytes:
             client = _client(server, destination)
-            answer = await _negotiate(client, transport)
-            if isinstance(answer, TunnelRefused):
+            response = await _negotiate(client, transport)
+            if isinstance(response, TunnelRefused):
                 raise DialError(
-                    f"{server}: {destination}: {answer.status} {answer.reason}",
-                    reason=FAILURES.get(answer.status, DialFailure.PARENT_PROXY),
+                    f"{server}: {destination}: {response.status} {response.reason}",
+                    reason=FAILURES.get(response.status, DialFailure.PARENT_PROXY),
                 )
             return client.trailing_data
 
@@ -51,9 +51,9 @@ class HttpOutbound:
         return Connected(self.tag, StreamSide(transport=transport, early=early))
 
     async def connect_packets(self, flow: Flow, /) -> Connected[PacketLink]:
-        """See `Outbound.connect_packets`: HTTP carries no datagrams."""
+        """See `Outbound.connect_packets`; always fails, because CONNECT is for streams only."""
         raise DialError(
-            f"{flow.destination}: an HTTP proxy carries no datagrams",
+            f"{flow.destination}: an HTTP proxy cannot carry datagrams",
             reason=DialFailure.UNSUPPORTED,
         )
 
@@ -70,10 +70,10 @@ def _client(server: ParentProxy, destination: Destination) -> HttpConnectClient:
 async def _negotiate(
     client: HttpConnectClient, transport: Transport
 ) -> Established | TunnelRefused:
-    """Ask for the tunnel.
+    """Send the CONNECT request and read the response to it.
 
     Raises:
-        RemoteProtocolError: the server's answer is none.
+        RemoteProtocolError: the response is malformed or cut short.
         trio.BrokenResourceError: the connection was reset.
     """
     buffer = memoryview(bytearray(READ_SIZE))

@@ -1,4 +1,4 @@
-"""Other proxies that connections go through: which one is next, and the way to it."""
+"""Parent proxies: which one is next, connecting to it, and negotiating with it."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeVar
@@ -11,22 +11,22 @@ from trio_vmess.core import Host, format_endpoint
 from trio_vmess.errors import DialError, DialFailure, RemoteProtocolError
 
 NEGOTIATION_TIMEOUT: Final = 30.0
-"""Seconds that the other proxy has to reach a destination: it has to dial, as we do."""
+"""Seconds for the negotiation, in which the parent proxy has to dial the destination."""
 
 READ_SIZE: Final = 4096
-"""Bytes that one read of its answer takes; what is behind the answer is early data."""
+"""Bytes that one read of its reply takes; what follows the reply is early data."""
 
 _T = TypeVar("_T")
 
 
 @attrs.frozen(kw_only=True)
 class ParentProxy:
-    """Another proxy.
+    """A proxy that connections go through.
 
     Attributes:
         host: its address or name.
         port: 1 to 65535.
-        user: None authenticates nobody.
+        user: None for no authentication.
         password: goes with `user`.
     """
 
@@ -40,7 +40,7 @@ class ParentProxy:
 
 
 class Negotiation(Protocol):
-    """A sans-IO client, as far as driving it goes."""
+    """The part of a sans-IO client that sends and receives bytes."""
 
     def data_to_send(self) -> bytes:
         """Take what is to be sent."""
@@ -52,19 +52,19 @@ class Negotiation(Protocol):
 
 
 class ParentProxies:
-    """Servers that take turns; the next one steps in for one that cannot be reached.
+    """Takes servers in turn; one that cannot be reached is replaced by the next.
 
     Args:
         servers: one or more.
         connect: opens transports to them.
 
     Raises:
-        ValueError: there is no server.
+        ValueError: `servers` is empty.
     """
 
     def __init__(self, servers: Sequence[ParentProxy], connect: Connect) -> None:
         if not servers:
-            raise ValueError("there is no server to go through")
+            raise ValueError("servers: expected at least one parent proxy")
         self._servers = tuple(servers)
         self._connect = connect
         self._next = 0
@@ -72,24 +72,24 @@ class ParentProxies:
     async def open(
         self, negotiate: Callable[[ParentProxy, Transport], Awaitable[_T]]
     ) -> tuple[Transport, _T]:
-        """Connect to the server whose turn it is, or to one behind it, and come to terms with it.
+        """Connect to the next server that can be reached, and negotiate with it.
 
         Args:
-            negotiate: does so in the words of its protocol. It may raise `RemoteProtocolError` for
-                a server that does not speak it, and `DialError` for one that refuses.
+            negotiate: runs the protocol's handshake. It may raise `RemoteProtocolError` for a
+                server that does not speak the protocol, and `DialError` for one that refuses.
 
         Returns:
             The connection, and what `negotiate` returned.
 
         Raises:
-            DialError: none could be reached, or the one that was does not do its part.
+            DialError: no server could be reached, or the negotiation failed or timed out.
             trio.Cancelled: from outside; nothing stays open.
         """
         server, transport = await self._dial()
         try:
             with trio.move_on_after(NEGOTIATION_TIMEOUT):
                 return transport, await negotiate(server, transport)
-            raise _proxy_error(server, "no answer in time")
+            raise _proxy_error(server, "negotiation timed out")
         except (RemoteProtocolError, trio.BrokenResourceError) as exc:
             await transport.aclose()
             raise _proxy_error(server, exc) from None
@@ -106,16 +106,19 @@ class ParentProxies:
                 return server, await self._connect(server.host, server.port)
             except DialError as exc:
                 failures.append(str(exc))
-        raise DialError(f"no server: {'; '.join(failures)}", reason=DialFailure.PARENT_PROXY)
+        raise DialError(
+            f"no parent proxy could be reached: {'; '.join(failures)}",
+            reason=DialFailure.PARENT_PROXY,
+        )
 
 
 def _proxy_error(server: ParentProxy, message: object) -> DialError:
-    """Return the error for a server that does not do its part."""
+    """Return the error for a server that was reached but failed."""
     return DialError(f"{server}: {message}", reason=DialFailure.PARENT_PROXY)
 
 
 async def send_pending(client: Negotiation, transport: Transport) -> None:
-    """Send what a client has to say.
+    """Send the bytes that a sans-IO client has ready.
 
     Raises:
         trio.BrokenResourceError: the connection was reset.

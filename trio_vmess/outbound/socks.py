@@ -1,7 +1,7 @@
-"""The SOCKS outbound: through other SOCKS5 proxies.
+"""The SOCKS outbound: connects through parent SOCKS5 proxies.
 
-A stream is a CONNECT. Datagrams take a UDP ASSOCIATE for each flow; the connection that asked for
-it stays open beside it, and its end is the association's.
+A stream is a CONNECT. Each flow of datagrams is a UDP ASSOCIATE of its own: its TCP connection (the
+control connection) stays open, and the association ends when that connection does.
 """
 
 import ipaddress
@@ -39,9 +39,10 @@ FAILURES: Final[Mapping[ReplyCode, DialFailure]] = {
     ReplyCode.COMMAND_NOT_SUPPORTED: DialFailure.UNSUPPORTED,
     ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED: DialFailure.UNSUPPORTED,
 }
-"""What the other proxy's refusals mean here."""
+"""The failure for each reply code of the parent proxy."""
 
 _ANYWHERE: Final = Destination(host=ipaddress.IPv4Address(0), port=0, network=Network.UDP)
+"""Stands for "address not known yet" in a UDP ASSOCIATE. Source: RFC 1928 section 4."""
 
 
 class SocksOutbound:
@@ -54,7 +55,7 @@ class SocksOutbound:
         local: the address to send datagrams from; None leaves it to the system.
 
     Raises:
-        ValueError: there is no server.
+        ValueError: `servers` is empty.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class SocksOutbound:
 
     async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
         """See `Outbound.connect`."""
-        transport, _, early = await self._ask(Command.CONNECT, flow.destination)
+        transport, _, early = await self._request(Command.CONNECT, flow.destination)
         return Connected(self.tag, StreamSide(transport=transport, early=early))
 
     async def connect_packets(self, flow: Flow, /) -> Connected[PacketLink]:
@@ -80,7 +81,7 @@ class SocksOutbound:
             header = encode_datagram(flow.destination.host, flow.destination.port, b"")
         except ValueError as exc:
             raise DialError(f"{flow.destination}: {exc}", reason=DialFailure.UNSUPPORTED) from None
-        control, relay, _ = await self._ask(Command.UDP_ASSOCIATE, _ANYWHERE)
+        control, relay, _ = await self._request(Command.UDP_ASSOCIATE, _ANYWHERE)
         try:
             address = await _relay_address(relay, control)
             datagrams = connect_datagram_socket(address, relay.port, local=self._local)
@@ -89,16 +90,16 @@ class SocksOutbound:
             await control.aclose()
             raise
 
-    async def _ask(
+    async def _request(
         self, command: Command, destination: Destination
     ) -> tuple[Transport, Destination, bytes]:
-        """Reach a server and put a request to it.
+        """Connect to a server and send it a request.
 
         Returns:
-            The connection, the bound address of the reply, and what came behind the reply.
+            The connection, the bound address of the reply, and the bytes that followed the reply.
 
         Raises:
-            DialError: no server could be reached, or the one that was refuses.
+            DialError: no server could be reached, or the server refused the request.
         """
 
         async def negotiate(server: ParentProxy, transport: Transport) -> tuple[Destination, bytes]:
@@ -116,12 +117,12 @@ class SocksOutbound:
 
 
 class SocksPacketLink:
-    """One destination's datagrams through a SOCKS5 proxy: a `PacketLink`.
+    """The datagrams of one flow through a SOCKS5 proxy: a `PacketLink`.
 
     Args:
-        control: the connection that the association belongs to; it belongs to the link from now on.
-        datagrams: connected to the proxy's UDP port; so does this.
-        header: goes before each datagram.
+        control: the connection of the association; owned by the link from now on.
+        datagrams: connected to the proxy's UDP port; owned by the link as well.
+        header: the SOCKS header of the destination; put in front of each datagram.
     """
 
     def __init__(self, control: Transport, datagrams: DatagramSocket, header: bytes) -> None:
@@ -131,7 +132,7 @@ class SocksPacketLink:
         self._has_ended = False
 
     async def receive(self) -> Sequence[bytes]:
-        """See `PacketLink.receive`; the end of the association is the end of the datagrams."""
+        """See `PacketLink.receive`; returns none when the association has ended."""
         payloads: list[bytes] = []
         async with trio.open_nursery() as nursery:
             nursery.start_soon(cancel_at_end, self._control, nursery.cancel_scope, name="control")
@@ -141,7 +142,7 @@ class SocksPacketLink:
         return payloads
 
     async def _receive_payloads(self) -> list[bytes]:
-        """Wait for datagrams with a legal header; others are dropped."""
+        """Wait for datagrams with a valid header; others are dropped."""
         payloads: list[bytes] = []
         while not payloads:
             for data in await self._datagrams.receive_connected():
@@ -155,10 +156,10 @@ class SocksPacketLink:
         """See `PacketLink.send`.
 
         Raises:
-            trio.BrokenResourceError: the other proxy has ended the association.
+            trio.BrokenResourceError: the parent proxy has ended the association.
         """
         if self._has_ended:
-            raise trio.BrokenResourceError("the proxy has ended the association")
+            raise trio.BrokenResourceError("the parent proxy has ended the association")
         return self._datagrams.send(map(self._header.__add__, datagrams))
 
     async def aclose(self) -> None:
@@ -194,10 +195,14 @@ async def _negotiate(client: SocksClient, transport: Transport) -> Reply:
 
 
 async def _relay_address(relay: Destination, control: Transport) -> IPAddress:
-    """Return where the proxy takes datagrams: all zeros stand for the address it was reached at.
+    """Return the address to which the proxy wants datagrams sent.
+
+    Args:
+        relay: the bound address of its reply. All zeros stand for the address of the proxy itself.
+        control: the connection to the proxy.
 
     Raises:
-        DialError: it names a host that has no address.
+        DialError: the reply has a host name without an address.
     """
     if isinstance(relay.host, str):
         return (await resolve(relay.host))[0]

@@ -1,8 +1,9 @@
 """The VMess outbound: a client of VMess servers.
 
-Servers take turns, and one that cannot be reached is passed over. A server may offer another port
-and account for some minutes ("dynamic port"): those are preferred while they last, given up when
-they cannot be reached, and passed over when they stay silent.
+Connections go to the configured servers in turn; a server that cannot be reached is skipped. A
+response may offer another port and account for some minutes ("dynamic port", the SwitchAccount
+command). Offered accounts are tried first until they expire. One whose port cannot be reached is
+forgotten; one that leaves several requests in a row unanswered is skipped.
 """
 
 import logging
@@ -43,17 +44,23 @@ _T = TypeVar("_T")
 log: Final = logging.getLogger("trio_vmess.outbound.vmess")
 
 FIRST_PAYLOAD_WAIT: Final = 0.1
-"""Seconds that the header waits for payload to travel with. Source: v2ray-core, outbound.go."""
+"""Seconds that the request header waits for payload to share a packet with.
 
-SWITCHED_MAX: Final = 16
-"""How many offered accounts are kept; the oldest goes first."""
+Source:
+    v2ray-core, proxy/vmess/outbound/outbound.go.
+"""
+
+OFFERED_MAX: Final = 16
+"""How many offered accounts are kept; the oldest is dropped first."""
 
 OFFER_DIAL_LIMIT: Final = 4.0
 """Seconds in which an offered port must be reached: the main port is there to fall back on."""
 
 UNANSWERED_MAX: Final = 4
-"""Requests in a row that an offered account may leave unanswered: a server that was started anew
-does not know the accounts that it offered before, and says nothing to them."""
+"""Requests in a row that an offered account may leave unanswered before it is skipped.
+
+A server that was restarted no longer knows the accounts that it offered; it answers with silence.
+"""
 
 PACKET_READ_SIZE: Final = 64 * 1024
 
@@ -63,10 +70,10 @@ class Identity:
     """Who we are to a server, and how we protect our bodies there.
 
     Attributes:
-        account: as the server knows it.
-        security: a word of `SECURITY_WORDS`.
-        authenticated_length: seal chunk sizes.
-        sends_terminator: close bodies with the chunk that says so.
+        account: the user id and alter ids that the server knows.
+        security: one of `SECURITY_WORDS`.
+        authenticated_length: encrypt and authenticate chunk lengths.
+        sends_terminator: end each body with an empty chunk.
     """
 
     account: Account
@@ -82,7 +89,7 @@ class Server:
     Attributes:
         host: where it is.
         port: its main port.
-        identities: one of them is drawn for each connection.
+        identities: one of them is picked at random for each connection.
     """
 
     host: Host
@@ -91,8 +98,16 @@ class Server:
 
 
 @attrs.define(eq=False, kw_only=True)
-class _Switched:
-    """An account that a server offered, until `expires` (Trio's time)."""
+class _OfferedAccount:
+    """An account that a server has offered.
+
+    Attributes:
+        host: where the account is valid.
+        port: the port there.
+        identity: the account, with the security settings of the identity that was offered it.
+        expires: on Trio's clock.
+        unanswered: requests sent since its last response.
+    """
 
     host: Host
     port: int
@@ -107,14 +122,14 @@ class VMessOutbound:
     Args:
         tag: the outbound's name.
         servers: at least one.
-        dialect: which VMess they speak.
-        padding: pad chunks.
-        entropy: where keys, padding, jitter and choices come from.
-        clock: UTC seconds.
-        machine: the processor, as `platform.machine()` names it.
-        buffer: where reads go to; shared with everybody else.
+        dialect: the VMess variant that they speak.
+        padding: whether to pad chunks.
+        entropy: source of keys, padding, jitter and random choices.
+        clock: returns UTC seconds.
+        machine: the processor, as `platform.machine()` names it; decides what `auto` means.
+        buffer: the read buffer of packet links; shared by all connections.
         connect: opens transports to servers.
-        jitter: seconds by which legacy timestamps may be off; 0 for sing-box servers.
+        jitter: seconds by which legacy timestamps are randomised; 0 for sing-box servers.
     """
 
     def __init__(
@@ -142,19 +157,19 @@ class VMessOutbound:
         self._connect = connect
         self._jitter = jitter
         self._turn = 0
-        self._switched: list[_Switched] = []
+        self._offered: list[_OfferedAccount] = []
 
     @property
-    def switched(self) -> Sequence[tuple[Host, int]]:
-        """The offered ports that are in use now."""
+    def offered_ports(self) -> Sequence[tuple[Host, int]]:
+        """Host and port of each offered account that has not expired."""
         now = trio.current_time()
-        return [(each.host, each.port) for each in self._switched if each.expires > now]
+        return [(each.host, each.port) for each in self._offered if each.expires > now]
 
     async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
         """See `Outbound.connect`."""
         transport, header, body = await self._open(flow)
         if not isinstance(body, StreamBody):
-            raise TypeError("a stream was asked for")
+            raise TypeError(f"expected a StreamBody, not {type(body).__name__}")
         side = StreamSide(
             transport=transport,
             opener=body.opener,
@@ -168,16 +183,23 @@ class VMessOutbound:
         """See `Outbound.connect_packets`."""
         transport, header, body = await self._open(flow)
         if not isinstance(body, PacketBody):
-            raise TypeError("datagrams were asked for")
+            raise TypeError(f"expected a PacketBody, not {type(body).__name__}")
         link = BodyPacketLink(transport, body, prefix=header, buffer=self._buffer)
         return Connected(self.tag, link)
 
     async def _open(self, flow: Flow) -> tuple[Transport, bytes, StreamBody | PacketBody]:
-        """Dial the servers in turn; return the first that answers, and what to say to it."""
+        """Connect to the first candidate that can be reached, and prepare the request.
+
+        Returns:
+            The transport, the sealed request header (not sent yet), and the codecs of both bodies.
+
+        Raises:
+            DialError: no server can be reached, or VMess cannot encode the destination.
+        """
         failures: list[str] = []
-        for host, port, identity, switched in self._candidates():
+        for host, port, identity, offered in self._candidates():
             try:
-                transport = await self._dial(host, port, switched)
+                transport = await self._dial(host, port, offered)
             except DialError as exc:
                 failures.append(str(exc))
                 log.info(
@@ -185,11 +207,11 @@ class VMessOutbound:
                     format_endpoint(host, port),
                     str(exc),
                 )
-                if switched is not None:
-                    self._give_up(switched)
+                if offered is not None:
+                    self._forget(offered)
                 continue
             try:
-                return transport, *self._ask(flow.destination, host, identity, switched)
+                return transport, *self._request_header(flow.destination, host, identity, offered)
             except LocalProtocolError as exc:
                 await transport.aclose()
                 raise DialError(
@@ -200,25 +222,34 @@ class VMessOutbound:
                 raise
         reasons = "; ".join(failures)
         raise DialError(
-            f"no VMess server can be reached: {reasons}", reason=DialFailure.PARENT_PROXY
+            f"no VMess server could be reached: {reasons}", reason=DialFailure.PARENT_PROXY
         )
 
-    async def _dial(self, host: Host, port: int, switched: _Switched | None) -> Transport:
-        if switched is None:
+    async def _dial(self, host: Host, port: int, offered: _OfferedAccount | None) -> Transport:
+        if offered is None:
             return await self._connect(host, port)
         with trio.move_on_after(OFFER_DIAL_LIMIT):
             return await self._connect(host, port)
         raise DialError(
-            f"{format_endpoint(host, port)}: no answer in time", reason=DialFailure.TIMED_OUT
+            f"{format_endpoint(host, port)}: connection attempt timed out",
+            reason=DialFailure.TIMED_OUT,
         )
 
-    def _ask(
+    def _request_header(
         self,
         destination: Destination,
         host: Host,
         identity: Identity,
-        switched: _Switched | None,
+        offered: _OfferedAccount | None,
     ) -> tuple[bytes, StreamBody | PacketBody]:
+        """Seal the request header for a destination.
+
+        Returns:
+            The header, and the codecs for what follows it and for the server's response.
+
+        Raises:
+            LocalProtocolError: VMess cannot encode the destination.
+        """
         command = Command.UDP if destination.network is Network.UDP else Command.TCP
         security, options = choose_security(
             identity.security,
@@ -245,37 +276,52 @@ class VMessOutbound:
             )
         )
 
-        if switched is not None:
-            switched.unanswered += 1
+        if offered is not None:
+            # Counted when the request is made and reset by its response: nothing but a response
+            # proves that the server still knows the account.
+            offered.unanswered += 1
 
         def on_response(response: Response) -> None:
-            if switched is not None:
-                switched.unanswered = 0
+            if offered is not None:
+                offered.unanswered = 0
             if response.switch_account is not None:
-                self._switch(response.switch_account, host, identity)
+                self._remember_offer(response.switch_account, host, identity)
 
         return header, connection.hand_over_early(on_response)
 
-    # Turns --------------------------------------------------------------------------------------
+    # Candidates ---------------------------------------------------------------------------------
 
-    def _candidates(self) -> Iterator[tuple[Host, int, Identity, _Switched | None]]:
-        """Yield offered accounts, then every server once, each time beginning with another."""
+    def _candidates(self) -> Iterator[tuple[Host, int, Identity, _OfferedAccount | None]]:
+        """Yield where to connect, best first: offered accounts, then each configured server.
+
+        Both lists are rotated by one more place for each connection, which spreads the load while
+        a connection still tries every server before it fails.
+        """
         now = trio.current_time()
-        self._switched = [each for each in self._switched if each.expires > now]
+        self._offered = [each for each in self._offered if each.expires > now]
         turn, self._turn = self._turn, self._turn + 1
-        for each in _rotated(self._switched, turn):
+        for each in _rotated(self._offered, turn):
             if each.unanswered >= UNANSWERED_MAX:
+                # Skipped, but kept until it expires: if the server repeats the offer, the count of
+                # unanswered requests must carry over, or the silent account would be used again.
                 continue
             yield each.host, each.port, each.identity, each
         for server in _rotated(self._servers, turn):
             number = 0
+            # A single identity draws nothing from the entropy source.
             if len(server.identities) > 1:
                 number = self._entropy.randbelow(len(server.identities))
             yield server.host, server.port, server.identities[number], None
 
-    def _switch(self, offer: SwitchAccount, dialled: Host, identity: Identity) -> None:
-        """Remember an offer, for as long as it says."""
-        entry = _Switched(
+    def _remember_offer(self, offer: SwitchAccount, dialled: Host, identity: Identity) -> None:
+        """Keep an offered account until it expires; a repeated offer replaces the earlier one.
+
+        Args:
+            offer: the command in the response.
+            dialled: the host of the server that sent it, for an offer that names no host.
+            identity: the identity that the request was made with.
+        """
+        entry = _OfferedAccount(
             host=dialled if offer.host is None else offer.host,
             port=offer.port,
             identity=attrs.evolve(
@@ -291,25 +337,25 @@ class VMessOutbound:
         )
         same = [
             each
-            for each in self._switched
+            for each in self._offered
             if (each.host, each.port, each.identity.account.user_id)
             == (entry.host, entry.port, offer.user_id)
         ]
         for each in same:
             entry.unanswered = each.unanswered
-            self._switched.remove(each)
+            self._offered.remove(each)
         if not same:
             log.info(
-                "vmess.switched server=%s minutes=%d",
+                "vmess.account_offered server=%s minutes=%d",
                 format_endpoint(entry.host, entry.port),
                 offer.minutes,
             )
-        self._switched.append(entry)
-        del self._switched[:-SWITCHED_MAX]
+        self._offered.append(entry)
+        del self._offered[:-OFFERED_MAX]
 
-    def _give_up(self, switched: _Switched) -> None:
-        if switched in self._switched:
-            self._switched.remove(switched)
+    def _forget(self, offered: _OfferedAccount) -> None:
+        if offered in self._offered:
+            self._offered.remove(offered)
 
 
 def _rotated(items: Sequence[_T], turn: int) -> Sequence[_T]:

@@ -21,7 +21,7 @@ from trio_vmess.core.vmess import Security
 
 MakeSide = Callable[[TransportPair], tuple[StreamSide, RemoteEnd]]
 
-NEAR: dict[str, MakeSide] = {
+CLIENT_SIDES: dict[str, MakeSide] = {
     "plain": plain_side,
     **{
         security.word: partial(
@@ -30,7 +30,7 @@ NEAR: dict[str, MakeSide] = {
         for security in Security
     },
 }
-FAR: dict[str, MakeSide] = {
+REMOTE_SIDES: dict[str, MakeSide] = {
     "plain": plain_side,
     **{
         security.word: partial(
@@ -39,18 +39,18 @@ FAR: dict[str, MakeSide] = {
         for security in Security
     },
 }
-FAR_AEAD = ("plain", "aes-128-gcm")
+MAIN_REMOTE_CODECS = ("plain", "aes-128-gcm")
 
 all_codecs = pytest.mark.parametrize(
-    ("near_name", "far_name"),
+    ("client_codec", "remote_codec"),
     [
-        *itertools.product(NEAR, FAR_AEAD),
-        *(("plain", name) for name in FAR if name not in FAR_AEAD),
+        *itertools.product(CLIENT_SIDES, MAIN_REMOTE_CODECS),
+        *(("plain", name) for name in REMOTE_SIDES if name not in MAIN_REMOTE_CODECS),
         ("chacha20-poly1305", "aes-128-cfb"),
     ],
 )
 some_codecs = pytest.mark.parametrize(
-    ("near_name", "far_name"), [*itertools.product(("plain", "aes-128-gcm"), repeat=2)]
+    ("client_codec", "remote_codec"), [*itertools.product(("plain", "aes-128-gcm"), repeat=2)]
 )
 
 

@@ -13,7 +13,7 @@ from tests.kit.remote_ends import (
 )
 from tests.kit.sockets import transport_pair
 from tests.relay.running import running
-from tests.relay.sides import FAR, NEAR, all_codecs, exchange, some_codecs
+from tests.relay.sides import CLIENT_SIDES, REMOTE_SIDES, all_codecs, exchange, some_codecs
 from trio_vmess.core.policy import Policy
 from trio_vmess.relay import CloseReason
 
@@ -21,10 +21,12 @@ from trio_vmess.relay import CloseReason
 
 
 @all_codecs
-async def test_bytes_arrive_as_they_were_sent(near_name: str, far_name: str) -> None:
-    near, client = NEAR[near_name](transport_pair)
-    far, origin = FAR[far_name](transport_pair)
-    async with running(near, far, policy=Policy(uplink_only=30, downlink_only=30)) as relay:
+async def test_bytes_arrive_as_they_were_sent(client_codec: str, remote_codec: str) -> None:
+    client_side, client = CLIENT_SIDES[client_codec](transport_pair)
+    remote_side, origin = REMOTE_SIDES[remote_codec](transport_pair)
+    async with running(
+        client_side, remote_side, policy=Policy(uplink_only=30, downlink_only=30)
+    ) as relay:
         await exchange(client, origin, 1_300_000, 2_100_003)
         await relay.ended.wait()
     assert relay.result == (CloseReason.FINISHED, "")
@@ -32,10 +34,10 @@ async def test_bytes_arrive_as_they_were_sent(near_name: str, far_name: str) -> 
 
 
 @some_codecs
-async def test_one_byte_at_a_time(near_name: str, far_name: str) -> None:
-    near, client = NEAR[near_name](transport_pair)
-    far, origin = FAR[far_name](transport_pair)
-    async with running(near, far):
+async def test_one_byte_at_a_time(client_codec: str, remote_codec: str) -> None:
+    client_side, client = CLIENT_SIDES[client_codec](transport_pair)
+    remote_side, origin = REMOTE_SIDES[remote_codec](transport_pair)
+    async with running(client_side, remote_side):
         for number in range(60):
             byte = bytes([number])
             await client.send(byte)
@@ -45,10 +47,10 @@ async def test_one_byte_at_a_time(near_name: str, far_name: str) -> None:
 
 
 async def test_chunks_may_come_in_any_pieces(autojump_clock: MockClock) -> None:
-    near, client = vmess_server_side()
-    far, origin = plain_side()
+    client_side, client = vmess_server_side()
+    remote_side, origin = plain_side()
     wire = client.seal(b"first chunk, ") + client.seal(b"second chunk") + client.seal_end()
-    async with running(near, far) as relay:
+    async with running(client_side, remote_side) as relay:
         for start in range(0, len(wire), 3):
             await client.transport.send_all(wire[start : start + 3])
             await trio.testing.wait_all_tasks_blocked()
@@ -58,13 +60,15 @@ async def test_chunks_may_come_in_any_pieces(autojump_clock: MockClock) -> None:
     assert relay.result == (CloseReason.FINISHED, "")
 
 
-@pytest.mark.parametrize("near_name", NEAR)
-async def test_early_bytes_come_first_and_once(near_name: str, autojump_clock: MockClock) -> None:
-    near, client = NEAR[near_name](memory_pair)
-    far, origin = plain_side()
-    near.early = client.seal(b"early,")
+@pytest.mark.parametrize("client_codec", CLIENT_SIDES)
+async def test_early_bytes_come_first_and_once(
+    client_codec: str, autojump_clock: MockClock
+) -> None:
+    client_side, client = CLIENT_SIDES[client_codec](memory_pair)
+    remote_side, origin = plain_side()
+    client_side.early = client.seal(b"early,")
     late = client.seal(b"late")
-    async with running(near, far) as relay:
+    async with running(client_side, remote_side) as relay:
         assert await origin.receive() == b"early,"
         await client.transport.send_all(late)
         assert await origin.receive() == b"late"
@@ -72,10 +76,10 @@ async def test_early_bytes_come_first_and_once(near_name: str, autojump_clock: M
 
 
 async def test_early_bytes_may_be_the_whole_request(autojump_clock: MockClock) -> None:
-    near, client = vmess_server_side()
-    far, origin = plain_side()
-    near.early = client.seal(b"request") + client.seal_end()
-    async with running(near, far) as relay:
+    client_side, client = vmess_server_side()
+    remote_side, origin = plain_side()
+    client_side.early = client.seal(b"request") + client.seal_end()
+    async with running(client_side, remote_side) as relay:
         assert await origin.receive_all() == b"request"
         await origin.send(b"answer")
         await origin.send_eof()
@@ -84,18 +88,18 @@ async def test_early_bytes_may_be_the_whole_request(autojump_clock: MockClock) -
     assert relay.result == (CloseReason.FINISHED, "")
 
 
-async def test_early_bytes_of_the_far_side_reach_the_client(autojump_clock: MockClock) -> None:
-    near, client = plain_side()
-    far, _ = plain_side()
-    far.early = b"welcome"
-    async with running(near, far):
+async def test_early_bytes_of_the_remote_reach_the_client(autojump_clock: MockClock) -> None:
+    client_side, client = plain_side()
+    remote_side, _ = plain_side()
+    remote_side.early = b"welcome"
+    async with running(client_side, remote_side):
         assert await client.receive_exactly(7) == b"welcome"
 
 
-async def test_the_meter_counts_both_ways(autojump_clock: MockClock) -> None:
-    near, client = plain_side()
-    far, origin = plain_side()
-    async with running(near, far) as relay:
+async def test_the_meter_counts_both_directions(autojump_clock: MockClock) -> None:
+    client_side, client = plain_side()
+    remote_side, origin = plain_side()
+    async with running(client_side, remote_side) as relay:
         await client.send(b"12345")
         await origin.send(b"123")
         await origin.receive_exactly(5)
@@ -107,10 +111,10 @@ async def test_the_meter_counts_both_ways(autojump_clock: MockClock) -> None:
 
 
 async def test_the_header_goes_alone_when_nothing_comes(autojump_clock: MockClock) -> None:
-    near, client = plain_side()
-    far, server = vmess_client_side(flush_after=0.1)
+    client_side, client = plain_side()
+    remote_side, server = vmess_client_side(flush_after=0.1)
     start = trio.current_time()
-    async with running(near, far):
+    async with running(client_side, remote_side):
         header = await server.receive_wire()
         assert trio.current_time() - start == pytest.approx(0.1)
         await client.send(b"x")
@@ -120,10 +124,10 @@ async def test_the_header_goes_alone_when_nothing_comes(autojump_clock: MockCloc
 
 
 async def test_the_header_goes_with_the_first_payload(autojump_clock: MockClock) -> None:
-    near, client = plain_side()
-    far, server = vmess_client_side(flush_after=0.1)
+    client_side, client = plain_side()
+    remote_side, server = vmess_client_side(flush_after=0.1)
     start = trio.current_time()
-    async with running(near, far):
+    async with running(client_side, remote_side):
         await trio.sleep(0.05)
         await client.send(b"x" * 1000)
         assert await server.receive() == b"x" * 1000
@@ -132,9 +136,9 @@ async def test_the_header_goes_with_the_first_payload(autojump_clock: MockClock)
 
 
 async def test_a_server_that_speaks_first_is_heard(autojump_clock: MockClock) -> None:
-    near, client = plain_side()
-    far, server = vmess_client_side(flush_after=0.1)
-    async with running(near, far) as relay:
+    client_side, client = plain_side()
+    remote_side, server = vmess_client_side(flush_after=0.1)
+    async with running(client_side, remote_side) as relay:
         await server.receive_wire()
         await server.send(b"220 welcome")
         assert await client.receive_exactly(11) == b"220 welcome"
@@ -147,9 +151,9 @@ async def test_a_server_that_speaks_first_is_heard(autojump_clock: MockClock) ->
 
 
 async def test_the_header_of_an_answer_waits_for_the_answer(autojump_clock: MockClock) -> None:
-    near, client = vmess_server_side()
-    far, origin = plain_side()
-    async with running(near, far):
+    client_side, client = vmess_server_side()
+    remote_side, origin = plain_side()
+    async with running(client_side, remote_side):
         await client.send(b"request")
         await origin.receive_exactly(7)
         with trio.move_on_after(50) as waiting:

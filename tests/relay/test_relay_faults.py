@@ -23,12 +23,12 @@ from trio_vmess.transport.tcp import SocketTransport
 
 @pytest.mark.parametrize("who", ["client", "origin"])
 @pytest.mark.parametrize("doing", ["receiving", "sending"])
-async def test_a_reset_is_put_down_to_the_right_side(who: str, doing: str) -> None:
-    near_socket, client = tcp_pair()
-    far_socket, origin = tcp_pair()
-    near = StreamSide(transport=SocketTransport(near_socket))
-    far = StreamSide(transport=SocketTransport(far_socket))
-    async with running(near, far) as relay:
+async def test_a_reset_is_attributed_to_the_side_that_sent_it(who: str, doing: str) -> None:
+    client_side_socket, client = tcp_pair()
+    remote_side_socket, origin = tcp_pair()
+    client_side = StreamSide(transport=SocketTransport(client_side_socket))
+    remote_side = StreamSide(transport=SocketTransport(remote_side_socket))
+    async with running(client_side, remote_side) as relay:
         # What went well before must not count.
         for speaker, listener in ((client, origin), (origin, client)):
             speaker.sendall(b"hello")
@@ -83,26 +83,26 @@ class SilentBrokenTransport:
 
 
 @pytest.mark.parametrize("early", [b"", b"payload"])
-async def test_a_server_that_breaks_under_the_header(
+async def test_a_remote_reset_while_sending_the_header(
     early: bytes, autojump_clock: MockClock
 ) -> None:
-    near, _client = plain_side()
-    far, _server = vmess_client_side()
-    near.early = early
-    far.transport = SilentBrokenTransport()
-    async with running(near, far) as relay:
+    client_side, _client = plain_side()
+    remote_side, _server = vmess_client_side()
+    client_side.early = early
+    remote_side.transport = SilentBrokenTransport()
+    async with running(client_side, remote_side) as relay:
         await relay.ended.wait()
     assert relay.result == (CloseReason.REMOTE_RESET, "")
 
 
-async def test_a_client_that_breaks_under_the_end_of_the_answer(
+async def test_a_client_reset_while_sending_the_end(
     autojump_clock: MockClock,
 ) -> None:
-    near, _client = plain_side()
-    far, origin = plain_side()
-    near.transport = SilentBrokenTransport()
+    client_side, _client = plain_side()
+    remote_side, origin = plain_side()
+    client_side.transport = SilentBrokenTransport()
     await origin.send_eof()
-    async with running(near, far) as relay:
+    async with running(client_side, remote_side) as relay:
         await relay.ended.wait()
     assert relay.result == (CloseReason.CLIENT_RESET, "")
 
@@ -119,9 +119,9 @@ async def test_a_client_that_breaks_the_protocol(
     damage: Callable[[bytes], bytes], sentence: str, autojump_clock: MockClock
 ) -> None:
     # Security none has no padding, CFB has a checksum in front: the last byte is payload.
-    near, client = vmess_server_side(Security.AES_128_CFB)
-    far, origin = plain_side()
-    async with running(near, far) as relay:
+    client_side, client = vmess_server_side(Security.AES_128_CFB)
+    remote_side, origin = plain_side()
+    async with running(client_side, remote_side) as relay:
         await client.transport.send_all(damage(client.seal(b"payload")))
         await client.transport.send_eof()
         await relay.ended.wait()
@@ -132,9 +132,9 @@ async def test_a_client_that_breaks_the_protocol(
 
 
 async def test_a_server_that_breaks_the_protocol(autojump_clock: MockClock) -> None:
-    near, client = plain_side()
-    far, server = vmess_client_side()
-    async with running(near, far) as relay:
+    client_side, client = plain_side()
+    remote_side, server = vmess_client_side()
+    async with running(client_side, remote_side) as relay:
         await client.send(b"hello")
         await server.receive_exactly(5)
         await server.transport.send_all(bytes(100))
@@ -145,12 +145,12 @@ async def test_a_server_that_breaks_the_protocol(autojump_clock: MockClock) -> N
     assert relay.result[1]
 
 
-async def test_a_server_that_closes_without_an_answer_has_refused(
+async def test_a_server_that_closes_without_a_response_broke_the_protocol(
     autojump_clock: MockClock,
 ) -> None:
-    near, client = plain_side()
-    far, server = vmess_client_side()
-    async with running(near, far) as relay:
+    client_side, client = plain_side()
+    remote_side, server = vmess_client_side()
+    async with running(client_side, remote_side) as relay:
         await client.send(b"hello")
         await server.transport.send_eof()
         await relay.ended.wait()
@@ -159,15 +159,17 @@ async def test_a_server_that_closes_without_an_answer_has_refused(
     assert "closed the connection without an answer" in relay.result[1]
 
 
-async def test_what_is_no_fault_of_a_peer_is_raised(autojump_clock: MockClock) -> None:
+async def test_exceptions_that_are_not_the_peers_fault_are_raised(
+    autojump_clock: MockClock,
+) -> None:
     class Bug(SilentBrokenTransport):
         async def receive_into(self, buffer: memoryview, /) -> int:
             raise RuntimeError("a bug")
 
-    near, _ = plain_side()
-    far, _ = plain_side()
-    far.transport = Bug()
+    client_side, _ = plain_side()
+    remote_side, _ = plain_side()
+    remote_side.transport = Bug()
     with pytest.raises(ExceptionGroup) as caught:
-        async with running(near, far):
+        async with running(client_side, remote_side):
             await trio.sleep_forever()
     assert caught.value.split(RuntimeError)[1] is None

@@ -17,21 +17,21 @@ from tests.kit.remote_ends import (
 )
 from tests.kit.sockets import transport_pair
 from tests.relay.running import running
-from tests.relay.sides import FAR, NEAR, all_codecs, exchange, some_codecs
+from tests.relay.sides import CLIENT_SIDES, REMOTE_SIDES, all_codecs, exchange, some_codecs
 from trio_vmess.contracts import StreamSide
 from trio_vmess.core.policy import Policy
 from trio_vmess.relay import CloseReason, SharedBuffers
 
 
 @some_codecs
-@pytest.mark.parametrize("way", ["up", "down"])
-async def test_a_reader_that_stops_stops_the_sender(
-    near_name: str, far_name: str, way: str
+@pytest.mark.parametrize("direction", ["up", "down"])
+async def test_backpressure_reaches_the_sender(
+    client_codec: str, remote_codec: str, direction: str
 ) -> None:
     make = partial(transport_pair, buffer_size=16_384)
-    near, client = NEAR[near_name](make)
-    far, origin = FAR[far_name](make)
-    sender, reader = (client, origin) if way == "up" else (origin, client)
+    client_side, client = CLIENT_SIDES[client_codec](make)
+    remote_side, origin = REMOTE_SIDES[remote_codec](make)
+    sender, reader = (client, origin) if direction == "up" else (origin, client)
     sent = 0
 
     async def send() -> None:
@@ -41,7 +41,7 @@ async def test_a_reader_that_stops_stops_the_sender(
             sent += len(piece)
         await sender.send_eof()
 
-    async with running(near, far), trio.open_nursery() as nursery:
+    async with running(client_side, remote_side), trio.open_nursery() as nursery:
         nursery.start_soon(send)
         stuck = -1
         while sent != stuck:
@@ -53,11 +53,11 @@ async def test_a_reader_that_stops_stops_the_sender(
 
 
 async def test_a_small_buffer_size_makes_small_reads(autojump_clock: MockClock) -> None:
-    near, client = plain_side()
-    far, origin = plain_side()
+    client_side, client = plain_side()
+    remote_side, origin = plain_side()
     await client.send(pattern(100_000))
     await client.send_eof()
-    async with running(near, far, policy=Policy(buffer_size=20_000)):
+    async with running(client_side, remote_side, policy=Policy(buffer_size=20_000)):
         origin._buffer = memoryview(bytearray(100_000))
         first = await origin.receive()
         assert 0 < len(first) <= 20_000
@@ -69,25 +69,30 @@ async def test_two_relays_share_one_run() -> None:
     policy = Policy(uplink_only=30, downlink_only=30)
     async with trio.open_nursery() as nursery:
         for name in ("plain", "aes-128-gcm", "chacha20-poly1305"):
-            near, client = NEAR[name](transport_pair)
-            far, origin = FAR[name](transport_pair)
+            client_side, client = CLIENT_SIDES[name](transport_pair)
+            remote_side, origin = REMOTE_SIDES[name](transport_pair)
 
-            async def one(
-                near: StreamSide, far: StreamSide, client: RemoteEnd, origin: RemoteEnd
+            async def relay_one(
+                client_side: StreamSide,
+                remote_side: StreamSide,
+                client: RemoteEnd,
+                origin: RemoteEnd,
             ) -> None:
-                async with running(near, far, policy=policy, buffers=buffers) as relay:
+                async with running(
+                    client_side, remote_side, policy=policy, buffers=buffers
+                ) as relay:
                     await exchange(client, origin, 700_000, 900_000)
                     await relay.ended.wait()
                 assert relay.result == (CloseReason.FINISHED, "")
 
-            nursery.start_soon(one, near, far, client, origin)
+            nursery.start_soon(relay_one, client_side, remote_side, client, origin)
 
 
-async def test_a_busy_relay_starves_nobody() -> None:
+async def test_a_busy_relay_lets_other_tasks_run() -> None:
     """A relay whose source and sink never make it wait must still let others run."""
 
-    near, client = plain_side(transport_pair)
-    far, origin = plain_side(transport_pair)
+    client_side, client = plain_side(transport_pair)
+    remote_side, origin = plain_side(transport_pair)
     turns = 0
 
     async def other() -> None:
@@ -101,7 +106,7 @@ async def test_a_busy_relay_starves_nobody() -> None:
             await client.send(piece)
         await client.send_eof()
 
-    async with running(near, far), trio.open_nursery() as nursery:
+    async with running(client_side, remote_side), trio.open_nursery() as nursery:
         nursery.start_soon(other)
         nursery.start_soon(feed)
         await origin.receive_all()
@@ -111,14 +116,14 @@ async def test_a_busy_relay_starves_nobody() -> None:
 
 @pytest.mark.parametrize("make", [transport_pair, memory_pair], ids=["socket", "memory"])
 @all_codecs
-async def test_shared_buffers_are_nobodys_across_a_checkpoint(
-    near_name: str, far_name: str, make: TransportPair
+async def test_no_data_is_kept_in_shared_buffers_across_a_checkpoint(
+    client_codec: str, remote_codec: str, make: TransportPair
 ) -> None:
     """Another task scribbles over the buffers whenever it runs; nothing may come of it."""
     if make is transport_pair:
         make = partial(transport_pair, buffer_size=8192)
-    near, client = NEAR[near_name](make)
-    far, origin = FAR[far_name](make)
+    client_side, client = CLIENT_SIDES[client_codec](make)
+    remote_side, origin = REMOTE_SIDES[remote_codec](make)
     buffers = SharedBuffers()
     junk = b"\xa5" * 70_000
 
@@ -130,7 +135,7 @@ async def test_shared_buffers_are_nobodys_across_a_checkpoint(
 
     policy = Policy(uplink_only=30, downlink_only=30)
     async with (
-        running(near, far, policy=policy, buffers=buffers) as relay,
+        running(client_side, remote_side, policy=policy, buffers=buffers) as relay,
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(scribble)

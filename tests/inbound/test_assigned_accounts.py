@@ -54,4 +54,4 @@ def test_a_full_registry_assigns_nothing(caplog: pytest.LogCaptureFixture) -> No
     # The next id that the source draws belongs to somebody already.
     assigned = accounts(Account(user_id=SeededEntropy(3).token_bytes(16)))
     assert assigned.assign("ann@example.com") is None
-    assert caplog.messages[0].startswith("detour.full")
+    assert caplog.messages[0].startswith("vmess.account_not_assigned")

@@ -22,7 +22,9 @@ def flow(network: Network, source: str) -> Flow:
     return Flow(destination=destination, source=source, inbound_tag="door", user=User(level=1))
 
 
-async def test_stream(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_stream_goes_to_the_fixed_destination(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with open_remote() as remote, open_client(inbound(remote.dispatch)) as client:
         await client.send(b"ping")
         assert await client.receive(4) == b"ping"
@@ -31,7 +33,9 @@ async def test_stream(autojump_clock: trio.testing.MockClock) -> None:
         assert remote.outbound.flows == [flow(Network.TCP, SOURCE)]
 
 
-async def test_what_is_not_reached_is_a_close(autojump_clock: trio.testing.MockClock) -> None:
+async def test_an_unreachable_destination_closes_the_connection(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with (
         open_remote(failure=DialFailure.REFUSED) as remote,
         open_client(inbound(remote.dispatch)) as client,
@@ -39,7 +43,7 @@ async def test_what_is_not_reached_is_a_close(autojump_clock: trio.testing.MockC
         assert await client.receive_rest() == b""
 
 
-async def test_datagrams() -> None:
+async def test_each_udp_source_is_a_flow_of_its_own() -> None:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind(("127.0.0.1", 0))
     port = sock.getsockname()

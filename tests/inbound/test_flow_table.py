@@ -26,11 +26,11 @@ class HeldFlows:
         self.cancelled: list[str] = []
         self.let_go = trio.Event()
 
-    async def stream(self, flow: Flow, near: StreamSide, answer: Answer, /) -> None:
+    async def stream(self, flow: Flow, client: StreamSide, answer: Answer, /) -> None:
         raise TypeError("there are no streams here")
 
-    async def packets(self, flow: Flow, near: PacketLink, /) -> None:
-        self.links.append(near)
+    async def packets(self, flow: Flow, client: PacketLink, /) -> None:
+        self.links.append(client)
         self.names.append(flow.source)
         try:
             await self.let_go.wait()
@@ -56,7 +56,7 @@ def opening(name: str) -> Opening:
     return Opening(flow=Flow(destination=target, source=name), reply=Replies())
 
 
-async def test_a_queue_gives_all_it_has_at_once(autojump_clock: trio.testing.MockClock) -> None:
+async def test_receive_returns_everything_queued(autojump_clock: trio.testing.MockClock) -> None:
     link = QueuedLink(Replies())
     assert link.put(b"one")
     assert link.put(b"")
@@ -71,7 +71,7 @@ async def test_a_queue_gives_all_it_has_at_once(autojump_clock: trio.testing.Moc
         assert await link.receive() == [b"late"]
 
 
-async def test_a_full_queue_keeps_the_oldest() -> None:
+async def test_a_full_queue_drops_new_datagrams() -> None:
     link = QueuedLink(Replies())
     taken = [link.put(b"%d" % number) for number in range(QUEUE_COUNT_MAX + 10)]
     assert taken == [True] * QUEUE_COUNT_MAX + [False] * 10
@@ -87,7 +87,9 @@ async def test_a_queue_is_bounded_in_bytes_too() -> None:
     assert link.put(half)
 
 
-async def test_a_closed_link(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_closed_link_ends_receive_and_refuses_datagrams(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     replies = Replies()
     link = QueuedLink(replies)
     assert await link.send([b"a", b"", b"b"]) == 1
@@ -131,7 +133,9 @@ async def test_one_flow_for_each_key(autojump_clock: trio.testing.MockClock) -> 
         nursery.cancel_scope.cancel()
 
 
-async def test_the_silent_flow_makes_room(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_full_table_evicts_the_least_recently_used_flow(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     dispatch = HeldFlows()
     async with trio.open_nursery() as nursery:
         flows: FlowTable[str] = FlowTable(dispatch, open_flow=opening, limit=3)
@@ -151,7 +155,9 @@ async def test_the_silent_flow_makes_room(autojump_clock: trio.testing.MockClock
         nursery.cancel_scope.cancel()
 
 
-async def test_a_flow_that_makes_room_for_itself(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_key_can_be_evicted_and_opened_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     dispatch = HeldFlows()
     async with trio.open_nursery() as nursery:
         flows: FlowTable[str] = FlowTable(dispatch, open_flow=opening, limit=1)

@@ -28,18 +28,18 @@ def begun(received: bytes) -> tuple[HttpProxyServer, ForwardTransport, trio.abc.
     return server, ForwardTransport(server, SlowClient(theirs)), ours
 
 
-async def test_the_next_request_is_not_taken_for_this_one(
+async def test_the_next_request_is_not_read_as_part_of_this_one(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    server, near, client = begun(GET % 1 + GET % 2)
+    server, forward, client = begun(GET % 1 + GET % 2)
     buffer = memoryview(bytearray(100))
     # The response is there before the relay asks for the rest of the request.
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(near.send_all, OK)
+        nursery.start_soon(forward.send_all, OK)
         await trio.testing.wait_all_tasks_blocked()
-        assert await near.receive_into(buffer) == 0
-    assert near.over.is_set()
-    assert near.keep_alive
+        assert await forward.receive_into(buffer) == 0
+    assert forward.over.is_set()
+    assert forward.keep_alive
     following = server.next_event()
     assert isinstance(following, Forward)
     assert following.target == "/2"
@@ -49,41 +49,43 @@ async def test_the_next_request_is_not_taken_for_this_one(
 async def test_the_request_ends_when_the_response_is_delivered(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    _, near, _ = begun(GET % 1)
+    _, forward, _ = begun(GET % 1)
     buffer = memoryview(bytearray(100))
     async with trio.open_nursery() as nursery:
 
         @nursery.start_soon
         async def respond() -> None:
             await trio.sleep(10)
-            await near.send_all(OK)
+            await forward.send_all(OK)
 
-        assert await near.receive_into(buffer) == 0
+        assert await forward.receive_into(buffer) == 0
     assert trio.current_time() == pytest.approx(11)
-    assert near.over.is_set()
+    assert forward.over.is_set()
 
 
-async def test_nothing_is_taken_behind_the_response(
+async def test_data_after_the_response_is_refused(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    _, near, _ = begun(GET % 1)
-    await near.send_all(OK)
+    _, forward, _ = begun(GET % 1)
+    await forward.send_all(OK)
     with pytest.raises(trio.BrokenResourceError):
-        await near.send_all(b"more")
-    await near.send_eof()
+        await forward.send_all(b"more")
+    await forward.send_eof()
 
 
-async def test_closing_leaves_the_client_alone(autojump_clock: trio.testing.MockClock) -> None:
-    _, near, client = begun(GET % 1)
+async def test_closing_leaves_the_client_connection_open(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    _, forward, client = begun(GET % 1)
     buffer = memoryview(bytearray(100))
     async with trio.open_nursery() as nursery:
 
         @nursery.start_soon
         async def close() -> None:
             await trio.sleep(1)
-            await near.aclose()
+            await forward.aclose()
 
-        assert await near.receive_into(buffer) == 0
-    assert near.over.is_set()
-    assert not near.keep_alive
+        assert await forward.receive_into(buffer) == 0
+    assert forward.over.is_set()
+    assert not forward.keep_alive
     await client.send_all(b"still there")

@@ -63,7 +63,7 @@ async def receive_response(client: InboundClient) -> tuple[bytes, bytes]:
 # CONNECT ----------------------------------------------------------------------------------------
 
 
-async def test_tunnel(autojump_clock: trio.testing.MockClock) -> None:
+async def test_connect_opens_a_tunnel(autojump_clock: trio.testing.MockClock) -> None:
     async with open_remote() as remote, open_client(inbound(remote.dispatch)) as client:
         await client.send(TUNNEL + b"early")
         assert await client.receive(len(ESTABLISHED) + 5) == ESTABLISHED + b"early"
@@ -78,7 +78,7 @@ async def test_tunnel(autojump_clock: trio.testing.MockClock) -> None:
 
 @pytest.mark.parametrize("failure", list(DialFailure))
 @pytest.mark.parametrize("sent", [TUNNEL, request("")])
-async def test_what_is_not_reached(
+async def test_an_unreachable_destination_is_answered_with_503(
     sent: bytes, failure: DialFailure, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with (
@@ -117,7 +117,9 @@ async def test_three_requests_on_one_connection(
             assert remote.dispatch.connections == set()
 
 
-async def test_a_server_that_never_closes_is_left(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_flow_ends_though_its_server_never_closes(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     patient = Policy(downlink_only=1000.0)
     servers = WebServers(name_the_path, closes=False)
     async with (
@@ -132,7 +134,9 @@ async def test_a_server_that_never_closes_is_left(autojump_clock: trio.testing.M
         assert not client.transport.closed
 
 
-async def test_requests_in_one_write(autojump_clock: trio.testing.MockClock) -> None:
+async def test_pipelined_requests_are_answered_in_order(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     servers = WebServers(name_the_path)
     async with (
         open_remote(servers.script) as remote,
@@ -143,7 +147,7 @@ async def test_requests_in_one_write(autojump_clock: trio.testing.MockClock) -> 
         assert bodies == [b"GET /0", b"GET /1", b"GET /2"]
 
 
-async def test_the_next_request_waits_for_its_turn(
+async def test_a_pipelined_request_waits_for_the_response_before_it(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     body = bytes(3 << 20)
@@ -164,7 +168,7 @@ async def test_the_next_request_waits_for_its_turn(
         assert (await receive_response(client))[1] == b"%d" % len(body)
 
 
-async def test_a_tunnel_behind_a_request(autojump_clock: trio.testing.MockClock) -> None:
+async def test_connect_after_a_forwarded_request(autojump_clock: trio.testing.MockClock) -> None:
     async with open_remote() as remote, open_client(inbound(remote.dispatch)) as client:
         remote.outbound.script = WebServers(name_the_path).script
         await client.send(request(""))
@@ -173,7 +177,9 @@ async def test_a_tunnel_behind_a_request(autojump_clock: trio.testing.MockClock)
         assert await client.receive(len(ESTABLISHED)) == ESTABLISHED
 
 
-async def test_a_slow_server_has_its_time(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_half_closed_client_still_gets_a_slow_response(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     # The limit of a connection with one direction is for after the response, not before it.
     policy = Policy(downlink_only=1.0, uplink_only=1.0)
     servers = WebServers(name_the_path, delay=60.0)
@@ -186,7 +192,7 @@ async def test_a_slow_server_has_its_time(autojump_clock: trio.testing.MockClock
         assert (await receive_response(client))[1] == b"GET /"
 
 
-async def test_upload_in_chunks(autojump_clock: trio.testing.MockClock) -> None:
+async def test_chunked_uploads(autojump_clock: trio.testing.MockClock) -> None:
     servers = WebServers(name_the_path)
     async with (
         open_remote(servers.script) as remote,
@@ -234,7 +240,7 @@ async def test_expect_continue(autojump_clock: trio.testing.MockClock) -> None:
         assert (await receive_response(client))[1] == b"thanks"
 
 
-async def test_head(autojump_clock: trio.testing.MockClock) -> None:
+async def test_responses_to_head_have_no_body(autojump_clock: trio.testing.MockClock) -> None:
     servers = WebServers(lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
     async with (
         open_remote(servers.script) as remote,
@@ -265,7 +271,7 @@ async def test_a_response_that_ends_with_its_connection(
         assert (await client.receive_rest()).endswith(b"\r\n\r\nall of it")
 
 
-async def test_an_answer_before_the_request_is_whole(
+async def test_a_response_before_the_end_of_the_request_closes_the_connection(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async def script(stream: trio.abc.HalfCloseableStream) -> None:
@@ -290,7 +296,7 @@ async def test_an_answer_before_the_request_is_whole(
         (b"HTTP/1.1 200 OK\r\nContent-Length: 10", b"without a whole response"),
     ],
 )
-async def test_no_response(
+async def test_a_server_without_a_valid_response_is_answered_with_503(
     answer: bytes, told: bytes, autojump_clock: trio.testing.MockClock
 ) -> None:
     servers = WebServers(lambda _: answer)
@@ -305,7 +311,9 @@ async def test_no_response(
         assert await client.receive_rest() == b""
 
 
-async def test_a_response_that_never_comes(autojump_clock: trio.testing.MockClock) -> None:
+async def test_the_idle_limit_ends_the_wait_for_a_response(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     policy = Policy(connection_idle=30.0)
     servers = WebServers(name_the_path, delay=1000.0)
     async with (
@@ -319,7 +327,9 @@ async def test_a_response_that_never_comes(autojump_clock: trio.testing.MockCloc
         assert 30.0 <= trio.current_time() <= 33.0
 
 
-async def test_a_response_that_breaks_off(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_truncated_response_closes_the_connection(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     servers = WebServers(lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
     async with (
         open_remote(servers.script) as remote,
@@ -330,7 +340,9 @@ async def test_a_response_that_breaks_off(autojump_clock: trio.testing.MockClock
         assert received.endswith(b"\r\n\r\nhalf")
 
 
-async def test_a_body_that_is_no_http(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_malformed_chunked_body_is_answered_with_400(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     servers = WebServers(name_the_path)
     async with (
         open_remote(servers.script) as remote,
@@ -341,7 +353,7 @@ async def test_a_body_that_is_no_http(autojump_clock: trio.testing.MockClock) ->
         assert await client.receive_rest() == b""
 
 
-async def test_a_server_that_says_more_than_its_response(
+async def test_bytes_after_the_response_are_dropped(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def script(stream: trio.abc.HalfCloseableStream) -> None:
@@ -358,7 +370,9 @@ async def test_a_server_that_says_more_than_its_response(
     assert caplog.messages == []
 
 
-async def test_a_client_that_leaves_while_it_waits(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_client_that_closes_before_the_response(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     servers = WebServers(name_the_path, delay=10.0)
     async with open_remote(servers.script) as remote:
         async with open_client(inbound(remote.dispatch)) as client:
@@ -372,7 +386,7 @@ async def test_a_client_that_leaves_while_it_waits(autojump_clock: trio.testing.
 # Who is let in ----------------------------------------------------------------------------------
 
 
-async def test_a_password_is_asked_for(autojump_clock: trio.testing.MockClock) -> None:
+async def test_basic_authentication_is_required(autojump_clock: trio.testing.MockClock) -> None:
     servers = WebServers(name_the_path)
     policy = Policy(handshake=10.0)
     async with (
@@ -405,7 +419,7 @@ async def test_a_password_is_asked_for(autojump_clock: trio.testing.MockClock) -
         (b"\x05\x01\x00", b""),
     ],
 )
-async def test_refused(
+async def test_invalid_requests_are_refused(
     sent: bytes,
     answer: bytes,
     autojump_clock: trio.testing.MockClock,
@@ -424,7 +438,7 @@ async def test_refused(
 
 
 @pytest.mark.parametrize("sent", [b"", TUNNEL[:-1], request("")[:20]])
-async def test_a_slow_request_is_cut(
+async def test_a_request_must_arrive_before_the_handshake_deadline(
     sent: bytes, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -435,10 +449,12 @@ async def test_a_slow_request_is_cut(
         await client.send(sent)
         assert await client.receive_rest() == b""
         assert trio.current_time() == pytest.approx(5.0)
-    assert caplog.messages == [f"http.refused source={SOURCE} reason='no request in time'"]
+    assert caplog.messages == [
+        f"http.refused source={SOURCE} reason='no complete request before the handshake deadline'"
+    ]
 
 
-async def test_silence_between_requests_is_nobodys_fault(
+async def test_an_idle_keep_alive_connection_is_closed_without_a_log_line(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="trio_vmess.inbound.http")
@@ -456,7 +472,9 @@ async def test_silence_between_requests_is_nobodys_fault(
 # Transparent ------------------------------------------------------------------------------------
 
 
-async def test_transparent(autojump_clock: trio.testing.MockClock) -> None:
+async def test_transparent_requests_use_the_host_header(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     servers = WebServers(name_the_path)
     async with (
         open_remote(servers.script) as remote,
@@ -470,7 +488,7 @@ async def test_transparent(autojump_clock: trio.testing.MockClock) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
-async def test_transparent_never_comes_back_to_itself(
+async def test_transparent_requests_to_the_proxy_itself_are_refused(
     host: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with (
@@ -480,14 +498,14 @@ async def test_transparent_never_comes_back_to_itself(
         await client.send(f"GET / HTTP/1.1\r\nHost: {host}:{LOCAL.port}\r\n\r\n".encode())
         head, body = await receive_response(client)
         assert head.startswith(b"HTTP/1.1 503 ")
-        assert b"the proxy itself" in body
+        assert b"is this proxy's own address" in body
         assert remote.outbound.flows == []
 
 
 # Cancellation -----------------------------------------------------------------------------------
 
 
-def test_cancel_sweep() -> None:
+def test_cancellation_at_any_checkpoint_closes_everything() -> None:
     def build() -> Scenario:
         sides: list[ScriptedRemote] = []
         clients: list[InboundClient] = []

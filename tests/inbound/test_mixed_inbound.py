@@ -33,7 +33,7 @@ class Notebook:
         await transport.aclose()
 
 
-async def test_every_first_byte(autojump_clock: trio.testing.MockClock) -> None:
+async def test_the_first_byte_selects_the_inbound(autojump_clock: trio.testing.MockClock) -> None:
     notes: list[tuple[str, bytes, str]] = []
     mixed = MixedInbound(Notebook("socks", notes), Notebook("http", notes))
     for first in range(256):
@@ -48,7 +48,7 @@ async def test_every_first_byte(autojump_clock: trio.testing.MockClock) -> None:
     assert notes == []
 
 
-async def test_nothing_comes(
+async def test_a_client_that_sends_nothing_is_closed(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -61,7 +61,9 @@ async def test_nothing_comes(
         await client.stream.send_eof()
         assert await client.receive_rest() == b""
     assert notes == []
-    assert caplog.messages == [f"mixed.refused source={SOURCE} reason='no request in time'"]
+    assert caplog.messages == [
+        f"mixed.refused source={SOURCE} reason='no data before the handshake deadline'"
+    ]
 
 
 def proxies(dispatch: Dispatch) -> MixedInbound:
@@ -86,7 +88,7 @@ def proxies(dispatch: Dispatch) -> MixedInbound:
     ],
 )
 @pytest.mark.parametrize("step", [1, 1000])
-async def test_both_protocols(
+async def test_socks_and_http_on_one_port(
     sent: bytes, answer: bytes, step: int, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_remote() as remote, open_client(proxies(remote.dispatch)) as client:

@@ -82,7 +82,7 @@ async def test_socks4(autojump_clock: trio.testing.MockClock) -> None:
 
 
 @pytest.mark.parametrize("failure", list(DialFailure))
-async def test_each_failure_has_its_reply(
+async def test_each_dial_failure_has_its_reply_code(
     failure: DialFailure, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with (
@@ -103,7 +103,7 @@ async def test_each_failure_has_its_reply(
         (b"GET / HTTP/1.1\r\n\r\n", b"", "HTTP"),
     ],
 )
-async def test_refused(
+async def test_invalid_handshakes_are_refused(
     sent: bytes,
     answer: bytes,
     reason: str,
@@ -124,7 +124,7 @@ async def test_refused(
 
 
 @pytest.mark.parametrize("sent", [b"", b"\x05", HELLO, HELLO + CONNECT[:-1]])
-async def test_a_slow_handshake_is_cut(
+async def test_the_request_must_arrive_before_the_handshake_deadline(
     sent: bytes, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -136,10 +136,14 @@ async def test_a_slow_handshake_is_cut(
         await client.send(sent)
         await client.receive_rest()
         assert trio.current_time() - begin == pytest.approx(5.0)
-    assert caplog.messages == [f"socks.refused source={SOURCE} reason='no request in time'"]
+    assert caplog.messages == [
+        f"socks.refused source={SOURCE} reason='no complete request before the handshake deadline'"
+    ]
 
 
-async def test_the_client_leaves_early(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_client_that_closes_during_the_handshake(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with open_remote() as remote:
         async with open_client(inbound(remote.dispatch)) as client:
             await client.send(HELLO)
@@ -147,14 +151,16 @@ async def test_the_client_leaves_early(autojump_clock: trio.testing.MockClock) -
         assert trio.current_time() < 1
 
 
-async def test_udp_that_is_not_enabled(autojump_clock: trio.testing.MockClock) -> None:
+async def test_udp_associate_is_refused_unless_enabled(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with open_remote() as remote, open_client(inbound(remote.dispatch)) as client:
         await client.send(HELLO + ASSOCIATE)
         reply = b"\x05\x07\x00" + encode_address("0.0.0.0", 0)
         assert await client.receive_rest() == b"\x05\x00" + reply
 
 
-def test_cancel_sweep() -> None:
+def test_cancellation_at_any_checkpoint_closes_everything() -> None:
     def build() -> Scenario:
         sides: list[ScriptedRemote] = []
         clients: list[InboundClient] = []
@@ -248,7 +254,7 @@ async def test_udp_with_a_burst() -> None:
         assert len(link.batches) < 100
 
 
-async def test_udp_goes_with_its_connection() -> None:
+async def test_udp_association_ends_with_its_connection() -> None:
     async with open_remote() as remote, associate(remote) as association:
         await association.send("192.0.2.1", 53, b"ping")
         await association.receive()
@@ -260,7 +266,7 @@ async def test_udp_goes_with_its_connection() -> None:
             sock.bind(association.relay)
 
 
-async def test_udp_serves_its_client_alone() -> None:
+async def test_udp_accepts_datagrams_of_its_client_only() -> None:
     async with open_remote() as remote, associate(remote) as association:
         packet = b"\x00\x00\x00" + encode_address("192.0.2.1", 53)
         with (
@@ -283,7 +289,7 @@ async def test_udp_serves_its_client_alone() -> None:
         assert link.batches == [[b"first"], [b"last"]]
 
 
-async def test_udp_address_for_clients_elsewhere() -> None:
+async def test_udp_reply_contains_the_configured_address() -> None:
     async with (
         open_remote() as remote,
         associate(remote, udp_address="198.51.100.9") as association,
@@ -291,7 +297,7 @@ async def test_udp_address_for_clients_elsewhere() -> None:
         assert association.told == ("198.51.100.9", association.relay[1])
 
 
-async def test_udp_to_what_is_not_reached() -> None:
+async def test_udp_to_an_unreachable_destination() -> None:
     async with (
         open_remote(failure=DialFailure.FORBIDDEN) as remote,
         associate(remote) as association,
@@ -303,7 +309,7 @@ async def test_udp_to_what_is_not_reached() -> None:
         assert remote.dispatch.connections == set()
 
 
-def test_cancel_sweep_of_udp() -> None:
+def test_cancellation_of_a_udp_association_closes_everything() -> None:
     def build() -> Scenario:
         sides: list[ScriptedRemote] = []
         clients: list[InboundClient] = []

@@ -91,9 +91,8 @@ class Caller:
     """A client that speaks VMess to an inbound, over memory streams."""
 
     def __init__(self, inbound: VMessInbound, *, seed: int = 0) -> None:
-        near, far = memory_pair()
-        self.near = TrackedTransport(near)
-        self.transport = far
+        accepted, self.transport = memory_pair()
+        self.accepted = TrackedTransport(accepted)
         self.connection = ClientConnection(entropy=SeededEntropy(seed), jitter=0)
         self.responses: list[Response] = []
         self._inbound = inbound
@@ -101,7 +100,7 @@ class Caller:
     async def served(self) -> None:
         """Let the inbound serve the connection to its end."""
         deadline = trio.current_time() + HANDSHAKE
-        await self._inbound.serve(self.near, source=SOURCE, deadline=deadline)
+        await self._inbound.serve(self.accepted, source=SOURCE, deadline=deadline)
 
     async def ask(self, what: Request) -> RemoteEnd:
         """Send a request; return the stream."""
@@ -134,7 +133,7 @@ LogLines = Callable[[], list[str]]
 
 @pytest.mark.parametrize("alter_ids", [0, 4], ids=["aead", "legacy"])
 @pytest.mark.parametrize("security", Security, ids=lambda each: each.word)
-async def test_a_good_request(
+async def test_a_valid_request_is_served(
     alter_ids: int, security: Security, autojump_clock: MockClock, refusals: LogLines
 ) -> None:
     async with open_remote() as remote, trio.open_nursery() as nursery:
@@ -156,7 +155,7 @@ async def test_a_good_request(
             is_remote=True,
         )
     ]
-    assert caller.near.closed
+    assert caller.accepted.closed
     assert remote.outbound.all_closed
     assert refusals() == []
 
@@ -205,11 +204,11 @@ async def test_datagrams(autojump_clock: MockClock) -> None:
     (flow,) = remote.outbound.flows
     assert (flow.destination, flow.is_remote) == (target, True)
     assert remote.outbound.all_closed
-    assert caller.near.closed
+    assert caller.accepted.closed
 
 
 @pytest.mark.parametrize("offer", [None, SwitchAccount(port=10086, user_id=USER_ID, minutes=5)])
-async def test_another_port_is_offered(
+async def test_the_response_offers_another_account(
     offer: SwitchAccount | None, autojump_clock: MockClock
 ) -> None:
     asked: list[str] = []
@@ -229,7 +228,9 @@ async def test_another_port_is_offered(
     assert caller.responses == [Response(switch_account=offer)]
 
 
-async def test_an_offer_that_fails_leaves_nothing_open(autojump_clock: MockClock) -> None:
+async def test_an_exception_while_offering_an_account_closes_the_connection(
+    autojump_clock: MockClock,
+) -> None:
     def switch(email: str) -> SwitchAccount | None:
         raise RuntimeError("a bug")
 
@@ -238,19 +239,19 @@ async def test_an_offer_that_fails_leaves_nothing_open(autojump_clock: MockClock
         await caller.ask(request(account()))
         with pytest.raises(RuntimeError, match="a bug"):
             await caller.served()
-    assert caller.near.closed
+    assert caller.accepted.closed
 
 
-async def test_a_destination_out_of_reach_is_a_close(autojump_clock: MockClock) -> None:
+async def test_an_unreachable_destination_closes_the_connection(autojump_clock: MockClock) -> None:
     async with open_remote(failure=DialFailure.REFUSED) as remote:
         caller = Caller(make_inbound(remote.dispatch))
         await caller.ask(request(account()))
         await caller.served()
-        assert caller.near.closed
+        assert caller.accepted.closed
         assert await RemoteEnd(caller.transport).receive_all() == b""
 
 
-async def test_over_loopback_from_end_to_end() -> None:
+async def test_end_to_end_over_loopback() -> None:
     outbound = FreedomOutbound(tag="direct", allow_private=True)
     dispatch = Dispatcher(
         FirstOutbound([outbound]),
@@ -258,14 +259,14 @@ async def test_over_loopback_from_end_to_end() -> None:
         buffers=SharedBuffers(),
         observers=[AccessLog()],
     )
-    near, far = tcp_pair()
+    accepted, peer = tcp_pair()
     async with start_delayed_reply(0.05) as origin, trio.open_nursery() as nursery:
         inbound = make_inbound(dispatch, clock=lambda: NOW)
         nursery.start_soon(
-            lambda: inbound.serve(SocketTransport(near), source=SOURCE, deadline=math.inf)
+            lambda: inbound.serve(SocketTransport(accepted), source=SOURCE, deadline=math.inf)
         )
         connection = ClientConnection(entropy=SeededEntropy())
-        transport = SocketTransport(far)
+        transport = SocketTransport(peer)
         target = Destination(host=parse_host(origin.host), port=origin.port)
         await transport.send_all(connection.send(request(account(), destination=target)))
         body = connection.hand_over_early(lambda _response: None)
@@ -275,24 +276,24 @@ async def test_over_loopback_from_end_to_end() -> None:
         await stream.send(pattern(50_000))
         await stream.send_eof()
         assert await stream.receive_all() == pattern(100_000) + pattern(50_000)
-    assert near.fileno() == -1
+    assert accepted.fileno() == -1
     close_sockets()
 
 
 # Strangers --------------------------------------------------------------------------------------
 
 
-def said_by_a_client(what: Request) -> bytes:
+def request_on_the_wire(what: Request) -> bytes:
     """Return a request as it is on the wire."""
     return ClientConnection(entropy=SeededEntropy(77)).send(what)
 
 
 def good() -> bytes:
     """Return a request that would be served."""
-    return said_by_a_client(request(account(), timestamp=now()))
+    return request_on_the_wire(request(account(), timestamp=now()))
 
 
-def unheard_of_command() -> bytes:
+def unknown_command() -> bytes:
     """Return a request that is authentic, with a command that does not exist."""
     entropy = SeededEntropy(8)
     plain = bytearray(
@@ -318,31 +319,31 @@ def unheard_of_command() -> bytes:
 
 TLS_HELLO: Final = bytes.fromhex("16030100c8010000c40303") + bytes(range(194))
 
-STRANGERS: Final[dict[str, tuple[Callable[[], bytes], str]]] = {
+REFUSED: Final[dict[str, tuple[Callable[[], bytes], str]]] = {
     "random": (lambda: SeededEntropy(1).token_bytes(100), "unknown user"),
     "random, much": (lambda: SeededEntropy(2).token_bytes(300_000), "unknown user"),
     "tls": (lambda: TLS_HELLO, "TLS ClientHello"),
     "http": (lambda: b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n", "an HTTP request"),
     "clock": (
-        lambda: said_by_a_client(request(account(), timestamp=now() + 3600)),
+        lambda: request_on_the_wire(request(account(), timestamp=now() + 3600)),
         "wrong time zone",
     ),
     "flipped": (lambda: good()[:-1] + bytes([good()[-1] ^ 1]), "bad header"),
-    "command": (unheard_of_command, "command"),
+    "command": (unknown_command, "command"),
     "mux": (
-        lambda: said_by_a_client(
+        lambda: request_on_the_wire(
             request(account(), command=Command.MUX, destination=MUX_DESTINATION, timestamp=now())
         ),
-        "Mux is not served here",
+        "command: Mux is not supported",
     ),
     "mux by name": (
-        lambda: said_by_a_client(
+        lambda: request_on_the_wire(
             request(account(), destination=attrs.evolve(MUX_DESTINATION, port=9), timestamp=now())
         ),
-        "Mux is not served here",
+        "command: Mux is not supported",
     ),
     "insecure": (
-        lambda: said_by_a_client(
+        lambda: request_on_the_wire(
             request(account(), security=Security.NONE, options=0x05, timestamp=now())
         ),
         "none is not allowed on this inbound",
@@ -353,11 +354,11 @@ STRANGERS: Final[dict[str, tuple[Callable[[], bytes], str]]] = {
 }
 
 
-@pytest.mark.parametrize("name", STRANGERS)
-async def test_strangers_hear_nothing_until_the_deadline(
+@pytest.mark.parametrize("name", REFUSED)
+async def test_refused_clients_get_no_byte_until_the_deadline(
     name: str, autojump_clock: MockClock, refusals: LogLines
 ) -> None:
-    make, reason = STRANGERS[name]
+    make, reason = REFUSED[name]
     start = trio.current_time()
     async with open_remote() as remote, trio.open_nursery() as nursery:
         caller = Caller(make_inbound(remote.dispatch, allow_insecure=False))
@@ -374,7 +375,7 @@ async def test_strangers_hear_nothing_until_the_deadline(
         assert await RemoteEnd(caller.transport).receive_wire() == b""
         assert trio.current_time() - start == HANDSHAKE
     assert remote.outbound.flows == []
-    assert caller.near.closed
+    assert caller.accepted.closed
     lines = refusals()
     assert len(lines) == 1
     assert SOURCE in lines[0]
@@ -382,7 +383,7 @@ async def test_strangers_hear_nothing_until_the_deadline(
 
 
 @pytest.mark.parametrize("alter_ids", [0, 4], ids=["aead", "legacy"])
-async def test_a_replay_hears_nothing(
+async def test_a_replayed_request_gets_no_byte(
     alter_ids: int, autojump_clock: MockClock, refusals: LogLines
 ) -> None:
     async with open_remote() as remote, trio.open_nursery() as nursery:
@@ -401,7 +402,7 @@ async def test_a_replay_hears_nothing(
     assert "reason='replay' user=love@example.com" in refusals()[0]
 
 
-async def test_a_stranger_that_hangs_up_is_let_go(
+async def test_a_refused_client_that_closes_is_closed_at_once(
     autojump_clock: MockClock, refusals: LogLines
 ) -> None:
     async with open_remote() as remote:
@@ -412,7 +413,7 @@ async def test_a_stranger_that_hangs_up_is_let_go(
             await caller.transport.send_eof()
             await caller.served()
             assert trio.current_time() == 0
-            assert caller.near.closed
+            assert caller.accepted.closed
             assert await RemoteEnd(caller.transport).receive_all() == b""
     assert [line.split()[2] for line in refusals()] == [
         "reason='truncated'",
@@ -422,19 +423,21 @@ async def test_a_stranger_that_hangs_up_is_let_go(
     ]
 
 
-async def test_a_reset_in_the_handshake_is_nothing_special() -> None:
-    near, far = tcp_pair()
+async def test_a_reset_in_the_handshake_closes_the_connection() -> None:
+    accepted, peer = tcp_pair()
     async with open_remote() as remote, trio.open_nursery() as nursery:
         inbound = make_inbound(remote.dispatch)
         nursery.start_soon(
-            lambda: inbound.serve(SocketTransport(near), source=SOURCE, deadline=math.inf)
+            lambda: inbound.serve(SocketTransport(accepted), source=SOURCE, deadline=math.inf)
         )
         await trio.testing.wait_all_tasks_blocked()
-        reset(far)
-    assert near.fileno() == -1
+        reset(peer)
+    assert accepted.fileno() == -1
 
 
-async def test_the_deadline_counts_for_slow_talkers(autojump_clock: MockClock) -> None:
+async def test_the_handshake_deadline_is_not_extended_by_slow_bytes(
+    autojump_clock: MockClock,
+) -> None:
     async with open_remote() as remote, trio.open_nursery() as nursery:
         caller = Caller(make_inbound(remote.dispatch))
         nursery.start_soon(caller.served)
@@ -443,11 +446,11 @@ async def test_the_deadline_counts_for_slow_talkers(autojump_clock: MockClock) -
             await caller.transport.send_all(wire[number : number + 1])
             await trio.sleep(2)
         await trio.testing.wait_all_tasks_blocked()
-        assert caller.near.closed
+        assert caller.accepted.closed
     assert remote.outbound.flows == []
 
 
-async def test_no_deadline_of_the_handshake_afterwards(autojump_clock: MockClock) -> None:
+async def test_the_handshake_deadline_does_not_limit_the_relay(autojump_clock: MockClock) -> None:
     async with open_remote() as remote, trio.open_nursery() as nursery:
         caller = Caller(make_inbound(remote.dispatch))
         nursery.start_soon(caller.served)
@@ -461,7 +464,7 @@ async def test_no_deadline_of_the_handshake_afterwards(autojump_clock: MockClock
 # Explanations -----------------------------------------------------------------------------------
 
 
-async def call_with_wrong_clock(inbound: VMessInbound, nursery: trio.Nursery, seed: int) -> None:
+async def connect_with_wrong_clock(inbound: VMessInbound, nursery: trio.Nursery, seed: int) -> None:
     """Call as a legacy client whose clock is an hour ahead."""
     caller = Caller(inbound, seed=seed)
     nursery.start_soon(caller.served)
@@ -470,25 +473,25 @@ async def call_with_wrong_clock(inbound: VMessInbound, nursery: trio.Nursery, se
         await RemoteEnd(caller.transport).receive_wire()
 
 
-async def test_a_wrong_clock_is_explained_and_not_too_often(
+async def test_a_wrong_clock_is_diagnosed_at_a_limited_rate(
     autojump_clock: MockClock, refusals: LogLines
 ) -> None:
     async with open_remote() as remote, trio.open_nursery() as nursery:
         inbound = make_inbound(remote.dispatch, alter_ids=4)
-        await call_with_wrong_clock(inbound, nursery, 1)
+        await connect_with_wrong_clock(inbound, nursery, 1)
         first, why = refusals()
         assert "reason='unknown user' user=-" in first
-        assert why.startswith(f"vmess.refused.why source={SOURCE} reason='clock skew'")
+        assert why.startswith(f"vmess.refused.explained source={SOURCE} reason='clock skew'")
         assert "user love@example.com: the clock is 3600 s ahead of ours" in why
-        await call_with_wrong_clock(inbound, nursery, 2)
+        await connect_with_wrong_clock(inbound, nursery, 2)
         assert len(refusals()) == 3
         await trio.sleep(CLOCK_SEARCH_PAUSE)
-        await call_with_wrong_clock(inbound, nursery, 3)
+        await connect_with_wrong_clock(inbound, nursery, 3)
         assert len(refusals()) == 5
         nursery.cancel_scope.cancel()
 
 
-async def test_strangers_of_a_known_protocol_do_not_use_up_the_search(
+async def test_recognised_foreign_protocols_start_no_clock_search(
     autojump_clock: MockClock, refusals: LogLines
 ) -> None:
     async with open_remote() as remote, trio.open_nursery() as nursery:
@@ -497,12 +500,12 @@ async def test_strangers_of_a_known_protocol_do_not_use_up_the_search(
         nursery.start_soon(browser.served)
         await browser.transport.send_all(TLS_HELLO)
         await trio.testing.wait_all_tasks_blocked()
-        await call_with_wrong_clock(inbound, nursery, 1)
+        await connect_with_wrong_clock(inbound, nursery, 1)
         assert "clock is 3600 s ahead" in refusals()[-1]
         nursery.cancel_scope.cancel()
 
 
-async def test_a_user_who_was_removed(autojump_clock: MockClock, refusals: LogLines) -> None:
+async def test_a_removed_user_is_refused(autojump_clock: MockClock, refusals: LogLines) -> None:
     async with open_remote() as remote, trio.open_nursery() as nursery:
         inbound = make_inbound(remote.dispatch)
         first = Caller(inbound, seed=1)
@@ -527,7 +530,7 @@ async def test_a_user_who_was_removed(autojump_clock: MockClock, refusals: LogLi
 
 
 @pytest.mark.parametrize("kind", ["friend", "stranger"])
-def test_cancellation_closes_everything_wherever_it_comes(kind: str) -> None:
+def test_cancellation_at_any_checkpoint_closes_everything(kind: str) -> None:
     def build() -> Scenario:
         callers: list[Caller] = []
         sides: list[ScriptedRemote] = []
@@ -550,7 +553,7 @@ def test_cancellation_closes_everything_wherever_it_comes(kind: str) -> None:
 
         def check() -> None:
             # A task that never had its first step has not seen its connection.
-            assert all(caller.near.closed for caller in callers)
+            assert all(caller.accepted.closed for caller in callers)
             assert all(side.outbound.all_closed for side in sides)
             assert not any(side.dispatch.connections for side in sides)
 

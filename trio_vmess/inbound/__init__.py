@@ -1,4 +1,4 @@
-"""The ways in: each inbound understands one protocol's requests and hands them to dispatch."""
+"""Inbounds: each understands the requests of one protocol and passes them to dispatch."""
 
 from trio_vmess.inbound.assigned_accounts import DefaultUser
 from trio_vmess.inbound.dokodemo import DokodemoInbound

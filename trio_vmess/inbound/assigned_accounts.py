@@ -19,11 +19,11 @@ _USER_ID_SIZE: Final = 16
 
 @attrs.frozen(kw_only=True)
 class DefaultUser:
-    """What accounts get that are made here.
+    """The settings of accounts that are created for redirected clients.
 
     Attributes:
         level: the policy level.
-        alter_id_count: how many alter ids.
+        alter_id_count: the number of alter ids.
     """
 
     level: int = 0
@@ -32,30 +32,30 @@ class DefaultUser:
 
 @attrs.define(eq=False, kw_only=True)
 class AssignedAccounts:
-    """Finds the account of a redirected client, or makes one.
+    """Finds the account of a redirected client, or creates one.
 
     Attributes:
-        users: who is known on this port, and where new accounts go.
-        default: what these get.
-        entropy: where their ids come from.
+        users: the users of this inbound; new accounts are added to it.
+        default: the settings of new accounts.
+        entropy: source of their user ids.
     """
 
     users: UserRegistry
     default: DefaultUser
     entropy: Entropy
-    _nameless: Account | None = attrs.field(default=None, init=False)
+    _without_email: Account | None = attrs.field(default=None, init=False)
 
     def assign(self, email: str) -> Account | None:
         """Return the account of the user with this email.
 
         Args:
-            email: in whatever case. All users without one share an account: the first that the
-                registry has, or one that is made for them.
+            email: case-insensitive. All users without an email share one account: the first such
+                account of the registry, or one that is created for them.
 
         Returns:
-            None if the registry takes no more.
+            None if the registry cannot take another account.
         """
-        known = self.users.find_by_email(email) if email else self._find_nameless()
+        known = self.users.find_by_email(email) if email else self._find_without_email()
         if known is not None:
             return known
         account = Account(
@@ -68,14 +68,18 @@ class AssignedAccounts:
             self.users.add(account)
         except ValueError as exc:
             log.warning(
-                "detour.full reason=%r hint=%r", str(exc), "lower the alterId of the default user"
+                "vmess.account_not_assigned reason=%r hint=%r",
+                str(exc),
+                "lower the alterId of the default user",
             )
             return None
         if not email:
-            self._nameless = account
+            self._without_email = account
         return account
 
-    def _find_nameless(self) -> Account | None:
-        if self._nameless is None or self._nameless.user_id not in self.users:
-            self._nameless = next((account for account in self.users if not account.email), None)
-        return self._nameless
+    def _find_without_email(self) -> Account | None:
+        if self._without_email is None or self._without_email.user_id not in self.users:
+            self._without_email = next(
+                (account for account in self.users if not account.email), None
+            )
+        return self._without_email

@@ -1,4 +1,4 @@
-"""The dokodemo-door inbound: everything that comes goes to one destination."""
+"""The dokodemo-door inbound: forwards everything to one fixed destination."""
 
 import logging
 import socket
@@ -16,14 +16,14 @@ log: Final = logging.getLogger("trio_vmess.inbound.dokodemo")
 
 
 class DokodemoInbound:
-    """A port that stands for another one elsewhere.
+    """Forwards a local port to a fixed host and port.
 
     Args:
         dispatch: gets every flow.
         tag: the inbound's name; may be empty.
-        level: the policy level of all who come through here.
-        host: where everything goes to.
-        port: the port there.
+        level: the policy level of all clients.
+        host: the destination's address or name.
+        port: the destination's port.
     """
 
     def __init__(self, dispatch: Dispatch, *, tag: str, level: int, host: Host, port: int) -> None:
@@ -42,14 +42,14 @@ class DokodemoInbound:
             await transport.aclose()
 
     async def serve_datagrams(self, sock: socket.socket) -> None:
-        """Serve a UDP port; each address that sends is a flow, until it is idle.
+        """Serve a UDP port; each client address is a flow of its own until that is idle.
 
         Args:
-            sock: bound; it belongs to the inbound from now on.
+            sock: bound; owned by the inbound from now on.
 
         Raises:
-            trio.Cancelled: from outside, which is how it ends unless the system breaks the socket;
-                it is closed then.
+            trio.Cancelled: from outside; the socket is closed then. Without a cancellation it
+                returns only when the socket fails.
         """
         datagrams = DatagramSocket(sock)
         try:
@@ -67,7 +67,9 @@ class DokodemoInbound:
                         for datagram, address in await datagrams.receive():
                             flows.deliver(address, datagram, nursery)
                 except trio.BrokenResourceError as exc:
-                    log.warning("dokodemo.broken tag=%s reason=%r", self._tag or "-", str(exc))
+                    log.warning(
+                        "dokodemo.socket_failed tag=%s reason=%r", self._tag or "-", str(exc)
+                    )
                     nursery.cancel_scope.cancel()
         finally:
             datagrams.close()

@@ -1,7 +1,7 @@
 """Datagrams of one UDP port, sorted into flows.
 
-Each flow has a queue that the port's one reader fills, and a task in which dispatch empties it.
-Nothing waits for a full queue: what does not fit is dropped, as networks do.
+Each flow has a queue that the port's only reader fills, and a task in which dispatch empties it.
+The reader never waits for a full queue: datagrams that do not fit are dropped, as in any network.
 """
 
 from collections import OrderedDict, deque
@@ -15,16 +15,16 @@ from trio_vmess.contracts import Dispatch
 from trio_vmess.core import Flow
 
 QUEUE_COUNT_MAX: Final = 256
-"""Datagrams that wait in one flow; further ones are dropped."""
+"""Datagrams in one flow's queue; further ones are dropped."""
 
 QUEUE_SIZE_MAX: Final = 1024 * 1024
-"""Bytes that they may have together."""
+"""Bytes of all datagrams in one flow's queue."""
 
 FLOW_COUNT_MAX: Final = 1024
-"""Flows of one port; one more ends the one that was silent for longest."""
+"""Flows of one port; a further one evicts the flow whose client was silent for longest."""
 
 Reply = Callable[[Sequence[bytes]], int]
-"""Sends datagrams to the client, at once or not at all; returns how many were dropped."""
+"""Sends datagrams to the client without waiting; returns how many were dropped."""
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -33,7 +33,7 @@ class QueuedLink:
     """A client's side of one flow of datagrams: a `PacketLink`.
 
     Args:
-        reply: takes what comes back.
+        reply: sends the destination's datagrams to the client.
     """
 
     __slots__ = ("_closed", "_lot", "_reply", "_size", "_waiting", "scope")
@@ -48,7 +48,7 @@ class QueuedLink:
         """Ends the flow when it is cancelled."""
 
     def put(self, datagram: bytes) -> bool:
-        """Queue a datagram from the client; tell whether there was room."""
+        """Queue a datagram from the client; return False if the queue is full or closed."""
         if (
             self._closed
             or len(self._waiting) >= QUEUE_COUNT_MAX
@@ -56,14 +56,14 @@ class QueuedLink:
         ):
             return False
         if not self._waiting:
-            # Only an empty queue is ever waited for.
+            # The receiver waits only while the queue is empty.
             self._lot.unpark_all()
         self._waiting.append(datagram)
         self._size += len(datagram)
         return True
 
     async def receive(self) -> Sequence[bytes]:
-        """See `PacketLink.receive`; all that waits comes at once."""
+        """See `PacketLink.receive`; returns the whole queue."""
         while not self._waiting:
             if self._closed:
                 return ()
@@ -76,7 +76,7 @@ class QueuedLink:
     async def send(self, datagrams: Sequence[bytes], /) -> int:
         """See `PacketLink.send`."""
         if self._closed:
-            raise trio.BrokenResourceError("the flow is over")
+            raise trio.BrokenResourceError("the flow has ended")
         return self._reply(datagrams)
 
     async def aclose(self) -> None:
@@ -84,7 +84,7 @@ class QueuedLink:
         self.close()
 
     def close(self) -> None:
-        """Drop what waits, and let nothing more in or out."""
+        """Drop queued datagrams; `put` and `send` refuse new ones from now on."""
         self._closed = True
         self._waiting.clear()
         self._size = 0
@@ -93,11 +93,11 @@ class QueuedLink:
 
 @attrs.frozen(kw_only=True)
 class Opening:
-    """What a new flow needs.
+    """What is needed to open a new flow.
 
     Attributes:
-        flow: for dispatch.
-        reply: sends to the client of this flow.
+        flow: its description, for dispatch.
+        reply: sends datagrams to its client.
     """
 
     flow: Flow
@@ -105,12 +105,12 @@ class Opening:
 
 
 class FlowTable(Generic[Key]):
-    """The flows of one port, each under its key.
+    """The flows of one UDP port, by key; least recently used first.
 
     Args:
         dispatch: gets each flow with its link.
-        open_flow: says what a new key's flow is.
-        limit: flows at most.
+        open_flow: describes the flow for a new key.
+        limit: how many flows there are at most.
     """
 
     def __init__(
@@ -132,12 +132,12 @@ class FlowTable(Generic[Key]):
         return key in self._links
 
     def deliver(self, key: Key, datagram: bytes, nursery: trio.Nursery) -> bool:
-        """Give a datagram to its flow, which is opened if need be.
+        """Queue a datagram for its flow; open the flow if it is new.
 
         Args:
-            key: the flow's.
+            key: identifies the flow.
             datagram: from the client.
-            nursery: where the task of a new flow runs.
+            nursery: runs the task of a new flow.
 
         Returns:
             False if the flow's queue is full: the datagram is dropped.
@@ -151,9 +151,9 @@ class FlowTable(Generic[Key]):
 
     def _open(self, key: Key, nursery: trio.Nursery) -> QueuedLink:
         if len(self._links) >= self._limit:
-            _, silent = self._links.popitem(last=False)
-            silent.scope.cancel()
-            silent.close()
+            _, evicted = self._links.popitem(last=False)
+            evicted.scope.cancel()
+            evicted.close()
         opening = self._open_flow(key)
         link = self._links[key] = QueuedLink(opening.reply)
         nursery.start_soon(self._run, key, link, opening.flow, name="datagram flow")
@@ -165,6 +165,6 @@ class FlowTable(Generic[Key]):
                 await self._dispatch.packets(flow, link)
         finally:
             link.close()
-            # Another flow may have the key by now.
+            # An evicted flow ends late: by now a new flow may have its key.
             if self._links.get(key) is link:
                 del self._links[key]

@@ -1,13 +1,13 @@
-"""A forwarded HTTP request, seen by the relay as a client's connection.
+"""One forwarded HTTP request, presented to the relay as a client's connection.
 
-What the relay reads here is the rewritten request, and what it writes here is the server's
-response, which goes through `HttpProxyServer` to the client. The client's connection itself stays
-with the inbound, for it may carry the next request.
+The relay reads the rewritten request from this transport and writes the server's response to it.
+The response passes through `HttpProxyServer` on its way to the client. The client's connection
+stays with the inbound, because it may carry further requests.
 
-The two directions end together. After the request the relay has to wait: an end given to it now
-would close the server's connection on one side, which many servers take for a cancellation, and
-the response would have to come under the short limit of a one-sided connection. So the request
-ends for the relay when the response does.
+Both directions end together, when the response is complete. If the request ended earlier, the relay
+would half-close the connection to the server, which many servers take for an abort, and would apply
+the short idle limit of half-closed connections to the wait for the response. So after the request
+`receive_into` waits until the response has been delivered, and only then returns 0.
 """
 
 from typing import Final
@@ -20,20 +20,20 @@ from trio_vmess.core.http import Data, EndOfMessage, HttpProxyServer, ResponseEn
 from trio_vmess.errors import RemoteProtocolError
 
 READ_SIZE: Final = 64 * 1024
-"""Bytes that one read of a request's body takes; what is behind it belongs to the next request."""
+"""Bytes that one read of a request's body takes; what follows the body is the next request."""
 
 
 class ForwardTransport:
     """The client's side of one forwarded request: a `Transport`.
 
     Args:
-        server: has just given out a `Forward`, whose head is the relay's early data.
-        client: the client's connection; closing this transport leaves it open.
+        server: its last event was a `Forward`, whose head the relay gets as early data.
+        client: the client's connection; it stays open when this transport is closed.
 
     Attributes:
-        over: set when this object touches neither of the two any more.
-        keep_alive: the client may send its next request.
-        failure: what was wrong with the response; empty for nothing.
+        over: set when this object no longer uses `server` and `client`.
+        keep_alive: whether the client may send another request.
+        failure: what was wrong with the response; empty if nothing was.
     """
 
     def __init__(self, server: HttpProxyServer, client: Transport) -> None:
@@ -60,7 +60,7 @@ class ForwardTransport:
         return self._client.remote
 
     async def receive_into(self, buffer: memoryview, /) -> int:
-        """See `Transport.receive_into`; the request, which ends when the response does.
+        """See `Transport.receive_into`; reads the request, which ends when the response does.
 
         Raises:
             RemoteProtocolError: the client broke the protocol.
@@ -88,11 +88,14 @@ class ForwardTransport:
                 return
 
     async def _read(self, buffer: memoryview) -> None:
-        """Read once, unless the response is delivered before anything has come.
+        """Read from the client once; cancelled when the response has been delivered.
 
-        Behind the request, too: a reset is seen there, and one read of the next request may wait.
+        This goes on after the end of the request, so that a reset by the client is noticed while
+        the server works. What it reads then is the beginning of the next request, which stays in
+        `HttpProxyServer`; after one such read it stops, so that a client cannot fill our memory.
         """
         try:
+            # The scope lets `_pass_on` and `aclose` take the client's connection from this read.
             with trio.CancelScope() as self._reading:
                 size = await self._client.receive_into(buffer)
                 if size:
@@ -103,29 +106,30 @@ class ForwardTransport:
                     self._may_read = False
         finally:
             self._reading = None
+            # Whoever delivered the response left it to this read to report the end.
             if self._delivered.is_set():
                 self.over.set()
 
     async def send_all(self, data: bytes | bytearray | memoryview, /) -> None:
-        """See `Transport.send_all`; a piece of the response, for the client.
+        """See `Transport.send_all`; takes a piece of the server's response.
 
         Raises:
-            trio.BrokenResourceError: the client is gone, or the response was over already.
+            trio.BrokenResourceError: the client's connection was reset, or the response had ended.
             RemoteProtocolError: the server broke the protocol.
         """
         if self._response_ended:
-            raise trio.BrokenResourceError("the response is over")
+            raise trio.BrokenResourceError("the response has ended")
         if not len(data):
             return
         self._server.receive_origin_data(data)
         await self._pass_on()
 
     async def send_eof(self, last: bytes | memoryview = b"", /) -> None:
-        """See `Transport.send_eof`; the server has ended its stream.
+        """See `Transport.send_eof`; the server has closed its direction.
 
         Raises:
-            trio.BrokenResourceError: the client is gone.
-            RemoteProtocolError: the response is not whole.
+            trio.BrokenResourceError: the client's connection was reset.
+            RemoteProtocolError: the response is incomplete.
         """
         if last:
             await self.send_all(last)
@@ -135,13 +139,15 @@ class ForwardTransport:
         await self._pass_on()
 
     async def _pass_on(self) -> None:
+        """Send the client what `HttpProxyServer` has made of the response so far."""
         payloads: list[bytes] = []
         end: ResponseEnd | None = None
         try:
             while (event := self._server.next_origin_event()) is not NEED_DATA:
                 payloads.append(event.payload)
                 if isinstance(event, ResponseEnd):
-                    # At once: from here on the server would give out the next request.
+                    # Before the next checkpoint: from now on `server` may have events of the next
+                    # request, which `receive_into` must not take for this one.
                     self._request_ended = self._response_ended = True
                     end = event
                     break
@@ -156,7 +162,7 @@ class ForwardTransport:
             if self._reading is None:
                 self.over.set()
             else:
-                # Nobody else may read from the client before this read has let go.
+                # `over` has to wait: two tasks must not read from the client at the same time.
                 self._reading.cancel()
 
     async def aclose(self) -> None:

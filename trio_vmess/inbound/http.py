@@ -1,8 +1,9 @@
-"""The HTTP inbound: the shell around `core.http`.
+"""The HTTP proxy inbound: does the I/O for `core.http`.
 
-CONNECT turns the connection into a stream for dispatch. Any other request is a stream of its own,
-and the connection stays with the client's next one. When a response is complete, the client need
-not wait for its server to close: the flow ends by itself, in a task beside the conversation.
+CONNECT turns the connection into one stream for dispatch. Any other request is a stream of its own,
+and the client's connection is kept alive for the next request. The flow of such a request runs in a
+task of its own: after the response the client can go on, while the flow waits for the server to
+close its connection.
 """
 
 import contextlib
@@ -30,10 +31,10 @@ from trio_vmess.inbound.lingering_close import close_lingering
 log: Final = logging.getLogger("trio_vmess.inbound.http")
 
 READ_SIZE: Final = 4096
-"""Bytes that one read of a request's head takes."""
+"""Bytes that one read of a request's head takes at most."""
 
 FLOW_LINGER: Final = 2.0
-"""Seconds that a flow may go on after its response, for a server that does not close."""
+"""Seconds that a flow may outlive its response, if the server does not close its connection."""
 
 
 class HttpInbound:
@@ -42,10 +43,10 @@ class HttpInbound:
     Args:
         dispatch: gets every flow.
         tag: the inbound's name; may be empty.
-        policy: the limits of `level`; its `handshake` is for the head of each further request.
-        level: the policy level of all who come through here.
-        accounts: user name to password; None asks nobody.
-        allow_transparent: take requests without an absolute address, by their Host header.
+        policy: the limits of `level`; `handshake` applies to the head of each further request.
+        level: the policy level of all clients.
+        accounts: user name to password; None for no authentication.
+        allow_transparent: accept requests without an absolute URL, and use their Host header.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class HttpInbound:
 
 
 class _Conversation:
-    """The requests of one connection, one after the other."""
+    """The requests of one client connection, one after the other."""
 
     def __init__(
         self,
@@ -109,16 +110,18 @@ class _Conversation:
         self._request_count = 0
 
     async def run(self, nursery: trio.Nursery) -> None:
-        """Serve requests until the connection is of no further use; it is still to be closed.
+        """Serve requests until no other can follow; the caller closes the connection.
 
         Args:
-            nursery: where the flows of forwarded requests run.
+            nursery: runs the flows of forwarded requests.
         """
         while (request := await self._next_request()) is not None:
             self._request_count += 1
             if self._inbound.allow_transparent and self._is_own(request.destination):
-                # Such a request would come back to us, again and again.
-                await self._close_lingering(f"{_name(request.destination)} is the proxy itself.")
+                # Forwarding it would make this proxy connect to itself in an endless loop.
+                await self._close_lingering(
+                    f"{_name(request.destination)} is this proxy's own address."
+                )
                 return
             if isinstance(request, Connect):
                 await self._open_tunnel(request)
@@ -130,8 +133,8 @@ class _Conversation:
     # Requests -----------------------------------------------------------------------------------
 
     async def _next_request(self) -> Connect | Forward | None:
-        """Read the head of a request; None where there is none."""
-        reason = "no request in time"
+        """Read the head of a request; None if the connection ended or was refused."""
+        reason = "no complete request before the handshake deadline"
         try:
             with trio.move_on_at(self._deadline) as limit:
                 return await self._read_request(limit)
@@ -141,13 +144,13 @@ class _Conversation:
             return None
         except trio.BrokenResourceError:
             reason = "the connection was reset before the request"
-        # Between two requests, both are a client's right.
+        # Between requests a timeout or reset is normal for a kept-alive connection: not logged.
         if not self._request_count or self._server.trailing_data:
             log.info("http.refused source=%s reason=%r", self._source, reason)
         return None
 
     async def _read_request(self, limit: trio.CancelScope) -> Connect | Forward | None:
-        """Read until a request is understood; None if the client ends the connection instead.
+        """Read until a request is complete; None if the client closes the connection before that.
 
         Raises:
             RemoteProtocolError: the client is refused.
@@ -166,24 +169,24 @@ class _Conversation:
                 return event
             elif isinstance(event, Challenged):
                 await self._transport.send_all(self._server.data_to_send())
-                # A person may have to type now.
+                # A person may have to type the password: each attempt gets the full time.
                 limit.deadline = trio.current_time() + self._inbound.policy.handshake
             elif isinstance(event, ConnectionClosed):
                 return None
             else:
-                raise LocalProtocolError(f"no request was read, but {event!r} came")
+                raise LocalProtocolError(f"expected a request, not {event!r}")
 
     async def _close_lingering(self, reason: str) -> None:
-        """Tell the client what the server has to say, or the reason if nothing was said yet."""
-        words = self._server.data_to_send()
-        if not words and not self._server.response_started:
-            # No request waits any more where the client did not take its whole response.
+        """Send pending bytes, or an error response if no response has begun; then linger."""
+        data = self._server.data_to_send()
+        if not data and not self._server.response_started:
+            # The server refuses to send one if no request is waiting for a response.
             with contextlib.suppress(LocalProtocolError):
-                words = self._server.send(Failure(reason=reason))
-        await close_lingering(self._transport, words)
+                data = self._server.send(Failure(reason=reason))
+        await close_lingering(self._transport, data)
 
     def _is_own(self, destination: Destination) -> bool:
-        """Tell whether a destination is the very port that the client has reached."""
+        """Return whether a destination is the port on which the client has reached us."""
         local = self._transport.local
         if local is None or destination.port != local.port:
             return False
@@ -192,7 +195,7 @@ class _Conversation:
             return host.lower().removesuffix(".") == "localhost"
         return host == local.host or host.is_loopback
 
-    # What becomes of them -----------------------------------------------------------------------
+    # Tunnels and forwarded requests -------------------------------------------------------------
 
     async def _open_tunnel(self, request: Connect) -> None:
         side = StreamSide(transport=self._transport, early=self._server.trailing_data)
@@ -201,13 +204,14 @@ class _Conversation:
         await self._inbound.dispatch.stream(flow, side, answer)
 
     async def _forward(self, request: Forward, nursery: trio.Nursery) -> bool:
-        """Serve one request; tell whether the client may send another."""
+        """Serve one request; return whether the client may send another."""
         forward = ForwardTransport(self._server, self._transport)
         side = StreamSide(transport=forward, early=request.head)
         answer = _ForwardAnswer(forward)
         flow = self._inbound.flow(request, self._source)
         scope = trio.CancelScope()
         nursery.start_soon(self._carry, flow, side, answer, scope, name="forwarded request")
+        # From here on the client's connection is ours again; the flow may still be running.
         await forward.over.wait()
         scope.deadline = trio.current_time() + FLOW_LINGER
         if forward.keep_alive:
@@ -224,7 +228,7 @@ class _Conversation:
 
 
 class _TunnelAnswer:
-    """The response to a CONNECT."""
+    """Answers a CONNECT: the HTTP response that opens the tunnel, or an error."""
 
     def __init__(
         self, server: HttpProxyServer, transport: Transport, destination: Destination
@@ -237,7 +241,7 @@ class _TunnelAnswer:
         """See `Answer.established`.
 
         Raises:
-            trio.BrokenResourceError: the client is gone.
+            trio.BrokenResourceError: the client's connection was reset.
         """
         await self._transport.send_all(self._server.send(Established()))
 
@@ -248,16 +252,16 @@ class _TunnelAnswer:
 
 
 class _ForwardAnswer:
-    """The response to a request whose server is not reached; else the server gives it."""
+    """Answers a forwarded request if its server is not reached; otherwise the server does."""
 
     def __init__(self, forward: ForwardTransport) -> None:
         self._forward = forward
 
     async def established(self, remote: StreamSide | None, /) -> None:
-        """See `Answer.established`: the client waits for the server's own response."""
+        """See `Answer.established`; sends nothing, as the server's own response follows."""
 
     async def refused(self, reason: DialFailure, /) -> None:
-        """See `Answer.refused`: the conversation tells the client when the flow is over."""
+        """See `Answer.refused`; the conversation sends the error when the flow has ended."""
         self._forward.failure = reason.value
 
 

@@ -1,8 +1,8 @@
-"""A lingering close: the last bytes are sent so that the client can read them.
+"""A lingering close, which lets the client read the last bytes (nginx: `lingering_close`).
 
-A connection that is closed while bytes of the client lie unread is reset by the system, and a reset
-may overtake what was sent just before. So our direction is ended first, and what the client
-still sends is thrown away for a moment. nginx calls it `lingering_close`.
+If a connection is closed while received bytes are unread, the system resets it, and the client may
+lose what was sent just before. So our direction is half-closed first, and what the client still
+sends is discarded for a moment.
 """
 
 from typing import Final
@@ -15,15 +15,15 @@ LINGER_TIME: Final = 1.0
 """Seconds that the client has to read the last bytes and to close."""
 
 LINGER_SIZE: Final = 256 * 1024
-"""Bytes of the client that are thrown away at most."""
+"""Bytes from the client that are discarded at most."""
 
 _READ_SIZE: Final = 4096
 
 
 async def close_lingering(transport: Transport, data: bytes) -> None:
-    """Send the last bytes, end our direction, and wait a moment for the client's end.
+    """Send the last bytes, half-close, and wait a moment for the client to close.
 
-    A client that is gone is no error. The transport is still to be closed.
+    A reset by the client is not an error. The caller still has to close the transport.
 
     Args:
         transport: the client's connection.

@@ -1,4 +1,4 @@
-"""The mixed inbound: SOCKS and HTTP on one port, told apart by the first byte."""
+"""The mixed inbound: SOCKS and HTTP on one port, distinguished by the first byte."""
 
 import logging
 from typing import Final
@@ -12,15 +12,15 @@ from trio_vmess.transport import PrefixedTransport
 log: Final = logging.getLogger("trio_vmess.inbound.mixed")
 
 READ_SIZE: Final = 4096
-"""Bytes of the first read: most handshakes begin with fewer."""
+"""Bytes of the first read: more than most handshakes begin with."""
 
 
 class MixedInbound:
-    """Gives each connection to one of two inbounds.
+    """Passes each connection to one of two inbounds.
 
     Args:
-        socks: gets what begins with a version of SOCKS.
-        http: gets everything else.
+        socks: serves connections that begin with a SOCKS version byte.
+        http: serves all others.
     """
 
     def __init__(self, socks: Inbound, http: Inbound) -> None:
@@ -36,6 +36,7 @@ class MixedInbound:
             if verdict is not NEED_DATA:
                 inbound = self._socks if verdict is ProxyProtocol.SOCKS else self._http
         finally:
+            # A chosen inbound closes the transport itself.
             if inbound is None:
                 await transport.aclose()
         if inbound is not None:
@@ -43,12 +44,14 @@ class MixedInbound:
             await inbound.serve(whole, source=source, deadline=deadline)
 
     async def _peek(self, transport: Transport, source: str, deadline: float) -> bytes:
-        """Read once; nothing where nothing comes."""
+        """Read once; return no bytes on timeout, close or reset."""
         buffer = memoryview(bytearray(READ_SIZE))
         try:
             with trio.move_on_at(deadline):
                 return bytes(buffer[: await transport.receive_into(buffer)])
-            log.info("mixed.refused source=%s reason=%r", source, "no request in time")
+            log.info(
+                "mixed.refused source=%s reason=%r", source, "no data before the handshake deadline"
+            )
         except trio.BrokenResourceError:
             log.info("mixed.refused source=%s reason=%r", source, "the connection was reset")
         return b""

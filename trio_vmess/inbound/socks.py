@@ -1,7 +1,7 @@
-"""The SOCKS inbound: the shell around `core.socks`.
+"""The SOCKS inbound: does the I/O for `core.socks`.
 
-CONNECT becomes a stream for dispatch. UDP ASSOCIATE gets a UDP port of its own that lives as long
-as the connection which asked for it, and serves the address of that connection alone.
+CONNECT becomes a stream for dispatch. Each UDP ASSOCIATE opens a UDP port that lives as long as the
+TCP connection that requested it, and accepts datagrams only from that connection's address.
 """
 
 import functools
@@ -38,14 +38,14 @@ from trio_vmess.core.socks import (
 )
 from trio_vmess.errors import DialFailure, RemoteProtocolError
 from trio_vmess.inbound.flow_table import FlowTable, Opening
-from trio_vmess.inbound.flow_table import Reply as SendBack
+from trio_vmess.inbound.flow_table import Reply as SendReplies
 from trio_vmess.inbound.lingering_close import close_lingering
 from trio_vmess.transport import DatagramSocket, SocketAddress, cancel_at_end
 
 log: Final = logging.getLogger("trio_vmess.inbound.socks")
 
 READ_SIZE: Final = 4096
-"""Bytes that one read of the handshake takes; what is behind the request is early data."""
+"""Bytes that one read of the handshake takes; what follows the request is early data."""
 
 LOOPBACK: Final = ipaddress.IPv4Address("127.0.0.1")
 
@@ -59,7 +59,7 @@ REPLY_CODES: Final[Mapping[DialFailure, ReplyCode]] = {
     DialFailure.UNSUPPORTED: ReplyCode.COMMAND_NOT_SUPPORTED,
     DialFailure.PARENT_PROXY: ReplyCode.GENERAL_FAILURE,
 }
-"""What a program is told of a destination that was not reached."""
+"""The reply code for each reason why a destination was not reached."""
 
 
 class SocksInbound:
@@ -68,11 +68,11 @@ class SocksInbound:
     Args:
         dispatch: gets every flow.
         tag: the inbound's name; may be empty.
-        level: the policy level of all who come through here.
-        accounts: user name to password; None asks nobody.
-        udp: serve UDP ASSOCIATE.
-        udp_address: what programs are told to send datagrams to; None for the address on which
-            they have reached us.
+        level: the policy level of all clients.
+        accounts: user name to password; None for no authentication.
+        udp: whether to serve UDP ASSOCIATE.
+        udp_address: the address in the reply to UDP ASSOCIATE; None for the address on which the
+            client has reached us.
     """
 
     def __init__(
@@ -128,14 +128,14 @@ class SocksInbound:
     async def _read_request(
         self, server: SocksServer, transport: Transport, source: str, deadline: float
     ) -> Request | None:
-        """Go through the handshake; None where it came to nothing."""
-        reason = "no request in time"
+        """Run the handshake; None if it failed."""
+        reason = "no complete request before the handshake deadline"
         try:
             with trio.move_on_at(deadline):
                 request = await _negotiate(server, transport)
                 if request is not None:
                     return request
-                reason = "the client left before its request"
+                reason = "the client closed the connection before its request"
         except RemoteProtocolError as exc:
             log.warning("socks.refused source=%s reason=%r", source, str(exc))
             await close_lingering(transport, server.data_to_send())
@@ -160,7 +160,9 @@ class SocksInbound:
         try:
             datagrams = DatagramSocket(_bind(reached))
         except OSError as exc:
-            log.warning("socks.refused source=%s reason=%r", source, f"no UDP port: {exc}")
+            log.warning(
+                "socks.refused source=%s reason=%r", source, f"cannot open a UDP port: {exc}"
+            )
             reply = Reply(code=ReplyCode.GENERAL_FAILURE)
             await close_lingering(transport, server.send(reply))
             return
@@ -176,8 +178,8 @@ class SocksInbound:
                 nursery.start_soon(cancel_at_end, transport, nursery.cancel_scope, name="control")
                 association = _Association(datagrams, client)
 
-                def open_flow(written: bytes) -> Opening:
-                    destination = decode_datagram(_UNFRAGMENTED + written).destination
+                def open_flow(encoded: bytes) -> Opening:
+                    destination = decode_datagram(_UNFRAGMENTED + encoded).destination
                     return Opening(
                         flow=self._flow(destination, request, source),
                         reply=association.reply_from(destination),
@@ -187,21 +189,22 @@ class SocksInbound:
                 await association.receive(flows, nursery)
                 nursery.cancel_scope.cancel()
         except trio.BrokenResourceError:
-            log.info("socks.association.lost source=%s", source)
+            log.info("socks.association.reset source=%s", source)
         finally:
             datagrams.close()
 
 
 _UNFRAGMENTED: Final = bytes(3)
-"""The reserved bytes and the fragment number in front of an address."""
+"""Two reserved bytes and fragment number 0: the UDP header in front of the address."""
 
 
 class _Association:
     """The datagrams of one client.
 
     Args:
-        datagrams: the port.
-        client: the address that may use it; the first port from there keeps it.
+        datagrams: the UDP port of the association.
+        client: the host that may use it. The association is bound to the source port of the first
+            valid datagram from this host.
     """
 
     def __init__(self, datagrams: DatagramSocket, client: Host) -> None:
@@ -210,31 +213,34 @@ class _Association:
         self._peer: SocketAddress | None = None
 
     async def receive(self, flows: FlowTable[bytes], nursery: trio.Nursery) -> None:
-        """Sort datagrams into flows, by their destinations as written, until the port is dead."""
+        """Sort datagrams into flows until the socket fails.
+
+        The key of a flow is the destination as encoded in the datagram: known keys need no parsing.
+        """
         while True:
             try:
                 batch = await self._datagrams.receive()
             except trio.BrokenResourceError as exc:
-                log.warning("socks.association.broken reason=%r", str(exc))
+                log.warning("socks.association.socket_failed reason=%r", str(exc))
                 return
             for data, address in batch:
-                if address != self._peer and not self._may_begin(address):
+                if address != self._peer and not self._may_become_peer(address):
                     continue
-                written, payload = split_datagram(data)
-                if written not in flows:
+                encoded, payload = split_datagram(data)
+                if encoded not in flows:
                     try:
                         decode_datagram(data)
                     except RemoteProtocolError as exc:
                         log.debug("socks.datagram.dropped source=%s reason=%r", address, str(exc))
                         continue
                 self._peer = address
-                flows.deliver(written, payload, nursery)
+                flows.deliver(encoded, payload, nursery)
 
-    def _may_begin(self, address: SocketAddress) -> bool:
+    def _may_become_peer(self, address: SocketAddress) -> bool:
         return self._peer is None and _host_of(address) == self._client
 
-    def reply_from(self, destination: Destination) -> SendBack:
-        """Return what sends datagrams to the client as coming from `destination`."""
+    def reply_from(self, destination: Destination) -> SendReplies:
+        """Return a function that sends datagrams of `destination` to the client."""
         header = encode_datagram(destination.host, destination.port, b"")
         return functools.partial(self._reply, header)
 
@@ -256,7 +262,7 @@ class _Answer:
         """See `Answer.established`.
 
         Raises:
-            trio.BrokenResourceError: the client is gone.
+            trio.BrokenResourceError: the client's connection was reset.
         """
         reply = Reply(
             code=ReplyCode.SUCCEEDED, bound=None if remote is None else remote.transport.local
@@ -269,17 +275,17 @@ class _Answer:
 
 
 async def _negotiate(server: SocksServer, transport: Transport) -> Request | None:
-    """Run the handshake; None if the client ends it.
+    """Run the handshake; None if the client closes the connection.
 
     Raises:
-        RemoteProtocolError: the client is refused.
+        RemoteProtocolError: the request is malformed, or its login is wrong.
         trio.BrokenResourceError: the connection was reset.
     """
     buffer = memoryview(bytearray(READ_SIZE))
     while True:
         event = server.next_event()
-        if words := server.data_to_send():
-            await transport.send_all(words)
+        if data := server.data_to_send():
+            await transport.send_all(data)
         if isinstance(event, ConnectionClosed):
             return None
         if event is not NEED_DATA:

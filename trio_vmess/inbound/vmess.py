@@ -1,8 +1,8 @@
 """The VMess inbound: a server for VMess clients.
 
-A request that is not believed is answered with silence: what comes is read and thrown away until
-the handshake deadline, whatever was wrong, and then the connection is closed without a byte having
-been sent. Only the log knows why.
+A request that is refused is answered with silence, whatever the reason: received bytes are read and
+discarded until the handshake deadline, and then the connection is closed without having sent a
+byte. So a probe learns nothing; the reason is only in the log.
 """
 
 import logging
@@ -36,27 +36,28 @@ from trio_vmess.transport import BodyPacketLink
 log: Final = logging.getLogger("trio_vmess.inbound.vmess")
 
 CLOCK_SEARCH_PAUSE: Final = 10.0
-"""Seconds between two searches for a wrong clock: a stranger must not be able to keep us busy."""
+"""Seconds between two clock searches: unauthenticated clients must not be able to keep us busy."""
 CLOCK_SEARCH_SLICE: Final = 2000
-"""HMACs between two checkpoints: less than a millisecond."""
+"""HMACs between two checkpoints; they take less than a millisecond."""
 
 
 class VMessInbound:
     """Serves VMess clients.
 
     Args:
-        dispatch: takes what they ask for.
+        dispatch: gets every flow.
         tag: the inbound's name.
-        users: who may come in.
-        replay: what was here before.
-        default_user: what users get who are redirected here by another inbound; None for
-            level 0 and no alter ids.
-        dialect: which VMess is spoken.
+        users: the accounts that may connect.
+        replay: the requests seen within the replay window.
+        default_user: settings of accounts that are created for clients redirected by another
+            inbound; None for level 0 and no alter ids.
+        dialect: the VMess variant to serve.
         allow_insecure: False refuses the securities none and aes-128-cfb.
-        entropy: where padding comes from.
-        clock: UTC seconds.
-        buffer: where reads go to; shared with everybody else.
-        switch_account: is asked with a user's email for another port and account to offer.
+        entropy: source of padding and of new user ids.
+        clock: returns UTC seconds.
+        buffer: the read buffer; shared by all connections.
+        switch_account: called with a user's email; returns another port and account to offer in
+            the response, or None.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class VMessInbound:
         self._next_search = 0.0
 
     def assign_account(self, email: str) -> Account | None:
-        """Return the account of a client that is redirected here; see `AssignedAccounts`."""
+        """Return the account for a redirected client; see `AssignedAccounts.assign`."""
         return self._assigned.assign(email)
 
     async def serve(self, transport: Transport, *, source: str, deadline: float) -> None:
@@ -108,7 +109,7 @@ class VMessInbound:
             with trio.move_on_at(deadline) as limit:
                 request = await self._read_request(connection, transport, source)
             if request is not None:
-                await self._hand_on(request, connection, transport, source)
+                await self._dispatch_request(request, connection, transport, source)
             elif limit.cancelled_caught and connection.receiving is Phase.HEADER:
                 log.info(
                     "vmess.timeout source=%s reason=%r",
@@ -123,7 +124,7 @@ class VMessInbound:
     async def _read_request(
         self, connection: ServerConnection, transport: Transport, source: str
     ) -> Request | None:
-        """Read until the request is understood; None if it never will be."""
+        """Read until the request is complete; None if it is refused and the client has closed."""
         first_bytes = b""
         try:
             while True:
@@ -138,10 +139,10 @@ class VMessInbound:
                         event.command is Command.MUX
                         or event.destination.host == MUX_DESTINATION.host
                     ):
-                        raise RemoteProtocolError("command: Mux is not served here")
+                        raise RemoteProtocolError("command: Mux is not supported")
                     return event
                 if event is not NEED_DATA:
-                    raise RemoteProtocolError(f"{type(event).__name__} before a Request")
+                    raise RemoteProtocolError(f"expected a Request, not {type(event).__name__}")
         except AuthenticationError as exc:
             log.warning(
                 "vmess.refused source=%s reason=%r user=%s detail=%r",
@@ -154,13 +155,16 @@ class VMessInbound:
                 await self._search_clock(first_bytes[:AUTH_SIZE], source)
         except RemoteProtocolError as exc:
             log.warning("vmess.refused source=%s reason=%r", source, str(exc))
-        # Silence: to a stranger all refusals look like a server that has nothing to say.
+        # Silence until the deadline: all refusals look alike, so that probes learn nothing.
         while await transport.receive_into(self._buffer):
             pass
         return None
 
     async def _search_clock(self, user_hash: bytes, source: str) -> None:
-        """Find out whether a known user called with a wrong clock or alterId, if there is time."""
+        """Log whether the request was a known user's with a wrong clock or alterId.
+
+        The search is expensive, so it runs at most once per `CLOCK_SEARCH_PAUSE`.
+        """
         now = trio.current_time()
         if len(user_hash) < AUTH_SIZE or now < self._next_search:
             return
@@ -170,18 +174,19 @@ class VMessInbound:
             await trio.lowlevel.checkpoint()
         if search.found is not None:
             log.warning(
-                "vmess.refused.why source=%s reason=%r detail=%r",
+                "vmess.refused.explained source=%s reason=%r detail=%r",
                 source,
                 search.found.reason.value,
                 search.found.message,
             )
 
-    async def _hand_on(
+    async def _dispatch_request(
         self, request: Request, connection: ServerConnection, transport: Transport, source: str
     ) -> None:
         account = request.account
         switch = None if self._switch_account is None else self._switch_account(account.email)
-        # The response header waits for the first data of the answer, as with every implementation.
+        # The header is sent with the first data of the response, not alone: every other
+        # implementation does so.
         header = connection.send(Response(switch_account=switch))
         body = connection.hand_over()
         flow = Flow(

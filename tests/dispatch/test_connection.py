@@ -43,7 +43,7 @@ def fixture_with(*observers: Observer) -> DispatcherFixture:
     return fixture
 
 
-async def test_two_observers_are_told_the_same(autojump_clock: MockClock) -> None:
+async def test_all_observers_are_notified(autojump_clock: MockClock) -> None:
     first, second = Recorder(), Recorder()
     fixture = fixture_with(first, second)
     async with trio.open_nursery() as nursery:
@@ -62,7 +62,7 @@ async def test_two_observers_are_told_the_same(autojump_clock: MockClock) -> Non
     assert connection.meter.uplink == 4
 
 
-async def test_an_observer_sees_the_table_without_what_has_closed(
+async def test_a_closed_connection_is_not_in_the_table(
     autojump_clock: MockClock,
 ) -> None:
     counts = list[int]()
@@ -104,7 +104,7 @@ async def test_a_connection_cancelled_from_outside_ends_within_one_read(
     fixture.check_closed()
 
 
-async def test_the_first_reason_stays(autojump_clock: MockClock) -> None:
+async def test_the_first_close_reason_is_kept(autojump_clock: MockClock) -> None:
     recorder = Recorder()
     fixture = fixture_with(recorder)
     async with trio.open_nursery() as nursery:
@@ -120,7 +120,7 @@ async def test_the_first_reason_stays(autojump_clock: MockClock) -> None:
     assert connection.close_reason is CloseReason.OPERATOR
 
 
-async def test_datagrams_end_likewise(autojump_clock: MockClock) -> None:
+async def test_datagrams_can_be_cancelled_from_outside(autojump_clock: MockClock) -> None:
     recorder = Recorder()
     fixture = fixture_with(recorder)
     link = ListLink([[b"one"]])
@@ -143,7 +143,7 @@ async def test_datagrams_end_likewise(autojump_clock: MockClock) -> None:
     assert fixture.outbound.link.closed
 
 
-async def test_one_that_is_cancelled_while_it_is_being_connected_never_opens(
+async def test_a_connection_cancelled_while_connecting_is_never_relayed(
     autojump_clock: MockClock,
 ) -> None:
     recorder = Recorder()

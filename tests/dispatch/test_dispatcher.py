@@ -37,23 +37,23 @@ FACTS = "source=192.0.2.9:5000 user=love@example.com network=tcp destination=tcp
 
 @attrs.define(eq=False)
 class RecordedAnswer:
-    """Keeps what the inbound's client would have been told."""
+    """Records the answer that the inbound's client would get."""
 
     bound: Destination | None = None
     reason: DialFailure | None = None
     failure: Exception | None = None
     count: int = 0
 
-    async def established(self, far: StreamSide | None, /) -> None:
-        """Remember it."""
+    async def established(self, remote: StreamSide | None, /) -> None:
+        """Record it."""
         await trio.lowlevel.checkpoint()
         self.count += 1
-        self.bound = None if far is None else far.transport.local
+        self.bound = None if remote is None else remote.transport.local
         if self.failure is not None:
             raise self.failure
 
     async def refused(self, reason: DialFailure, /) -> None:
-        """Remember it."""
+        """Record it."""
         await trio.lowlevel.checkpoint()
         self.count += 1
         self.reason = reason
@@ -73,10 +73,10 @@ class Outbound:
     def __init__(self, failure: Exception | None = None) -> None:
         self.failure = failure
         self.flows: list[Flow] = []
-        near, far = memory_pair()
-        self.transport = TrackedTransport(near, local=BOUND)
-        self.end = RemoteEnd(far)
-        self.link = EchoLink("far")
+        ours, theirs = memory_pair()
+        self.transport = TrackedTransport(ours, local=BOUND)
+        self.end = RemoteEnd(theirs)
+        self.link = EchoLink("remote")
         self.opened = False
 
     async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
@@ -110,23 +110,23 @@ class DispatcherFixture:
             buffers=SharedBuffers(),
             observers=[AccessLog()],
         )
-        near, far = memory_pair()
-        self.near = TrackedTransport(near)
-        self.client = RemoteEnd(far)
+        ours, theirs = memory_pair()
+        self.client_transport = TrackedTransport(ours)
+        self.client = RemoteEnd(theirs)
         self.answer = RecordedAnswer()
 
     def policy_of(self, level: int) -> Policy:
-        """Remember the question."""
+        """Record the level."""
         self.levels.append(level)
         return self.policy
 
     async def stream(self, flow: Flow = FLOW) -> None:
         """Dispatch the client's connection."""
-        await self.dispatcher.stream(flow, StreamSide(transport=self.near), self.answer)
+        await self.dispatcher.stream(flow, StreamSide(transport=self.client_transport), self.answer)
 
     def check_closed(self) -> None:
         """Require that nothing is left of it."""
-        assert self.near.closed
+        assert self.client_transport.closed
         assert self.outbound.transport.closed == self.outbound.opened
         assert not self.dispatcher.connections
 
@@ -203,12 +203,12 @@ async def test_no_route(autojump_clock: MockClock, messages: LogLines) -> None:
     assert fixture.answer.reason is DialFailure.FORBIDDEN
     (line,) = messages("access")
     assert line.startswith(f"rejected {FACTS} outbound=- reason=")
-    assert "there is no outbound" in line
+    assert "no outbound is configured" in line
     fixture.check_closed()
 
 
 @pytest.mark.parametrize("failure", [None, DialError("no", reason=DialFailure.REFUSED)])
-async def test_a_client_that_is_gone_before_the_answer(
+async def test_a_client_that_resets_before_the_answer(
     failure: Exception | None, autojump_clock: MockClock, messages: LogLines
 ) -> None:
     fixture = DispatcherFixture(Outbound(failure))
@@ -223,7 +223,7 @@ async def test_a_client_that_is_gone_before_the_answer(
     fixture.check_closed()
 
 
-async def test_a_fault_of_a_peer_is_told_once(
+async def test_a_protocol_error_of_a_peer_is_logged_once(
     autojump_clock: MockClock, messages: LogLines
 ) -> None:
     class Confused:
@@ -239,7 +239,7 @@ async def test_a_fault_of_a_peer_is_told_once(
             return 0
 
     fixture = DispatcherFixture()
-    side = StreamSide(transport=fixture.near, opener=Confused())
+    side = StreamSide(transport=fixture.client_transport, opener=Confused())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(fixture.dispatcher.stream, FLOW, side, fixture.answer)
         await fixture.client.send(b"x")
@@ -251,12 +251,12 @@ async def test_a_fault_of_a_peer_is_told_once(
 
 
 @pytest.mark.parametrize("where", ["connect", "answer", "codec", "choose"])
-async def test_a_bug_stays_in_its_connection(
+async def test_a_bug_ends_only_its_own_connection(
     where: str, autojump_clock: MockClock, messages: LogLines, caplog: pytest.LogCaptureFixture
 ) -> None:
     bug = RuntimeError("a bug")
     fixture = DispatcherFixture(Outbound(bug if where == "connect" else None))
-    side = StreamSide(transport=fixture.near)
+    side = StreamSide(transport=fixture.client_transport)
     if where == "answer":
         fixture.answer.failure = bug
     if where == "codec":
@@ -265,8 +265,8 @@ async def test_a_bug_stays_in_its_connection(
             async def receive_into(self, buffer: memoryview, /) -> int:
                 raise bug
 
-        fixture.near = Buggy(fixture.near)
-        side.transport = fixture.near
+        fixture.client_transport = Buggy(fixture.client_transport)
+        side.transport = fixture.client_transport
     if where == "choose":
 
         async def choose(flow: Flow) -> Outbound:
@@ -299,7 +299,7 @@ async def test_a_bug_that_comes_with_a_cancellation(
     fixture = DispatcherFixture()
     fixture.outbound.transport.receive_into = break_when_cancelled  # type: ignore[method-assign]
     fixture.outbound.link.receive = break_when_cancelled  # type: ignore[assignment, method-assign]
-    near = ListLink([], pause=1000)
+    link = ListLink([], pause=1000)
     with trio.CancelScope() as parent:
         async with trio.open_nursery() as nursery:
 
@@ -308,7 +308,7 @@ async def test_a_bug_that_comes_with_a_cancellation(
                 if kind == "stream":
                     await fixture.stream()
                 else:
-                    await fixture.dispatcher.packets(DATAGRAMS, near)
+                    await fixture.dispatcher.packets(DATAGRAMS, link)
 
             await trio.testing.wait_all_tasks_blocked()
             parent.cancel()
@@ -337,17 +337,17 @@ async def test_a_cancelled_connection_is_closed_and_logged(
     fixture.check_closed()
 
 
-async def test_limits_end_a_flow_quietly(autojump_clock: MockClock, messages: LogLines) -> None:
+async def test_the_idle_limit_ends_a_flow(autojump_clock: MockClock, messages: LogLines) -> None:
     fixture = DispatcherFixture(policy=Policy(connection_idle=20))
     await fixture.stream()
     assert messages("access")[-1].endswith("reason=idle")
     fixture.check_closed()
 
 
-async def test_flows_of_one_dispatcher_do_not_touch(autojump_clock: MockClock) -> None:
+async def test_flows_of_one_dispatcher_are_independent(autojump_clock: MockClock) -> None:
     first = DispatcherFixture()
-    near, far = memory_pair()
-    other, client = TrackedTransport(near), RemoteEnd(far)
+    ours, theirs = memory_pair()
+    other, client = TrackedTransport(ours), RemoteEnd(theirs)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(first.stream)
         await trio.testing.wait_all_tasks_blocked()
@@ -362,7 +362,7 @@ async def test_flows_of_one_dispatcher_do_not_touch(autojump_clock: MockClock) -
     first.check_closed()
 
 
-def test_cancellation_closes_everything_wherever_it_comes() -> None:
+def test_cancellation_at_any_step_closes_both_sides() -> None:
     def build() -> Scenario:
         fixture = DispatcherFixture()
 
@@ -390,10 +390,10 @@ def test_cancellation_closes_everything_wherever_it_comes() -> None:
 
 
 class ListLink(EchoLink):
-    """A link of a client: sends what it was given, waits, then ends."""
+    """A client's link: returns the given batches, waits, then ends."""
 
     def __init__(self, batches: Sequence[Sequence[bytes]], pause: float = 1.0) -> None:
-        super().__init__("near")
+        super().__init__("client")
         self._left = list(batches)
         self._pause = pause
 
@@ -413,17 +413,17 @@ async def test_datagrams_from_beginning_to_end(
     autojump_clock: MockClock, messages: LogLines
 ) -> None:
     fixture = DispatcherFixture()
-    near = ListLink([[b"one", b"two"], [b"three"]])
-    await fixture.dispatcher.packets(DATAGRAMS, near)
-    assert near.batches == [[b"far: one", b"far: two"], [b"far: three"]]
+    link = ListLink([[b"one", b"two"], [b"three"]])
+    await fixture.dispatcher.packets(DATAGRAMS, link)
+    assert link.batches == [[b"remote: one", b"remote: two"], [b"remote: three"]]
     facts = FACTS.replace("network=tcp destination=tcp:example.com:443", "network=udp ") + (
         "destination=udp:192.0.2.1:53 outbound=out"
     )
     assert messages("access") == [
         f"accepted {facts}",
-        f"closed {facts} up=11 down=26 seconds=3.000 reason=finished",
+        f"closed {facts} up=11 down=35 seconds=3.000 reason=finished",
     ]
-    assert near.closed
+    assert link.closed
     assert fixture.outbound.link.closed
     assert not fixture.dispatcher.connections
 
@@ -431,13 +431,13 @@ async def test_datagrams_from_beginning_to_end(
 @pytest.mark.parametrize(
     "failure", [DialError("no", reason=DialFailure.REFUSED), NoRouteError("no"), RuntimeError("no")]
 )
-async def test_datagrams_that_go_nowhere(
+async def test_datagrams_to_an_unreachable_destination(
     failure: Exception, autojump_clock: MockClock, messages: LogLines
 ) -> None:
     fixture = DispatcherFixture(Outbound(failure))
-    near = ListLink([])
-    await fixture.dispatcher.packets(DATAGRAMS, near)
-    assert near.closed
+    link = ListLink([])
+    await fixture.dispatcher.packets(DATAGRAMS, link)
+    assert link.closed
     (line,) = messages("access")
     assert line.startswith("closed" if isinstance(failure, RuntimeError) else "rejected")
 
@@ -445,16 +445,16 @@ async def test_datagrams_that_go_nowhere(
 @pytest.mark.parametrize(
     ("breaks", "failure", "ending"),
     [
-        ("near.receive", trio.BrokenResourceError("reset"), "'reset by client'"),
-        ("near.send", trio.BrokenResourceError("reset"), "'reset by client'"),
-        ("far.receive", trio.BrokenResourceError("reset"), "'reset by remote'"),
-        ("far.send", trio.BrokenResourceError("reset"), "'reset by remote'"),
-        ("near.receive", RemoteProtocolError("bad"), "'client broke the protocol'"),
-        ("far.receive", RemoteProtocolError("bad"), "'remote broke the protocol'"),
-        ("far.send", RuntimeError("a bug"), "'internal error'"),
+        ("client.receive", trio.BrokenResourceError("reset"), "'reset by client'"),
+        ("client.send", trio.BrokenResourceError("reset"), "'reset by client'"),
+        ("remote.receive", trio.BrokenResourceError("reset"), "'reset by remote'"),
+        ("remote.send", trio.BrokenResourceError("reset"), "'reset by remote'"),
+        ("client.receive", RemoteProtocolError("bad"), "'client broke the protocol'"),
+        ("remote.receive", RemoteProtocolError("bad"), "'remote broke the protocol'"),
+        ("remote.send", RuntimeError("a bug"), "'internal error'"),
     ],
 )
-async def test_whose_fault_it_is_with_datagrams(
+async def test_the_close_reason_of_datagrams_names_the_side(
     breaks: str,
     failure: Exception,
     ending: str,
@@ -462,52 +462,52 @@ async def test_whose_fault_it_is_with_datagrams(
     messages: LogLines,
 ) -> None:
     fixture = DispatcherFixture()
-    near = ListLink([[b"x"]])
+    link = ListLink([[b"x"]])
     side, operation = breaks.split(".")
 
     async def fail(*args: object) -> Sequence[bytes]:
         await trio.sleep(0.5)
         raise failure
 
-    setattr(near if side == "near" else fixture.outbound.link, operation, fail)
-    await fixture.dispatcher.packets(DATAGRAMS, near)
+    setattr(link if side == "client" else fixture.outbound.link, operation, fail)
+    await fixture.dispatcher.packets(DATAGRAMS, link)
     assert messages("access")[-1].endswith(f"reason={ending}")
-    assert near.closed
+    assert link.closed
     assert fixture.outbound.link.closed
 
 
 async def test_datagrams_have_an_idle_limit(autojump_clock: MockClock, messages: LogLines) -> None:
     fixture = DispatcherFixture(policy=Policy(connection_idle=30))
-    near = ListLink([[b"x"], [b"y"], [b"z"]], pause=29)
+    link = ListLink([[b"x"], [b"y"], [b"z"]], pause=29)
 
     async def silence() -> Sequence[bytes]:
         await trio.sleep_forever()
         return ()
 
     fixture.outbound.link.receive = silence  # type: ignore[method-assign]
-    near._left.append([b"never sent"])
-    near._pause = 29
+    link._left.append([b"never sent"])
+    link._pause = 29
     start = trio.current_time()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(fixture.dispatcher.packets, DATAGRAMS, near)
+        nursery.start_soon(fixture.dispatcher.packets, DATAGRAMS, link)
         await trio.sleep(29 * 3 + 1)
-        near._pause = 1000
+        link._pause = 1000
     assert fixture.outbound.link.batches == [[b"x"], [b"y"], [b"z"], [b"never sent"]]
     assert messages("access")[-1].endswith("reason=idle")
     assert 29 * 4 + 30 <= trio.current_time() - start <= 29 * 4 + 31
 
 
-def test_cancellation_closes_both_links_wherever_it_comes() -> None:
+def test_cancellation_at_any_step_closes_both_links() -> None:
     def build() -> Scenario:
         fixture = DispatcherFixture()
-        near = ListLink([[b"one"], [b"two"]])
+        link = ListLink([[b"one"], [b"two"]])
 
         async def run() -> None:
-            await fixture.dispatcher.packets(DATAGRAMS, near)
+            await fixture.dispatcher.packets(DATAGRAMS, link)
 
         def check() -> None:
             if fixture.outbound.flows:
-                assert near.closed
+                assert link.closed
                 assert fixture.outbound.link.closed == fixture.outbound.opened
                 assert not fixture.dispatcher.connections
 
@@ -529,7 +529,7 @@ def test_cancellation_closes_both_links_wherever_it_comes() -> None:
         ("a\u2028b", "'a\\u2028b'"),
     ],
 )
-def test_values_stay_on_their_line(text: str, written: str) -> None:
+def test_log_values_are_quoted(text: str, written: str) -> None:
     assert quoted(text) == written
 
 

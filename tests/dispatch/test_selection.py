@@ -27,8 +27,8 @@ from trio_vmess.transport.trio_stream import StreamTransport
 
 
 @attrs.define(eq=False)
-class Way:
-    """An outbound that reaches everything, or fails in one manner."""
+class FakeOutbound:
+    """An outbound that connects to everything, or fails with one reason."""
 
     tag: str
     failure: DialFailure | None = None
@@ -38,8 +38,8 @@ class Way:
         self.tries += 1
         if self.failure is not None:
             raise DialError(f"{self.tag} fails", reason=self.failure)
-        near, _ = trio.testing.memory_stream_pair()
-        return Connected(self.tag, StreamSide(transport=StreamTransport(near)))
+        stream, _ = trio.testing.memory_stream_pair()
+        return Connected(self.tag, StreamSide(transport=StreamTransport(stream)))
 
     async def connect_packets(self, flow: Flow, /) -> Connected[PacketLink]:
         raise DialError("no datagrams", reason=DialFailure.UNSUPPORTED)
@@ -66,7 +66,7 @@ async def resolve(name: str, family: socket.AddressFamily) -> list[IPAddress]:
 
 
 def select(
-    ways: Sequence[Way],
+    outbounds: Sequence[FakeOutbound],
     rules: Sequence[Rule] = (),
     *,
     strategy: DomainStrategy = DomainStrategy.AS_IS,
@@ -77,15 +77,15 @@ def select(
     health = Health()
     balancer = Balancer(
         tag="any",
-        selector=["way-"],
-        outbound_tags=[way.tag for way in ways],
+        selector=["node-"],
+        outbound_tags=[each.tag for each in outbounds],
         health=health,
         entropy=SeededEntropy(),
         strategy=balancing,
         fallback=fallback,
     )
     return Selection(
-        outbounds=ways,
+        outbounds=outbounds,
         router=Router(rules, load=no_files, strategy=strategy, balancers=["any"]),
         balancers={"any": balancer},
         health=health,
@@ -98,7 +98,7 @@ EVERYTHING = Rule(networks=(), ports=((0, 65535),), balancer_tag="any")
 
 
 async def test_without_rules_the_first_outbound_takes_everything() -> None:
-    first, second = Way("first"), Way("second")
+    first, second = FakeOutbound("first"), FakeOutbound("second")
     selection = select([first, second])
     assert await selection(flow("example.com")) is first
     with pytest.raises(NoRouteError):
@@ -106,7 +106,7 @@ async def test_without_rules_the_first_outbound_takes_everything() -> None:
 
 
 async def test_rules_name_outbounds() -> None:
-    first, second = Way("first"), Way("second")
+    first, second = FakeOutbound("first"), FakeOutbound("second")
     rules = [Rule(domains=("domain:example.com",), outbound_tag="second")]
     selection = select([first, second], rules)
     assert await selection(flow("www.example.com")) is second
@@ -114,8 +114,8 @@ async def test_rules_name_outbounds() -> None:
 
 
 @pytest.mark.parametrize("strategy", [DomainStrategy.IP_IF_NON_MATCH, DomainStrategy.IP_ON_DEMAND])
-async def test_rules_on_addresses_have_names_resolved(strategy: DomainStrategy) -> None:
-    first, inside = Way("first"), Way("inside")
+async def test_names_are_resolved_for_rules_on_addresses(strategy: DomainStrategy) -> None:
+    first, inside = FakeOutbound("first"), FakeOutbound("inside")
     rules = [Rule(ips=("10.0.0.0/8",), outbound_tag="inside")]
     selection = select([first, inside], rules, strategy=strategy)
     assert await selection(flow("inside.example")) is inside
@@ -124,8 +124,8 @@ async def test_rules_on_addresses_have_names_resolved(strategy: DomainStrategy) 
     assert await selection(flow("10.9.9.9")) is inside
 
 
-async def test_names_stay_unresolved_where_nobody_asks() -> None:
-    first, inside = Way("first"), Way("inside")
+async def test_names_are_not_resolved_unless_a_rule_needs_it() -> None:
+    first, inside = FakeOutbound("first"), FakeOutbound("inside")
     rules = [Rule(ips=("10.0.0.0/8",), outbound_tag="inside")]
     assert await select([first, inside], rules)(flow("inside.example")) is first
 
@@ -137,38 +137,40 @@ async def connected_tag(selection: Selection, host: Host = "example.com") -> str
     return tag
 
 
-async def test_a_balancer_takes_turns_and_tells_whom_it_chose() -> None:
-    selection = select([Way("first"), Way("way-1"), Way("way-2")], [EVERYTHING])
-    tags = [await connected_tag(selection) for _ in range(4)]
-    assert tags == ["way-1", "way-2", "way-1", "way-2"]
-
-
-async def test_least_connections_counts_what_runs() -> None:
+async def test_round_robin_and_the_tag_of_the_outbound_used() -> None:
     selection = select(
-        [Way("way-1"), Way("way-2")],
+        [FakeOutbound("first"), FakeOutbound("node-1"), FakeOutbound("node-2")], [EVERYTHING]
+    )
+    tags = [await connected_tag(selection) for _ in range(4)]
+    assert tags == ["node-1", "node-2", "node-1", "node-2"]
+
+
+async def test_least_connections_counts_open_connections() -> None:
+    selection = select(
+        [FakeOutbound("node-1"), FakeOutbound("node-2")],
         [EVERYTHING],
         balancing=BalancerStrategy.LEAST_CONNECTIONS,
-        running=["way-1", "way-1", "way-2"],
+        running=["node-1", "node-1", "node-2"],
     )
-    assert {await connected_tag(selection) for _ in range(3)} == {"way-2"}
+    assert {await connected_tag(selection) for _ in range(3)} == {"node-2"}
 
 
-async def test_an_unhealthy_outbound_is_passed_over_and_comes_back(
+async def test_an_unhealthy_outbound_is_skipped_until_it_recovers(
     autojump_clock: MockClock,
 ) -> None:
-    failing, healthy = Way("way-1", DialFailure.PARENT_PROXY), Way("way-2")
+    failing, healthy = FakeOutbound("node-1", DialFailure.PARENT_PROXY), FakeOutbound("node-2")
     selection = select([failing, healthy], [EVERYTHING])
     for _ in range(20):
-        assert await connected_tag(selection) == "way-2"
+        assert await connected_tag(selection) == "node-2"
     assert failing.tries == 3, "it was tried again and again"
     await trio.sleep(6)
     failing.failure = None
-    assert {await connected_tag(selection) for _ in range(4)} == {"way-1", "way-2"}
+    assert {await connected_tag(selection) for _ in range(4)} == {"node-1", "node-2"}
 
 
-async def test_an_unreachable_destination_is_not_the_outbounds_fault() -> None:
-    way = Way("way-1", DialFailure.REFUSED)
-    selection = select([way, Way("way-2")], [EVERYTHING])
+async def test_an_unreachable_destination_does_not_make_the_outbound_unhealthy() -> None:
+    unreachable = FakeOutbound("node-1", DialFailure.REFUSED)
+    selection = select([unreachable, FakeOutbound("node-2")], [EVERYTHING])
     for _ in range(20):
         outbound = await selection(flow("example.com"))
         if outbound.tag == "any":
@@ -177,11 +179,11 @@ async def test_an_unreachable_destination_is_not_the_outbounds_fault() -> None:
             except DialError:
                 continue
             await side.transport.aclose()
-    assert way.tries == 10, "it was counted as a failure of the outbound"
+    assert unreachable.tries == 10, "it was counted as a failure of the outbound"
 
 
-async def test_the_fallback_comes_last_and_the_last_failure_is_told() -> None:
-    failing, spare = Way("way-1", DialFailure.PARENT_PROXY), Way("spare")
+async def test_the_fallback_comes_last_and_the_last_failure_is_raised() -> None:
+    failing, spare = FakeOutbound("node-1", DialFailure.PARENT_PROXY), FakeOutbound("spare")
     selection = select([failing, spare], [EVERYTHING], fallback="spare")
     for _ in range(6):
         outbound = await selection(flow("example.com"))
@@ -193,14 +195,14 @@ async def test_the_fallback_comes_last_and_the_last_failure_is_told() -> None:
         assert tag == "spare"
     alone = select([failing], [EVERYTHING])
     outbound = await alone(flow("example.com"))
-    with pytest.raises(DialError, match="way-1 fails"):
+    with pytest.raises(DialError, match="node-1 fails"):
         await outbound.connect(flow("example.com"))
 
 
 async def test_probes_notice_failure_and_recovery(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    failing, healthy = Way("way-1", DialFailure.PARENT_PROXY), Way("way-2")
+    failing, healthy = FakeOutbound("node-1", DialFailure.PARENT_PROXY), FakeOutbound("node-2")
     selection = select([failing, healthy], [EVERYTHING])
     probe = Probe(
         balancer_tag="any",
@@ -211,11 +213,11 @@ async def test_probes_notice_failure_and_recovery(
         nursery.start_soon(Prober(selection=selection, probe=probe).run)
         await trio.sleep(32)
         assert (failing.tries, healthy.tries) == (3, 3)
-        assert {await connected_tag(selection) for _ in range(4)} == {"way-2"}
+        assert {await connected_tag(selection) for _ in range(4)} == {"node-2"}
         assert failing.tries == 3, "a connection had to find out"
         failing.failure = None
         await trio.sleep(10)
-        assert {await connected_tag(selection) for _ in range(4)} == {"way-1", "way-2"}
+        assert {await connected_tag(selection) for _ in range(4)} == {"node-1", "node-2"}
         nursery.cancel_scope.cancel()
     assert [line.split()[0] for line in caplog.messages] == [
         "outbound.unhealthy",
@@ -223,11 +225,11 @@ async def test_probes_notice_failure_and_recovery(
     ]
 
 
-async def test_a_probe_of_an_unreachable_destination_says_nothing_of_the_outbound(
+async def test_a_probe_of_an_unreachable_destination_does_not_count_as_a_failure(
     autojump_clock: MockClock,
 ) -> None:
-    way = Way("way-1", DialFailure.TIMED_OUT)
-    selection = select([way], [EVERYTHING])
+    outbound = FakeOutbound("node-1", DialFailure.TIMED_OUT)
+    selection = select([outbound], [EVERYTHING])
     for _ in range(5):
-        await selection._probe_outbound("way-1", flow("192.0.2.1"))
-    assert not selection.health.is_unhealthy("way-1", trio.current_time())
+        await selection._probe_outbound("node-1", flow("192.0.2.1"))
+    assert not selection.health.is_unhealthy("node-1", trio.current_time())

@@ -44,25 +44,25 @@ FLOW = Flow(
 DATAGRAMS = attrs.evolve(FLOW, destination=Destination(host=ADDRESS, port=443, network=Network.UDP))
 OVERRIDE = SniffingSettings(dest_override=("http", "tls", "quic"))
 
-ROOM = memoryview(bytearray(1 << 17))
+BUFFER = memoryview(bytearray(1 << 17))
 
 
 # Peeking at streams -------------------------------------------------------------------------------
 
 
-async def test_the_payload_is_found_and_kept(autojump_clock: MockClock) -> None:
-    near, client = plain_side()
+async def test_the_protocol_is_recognised_and_the_payload_kept(autojump_clock: MockClock) -> None:
+    side, client = plain_side()
     await client.send(HELLO)
-    assert await peek(near, buffer=ROOM) == FOUND
-    assert (near.payload, near.early) == (HELLO, b"")
+    assert await peek(side, buffer=BUFFER) == FOUND
+    assert (side.payload, side.early) == (HELLO, b"")
     assert trio.current_time() == 0
 
 
 @pytest.mark.parametrize("size", [1, 7, 100, 200])
-async def test_a_hello_in_pieces(size: int, autojump_clock: MockClock) -> None:
-    near, client = plain_side()
-    near.early, rest = HELLO[:size], HELLO[size:]
-    assert look(near) in (NEED_DATA, FOUND)
+async def test_a_client_hello_in_pieces(size: int, autojump_clock: MockClock) -> None:
+    side, client = plain_side()
+    side.early, rest = HELLO[:size], HELLO[size:]
+    assert look(side) in (NEED_DATA, FOUND)
 
     async def send() -> None:
         for start in range(0, len(rest), size):
@@ -71,40 +71,40 @@ async def test_a_hello_in_pieces(size: int, autojump_clock: MockClock) -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send)
-        assert await peek(near, buffer=ROOM) == FOUND
-    assert HELLO.startswith(near.payload)
+        assert await peek(side, buffer=BUFFER) == FOUND
+    assert HELLO.startswith(side.payload)
 
 
 @pytest.mark.parametrize("security", Security)
-async def test_what_is_sealed_is_opened(security: Security, autojump_clock: MockClock) -> None:
-    near, client = vmess_server_side(security)
+async def test_sealed_payload_is_opened(security: Security, autojump_clock: MockClock) -> None:
+    side, client = vmess_server_side(security)
     wire = client.seal(HELLO[:60]) + client.seal(HELLO[60:])
-    near.early = wire[:50]
+    side.early = wire[:50]
     await client.transport.send_all(wire[50:])
-    assert await peek(near, buffer=ROOM) == FOUND
-    assert near.payload == HELLO
+    assert await peek(side, buffer=BUFFER) == FOUND
+    assert side.payload == HELLO
 
 
-async def test_a_chunk_longer_than_what_is_looked_at(autojump_clock: MockClock) -> None:
-    near, client = vmess_server_side()
+async def test_a_chunk_longer_than_the_limit(autojump_clock: MockClock) -> None:
+    side, client = vmess_server_side()
     payload = HEAD + bytes(15_000)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client.send, payload)
-        assert await peek(near, buffer=ROOM) == Sniffed(protocol="http1", domain=NAME)
-    assert payload.startswith(near.payload)
+        assert await peek(side, buffer=BUFFER) == Sniffed(protocol="http1", domain=NAME)
+    assert payload.startswith(side.payload)
 
 
-async def test_who_says_nothing_is_waited_for_in_vain(autojump_clock: MockClock) -> None:
-    near, client = plain_side()
-    assert await peek(near, buffer=ROOM) is None
+async def test_a_silent_client_is_given_the_whole_time(autojump_clock: MockClock) -> None:
+    side, client = plain_side()
+    assert await peek(side, buffer=BUFFER) is None
     assert trio.current_time() == pytest.approx(PEEK_TIME)
     await client.send(b"late")
-    assert await near.transport.receive_into(ROOM) == 4
-    assert near.payload == b""
+    assert await side.transport.receive_into(BUFFER) == 4
+    assert side.payload == b""
 
 
-async def test_half_a_hello_has_one_limit_for_all_of_it(autojump_clock: MockClock) -> None:
-    near, client = plain_side()
+async def test_the_time_limit_covers_all_reads_together(autojump_clock: MockClock) -> None:
+    side, client = plain_side()
 
     async def send() -> None:
         for start in range(20):
@@ -113,74 +113,74 @@ async def test_half_a_hello_has_one_limit_for_all_of_it(autojump_clock: MockCloc
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send)
-        assert await peek(near, buffer=ROOM) is None
+        assert await peek(side, buffer=BUFFER) is None
         assert trio.current_time() == pytest.approx(PEEK_TIME)
         nursery.cancel_scope.cancel()
-    assert near.payload == HELLO[:7]
+    assert side.payload == HELLO[:7]
 
 
-async def test_something_else_is_known_at_once(autojump_clock: MockClock) -> None:
-    near, client = plain_side()
+async def test_an_unknown_protocol_is_not_waited_for(autojump_clock: MockClock) -> None:
+    side, client = plain_side()
     await client.send(b"SSH-2.0-x\r\n")
-    assert await peek(near, buffer=ROOM) is None
-    assert near.payload == b"SSH-2.0-x\r\n"
+    assert await peek(side, buffer=BUFFER) is None
+    assert side.payload == b"SSH-2.0-x\r\n"
     assert trio.current_time() == 0
 
 
-async def test_no_more_than_the_limit_is_waited_for(autojump_clock: MockClock) -> None:
-    near, client = plain_side()
+async def test_no_more_than_the_size_limit_is_read(autojump_clock: MockClock) -> None:
+    side, client = plain_side()
     await client.send(b"GET /" + b"x" * 100)
-    assert await peek(near, buffer=ROOM, limit=100) is None
+    assert await peek(side, buffer=BUFFER, limit=100) is None
     assert trio.current_time() == 0
-    assert len(near.payload) == 105
+    assert len(side.payload) == 105
 
 
 @pytest.mark.parametrize("sent", [b"", HELLO[:50]], ids=["nothing", "a part"])
 async def test_an_end_is_seen_again(sent: bytes, autojump_clock: MockClock) -> None:
-    near, client = plain_side()
+    side, client = plain_side()
     await client.send(sent)
     await client.send_eof()
-    assert await peek(near, buffer=ROOM) is None
-    assert near.payload == sent
-    assert await near.transport.receive_into(ROOM) == 0
+    assert await peek(side, buffer=BUFFER) is None
+    assert side.payload == sent
+    assert await side.transport.receive_into(BUFFER) == 0
     assert trio.current_time() == 0
 
 
 async def test_the_end_of_a_body_is_an_end(autojump_clock: MockClock) -> None:
-    near, client = vmess_server_side()
+    side, client = vmess_server_side()
     await client.transport.send_all(client.seal(HELLO[:50]) + client.seal_end())
-    assert await peek(near, buffer=ROOM) is None
-    assert near.payload == HELLO[:50]
+    assert await peek(side, buffer=BUFFER) is None
+    assert side.payload == HELLO[:50]
     assert trio.current_time() == 0
 
 
-async def test_a_reset_is_told(autojump_clock: MockClock) -> None:
-    near, client = plain_side()
+async def test_a_reset_is_raised(autojump_clock: MockClock) -> None:
+    side, client = plain_side()
     await client.transport.aclose()
-    await near.transport.aclose()
+    await side.transport.aclose()
     with pytest.raises(trio.ClosedResourceError):
-        await peek(near, buffer=ROOM)
+        await peek(side, buffer=BUFFER)
 
 
-async def test_a_damaged_chunk_is_told(autojump_clock: MockClock) -> None:
-    near, client = vmess_server_side()
+async def test_a_damaged_chunk_is_raised(autojump_clock: MockClock) -> None:
+    side, client = vmess_server_side()
     wire = bytearray(client.seal(HELLO))
     wire[100] ^= 1
-    near.early = bytes(wire)
+    side.early = bytes(wire)
     with pytest.raises(RemoteProtocolError):
-        await peek(near, buffer=ROOM)
+        await peek(side, buffer=BUFFER)
 
 
 # Peeking at datagrams -----------------------------------------------------------------------------
 
 
 class ClientLink(EchoLink):
-    """A client's link: gives batches, each after a pause, and then ends or goes on in silence."""
+    """A client's link: returns batches, each after a pause, then ends or stays idle."""
 
     def __init__(
         self, *batches: Sequence[bytes] | Exception, pause: float = 0.0, ends: bool = True
     ) -> None:
-        super().__init__("near")
+        super().__init__("client")
         self._left = list(batches)
         self._pause = pause
         self._ends = ends
@@ -222,7 +222,7 @@ QUIC = Sniffed(protocol="quic", domain=NAME)
         ([], None, PEEK_TIME),
     ],
 )
-async def test_datagrams_are_looked_at_and_kept(
+async def test_datagrams_are_examined_and_kept(
     batches: list[list[bytes]], found: Sniffed | None, seconds: float, autojump_clock: MockClock
 ) -> None:
     peeked = await peek_packets(ClientLink(*batches, ends=False))
@@ -240,7 +240,7 @@ class Told:
 
     words: list[tuple[str, float]] = attrs.field(factory=list)
 
-    async def established(self, far: StreamSide | None, /) -> None:
+    async def established(self, remote: StreamSide | None, /) -> None:
         self.words.append(("established", trio.current_time()))
 
     async def refused(self, reason: DialFailure, /) -> None:
@@ -256,7 +256,7 @@ class Outbound:
         self.failure = failure
         self.flows: list[Flow] = []
         self.side, self.end = vmess_client_side() if sealed else plain_side()
-        self.link = EchoLink("far")
+        self.link = EchoLink("remote")
 
     async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
         await self._reach(flow)
@@ -287,14 +287,14 @@ class DispatcherFixture:
             observers=[AccessLog()],
             sniffing_of={"in": settings}.get,
         )
-        near, far = memory_pair()
-        self.transport = TrackedTransport(near)
-        self.near = StreamSide(transport=self.transport)
-        self.client = RemoteEnd(far)
+        ours, theirs = memory_pair()
+        self.transport = TrackedTransport(ours)
+        self.client_side = StreamSide(transport=self.transport)
+        self.client = RemoteEnd(theirs)
         self.told = Told()
 
     async def stream(self) -> None:
-        await self.dispatcher.stream(FLOW, self.near, self.told)
+        await self.dispatcher.stream(FLOW, self.client_side, self.told)
 
 
 @pytest.mark.parametrize(
@@ -310,7 +310,7 @@ class DispatcherFixture:
         (None, HELLO, ADDRESS, "", ""),
     ],
 )
-async def test_the_outbound_sees_what_was_found(
+async def test_the_outbound_is_given_the_sniffed_name(
     settings: SniffingSettings | None,
     first_bytes: bytes,
     host: object,
@@ -338,12 +338,12 @@ async def test_the_outbound_sees_what_was_found(
 
 @pytest.mark.parametrize("failure", [DialError("no", reason=DialFailure.REFUSED), NoRouteError("")])
 @pytest.mark.parametrize("early", [b"", HEAD])
-async def test_who_was_answered_is_not_refused_any_more(
+async def test_a_client_that_was_accepted_is_not_refused_later(
     failure: Exception, early: bytes, autojump_clock: MockClock
 ) -> None:
     """Nobody is answered before his time whose first bytes came with the request."""
     fixture = DispatcherFixture(outbound=Outbound(failure))
-    fixture.near.early = early
+    fixture.client_side.early = early
     await fixture.client.send(b"" if early else HEAD)
     await fixture.stream()
     assert fixture.told.words == [("refused", 1) if early else ("established", 0)]
@@ -375,7 +375,9 @@ async def test_a_server_may_speak_first(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize("payload", [b"", HELLO[:50], HELLO], ids=["nothing", "a part", "all"])
-async def test_a_client_that_has_said_all(payload: bytes, autojump_clock: MockClock) -> None:
+async def test_a_client_that_has_ended_its_request(
+    payload: bytes, autojump_clock: MockClock
+) -> None:
     fixture = DispatcherFixture(outbound=Outbound(sealed=True))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(fixture.stream)
@@ -388,14 +390,14 @@ async def test_a_client_that_has_said_all(payload: bytes, autojump_clock: MockCl
 
 
 @pytest.mark.parametrize("payload", [b"", HELLO[:50], HELLO], ids=["nothing", "a part", "all"])
-async def test_a_body_that_ends_while_it_is_looked_at(
+async def test_a_body_that_ends_while_it_is_sniffed(
     payload: bytes, autojump_clock: MockClock
 ) -> None:
-    near, client = vmess_server_side()
+    side, client = vmess_server_side()
     fixture = DispatcherFixture()
     await client.transport.send_all((client.seal(payload) if payload else b"") + client.seal_end())
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(fixture.dispatcher.stream, FLOW, near, fixture.told)
+        nursery.start_soon(fixture.dispatcher.stream, FLOW, side, fixture.told)
         assert await fixture.outbound.end.receive_all() == payload
         await fixture.outbound.end.send(b"answer")
         await fixture.outbound.end.send_eof()
@@ -403,7 +405,7 @@ async def test_a_body_that_ends_while_it_is_looked_at(
     assert trio.current_time() < 2
 
 
-async def test_a_client_that_breaks_off(
+async def test_a_client_that_resets_while_it_is_sniffed(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="trio_vmess")
@@ -423,17 +425,17 @@ async def test_a_client_that_breaks_the_protocol(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="trio_vmess")
-    near, client = vmess_server_side()
+    side, client = vmess_server_side()
     wire = bytearray(client.seal(HELLO))
     wire[100] ^= 1
     await client.transport.send_all(bytes(wire))
     fixture = DispatcherFixture()
-    await fixture.dispatcher.stream(FLOW, near, fixture.told)
+    await fixture.dispatcher.stream(FLOW, side, fixture.told)
     assert not fixture.outbound.flows
     assert caplog.messages[-1].endswith("reason='client broke the protocol'")
 
 
-async def test_the_log_says_what_was_found(
+async def test_the_log_shows_the_sniffed_name(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="trio_vmess.access")
@@ -458,18 +460,18 @@ async def test_the_log_says_what_was_found(
         ([[b"query"], [b"later"]], ADDRESS, ""),
     ],
 )
-async def test_datagrams_go_on_in_their_order(
+async def test_datagrams_are_relayed_in_order(
     batches: list[list[bytes]], host: object, protocol: str, autojump_clock: MockClock
 ) -> None:
     fixture = DispatcherFixture()
-    near = ClientLink(*batches)
-    await fixture.dispatcher.packets(DATAGRAMS, near)
+    link = ClientLink(*batches)
+    await fixture.dispatcher.packets(DATAGRAMS, link)
     (flow,) = fixture.outbound.flows
     assert (flow.destination.host, flow.destination.network) == (host, Network.UDP)
     assert flow.sniffed_protocol == protocol
     sent = [each for batch in fixture.outbound.link.batches for each in batch]
     assert sent == [each for batch in batches for each in batch]
-    assert near.closed
+    assert link.closed
     assert fixture.outbound.link.closed
 
 
@@ -480,7 +482,7 @@ async def test_datagrams_go_on_in_their_order(
         (RemoteProtocolError("bad"), "'client broke the protocol'"),
     ],
 )
-async def test_a_link_that_breaks_before_anything_is_known(
+async def test_a_link_that_fails_while_it_is_sniffed(
     failure: Exception,
     reason: str,
     autojump_clock: MockClock,
@@ -488,17 +490,17 @@ async def test_a_link_that_breaks_before_anything_is_known(
 ) -> None:
     caplog.set_level(logging.INFO, logger="trio_vmess")
     fixture = DispatcherFixture()
-    near = ClientLink([INITIALS[0]], failure)
-    await fixture.dispatcher.packets(DATAGRAMS, near)
+    link = ClientLink([INITIALS[0]], failure)
+    await fixture.dispatcher.packets(DATAGRAMS, link)
     assert not fixture.outbound.flows
-    assert near.closed
+    assert link.closed
     assert caplog.messages[-1].endswith(f"reason={reason}")
 
 
 # Cancellation and settings ------------------------------------------------------------------------
 
 
-def test_cancellation_closes_everything_wherever_it_comes() -> None:
+def test_cancellation_at_any_step_closes_everything() -> None:
     def build() -> Scenario:
         fixture = DispatcherFixture()
 
@@ -513,7 +515,7 @@ def test_cancellation_closes_everything_wherever_it_comes() -> None:
                 await fixture.outbound.end.send_eof()
 
         def check() -> None:
-            # Where nothing was said yet, dispatch may never have heard of the connection.
+            # Before the first step, dispatch may not know the connection yet.
             if fixture.told.words:
                 assert fixture.transport.closed
                 assert not fixture.dispatcher.connections
@@ -523,7 +525,7 @@ def test_cancellation_closes_everything_wherever_it_comes() -> None:
     assert sweep_cancellations(build) > 10
 
 
-def test_inbounds_sniff_as_their_settings_say() -> None:
+def test_each_inbound_has_its_own_sniffing_settings() -> None:
     def inbound(tag: str, sniffing: SniffingSettings | None) -> config.InboundSettings:
         return config.InboundSettings(
             tag=tag,

@@ -1,4 +1,4 @@
-"""The log's lines about connections: accepted or rejected, closed, and what went wrong."""
+"""The log lines of a connection: accepted or rejected, closed, and what went wrong."""
 
 import logging
 from typing import Final
@@ -45,7 +45,7 @@ class AccessLog(Observer):
 
 
 def describe(connection: Connection) -> str:
-    """Return what every line about a connection says: who, where to, and by which outbound."""
+    """Return the fields that every line has: source, user, destination, sniffed name, outbound."""
     flow = connection.flow
     sniffed = flow.sniffed_protocol
     if flow.sniffed_domain:
@@ -58,8 +58,8 @@ def describe(connection: Connection) -> str:
 
 
 def quoted(text: str) -> str:
-    """Write a value of a log line: in quotes where it has spaces or anything that does not print.
+    """Return a value of a log line, quoted if it has spaces or unprintable characters.
 
-    Names come from clients: none may begin a new line, or speak to a terminal.
+    Names come from clients: none may start a new line or send control codes to a terminal.
     """
     return ascii(text) if " " in text or not text.isprintable() else text

@@ -1,4 +1,4 @@
-"""A running connection, the handle that ends it, and who is told of it."""
+"""A running connection: its state, a handle to cancel it, and observers of its lifecycle."""
 
 import attrs
 import trio
@@ -12,12 +12,13 @@ class Connection:
     """One running flow.
 
     Attributes:
-        flow: who wants to go where, with what was sniffed.
-        outbound_tag: the outbound that has connected it, or is trying to; empty before.
-        since: when it began, in Trio's time.
-        meter: what it has carried so far.
-        close_reason: why it has ended, or is about to; None while it goes on.
-        fault: a sentence about that, where there is one.
+        flow: user, source and destination, with the sniffed name.
+        outbound_tag: the outbound that has connected it or is connecting it; empty before one is
+            chosen.
+        since: when the request was accepted, on Trio's clock.
+        meter: bytes carried so far.
+        close_reason: why it has ended or is about to end; None while it runs.
+        fault: a sentence with the details; may be empty.
     """
 
     flow: Flow
@@ -29,36 +30,39 @@ class Connection:
     _scope: trio.CancelScope | None = attrs.field(default=None, init=False)
 
     def cancel(self, reason: CloseReason = CloseReason.OPERATOR) -> None:
-        """End the connection from outside, with a reason of its own.
+        """End the connection from outside.
 
-        One that carries data ends at once. One that is still being connected ends as soon as that
-        has succeeded or failed. To one that has ended already, nothing happens.
+        While it relays data, it ends at once. While it is being connected, it ends as soon as the
+        outbound has succeeded or failed. After it has ended, nothing happens.
+
+        Args:
+            reason: appears in the closing line of the log.
         """
         self.note_end(reason)
         if self._scope is not None:
             self._scope.cancel()
 
     def note_end(self, reason: CloseReason, fault: str = "") -> None:
-        """Set why the connection ends; the first reason stays."""
+        """Record why the connection ends; the first reason is kept."""
         if self.close_reason is None:
             self.close_reason, self.fault = reason, fault
 
     def attach(self, scope: trio.CancelScope | None) -> None:
-        """Take the scope of the relay while it runs, and None afterwards."""
+        """Set the cancel scope of the running relay; None when it has ended."""
         self._scope = scope
 
 
 class Observer:
-    """Is told of connections as they open, connect and close. Override what is wanted.
+    """Callbacks for connections that open, connect and close; override those that are needed.
 
-    The methods are called in the midst of a connection's work: they neither wait nor raise.
+    They are called from the connection's own task and are synchronous; they must not raise.
     """
 
     def opened(self, connection: Connection) -> None:
-        """A request was understood; nobody has been dialled yet."""
+        """A request has been read; no outbound has been chosen yet."""
 
     def connected(self, connection: Connection) -> None:
-        """An outbound has connected it; `outbound_tag` says which."""
+        """The outbound `outbound_tag` has connected it."""
 
     def closed(self, connection: Connection) -> None:
-        """It has ended; `close_reason` and `meter` are final."""
+        """It has ended: `close_reason` and `meter` are final."""

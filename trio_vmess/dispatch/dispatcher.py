@@ -1,6 +1,6 @@
 """From a request to its outbound: sniff, choose, connect, answer, relay, close.
 
-Here is the boundary of each connection: what goes wrong inside is logged and ends here.
+This is the error boundary of each connection: whatever fails inside is logged and goes no further.
 """
 
 import logging
@@ -21,24 +21,24 @@ from trio_vmess.relay import CloseReason, SharedBuffers, relay_packets, relay_st
 log: Final = logging.getLogger("trio_vmess.dispatch")
 
 Choose = Callable[[Flow], Awaitable[Outbound]]
-"""Names the outbound of a flow; raises `NoRouteError`."""
+"""Chooses the outbound of a flow; raises `NoRouteError`."""
 
 SniffingOf = Callable[[str], SniffingSettings | None]
-"""Says what is to be done with the names that clients of an inbound's tag mention, if anything."""
+"""Returns the sniffing settings of the inbound with this tag; None if it does not sniff."""
 
 
 class Dispatcher:
     """Connects inbounds with outbounds.
 
     Args:
-        choose: which outbound takes a flow.
-        policy_of: the limits of a user level.
-        buffers: those of this Trio run.
-        sniffing_of: for which inbounds first bytes are looked at; nobody's unless said otherwise.
-        observers: are told of every connection, in their order.
+        choose: chooses the outbound of a flow.
+        policy_of: returns the limits of a user level.
+        buffers: shared by all connections of this Trio run.
+        sniffing_of: returns the sniffing settings of an inbound; by default none sniffs.
+        observers: notified of every connection, in this order.
 
     Attributes:
-        connections: those that have opened and not closed.
+        connections: those that are open.
     """
 
     def __init__(
@@ -84,6 +84,7 @@ class Dispatcher:
                     connection.flow = settings.apply(flow, found)
             try:
                 outbound = await self._choose(connection.flow)
+                # A balancer's own tag; replaced by that of the outbound which has connected.
                 connection.outbound_tag = outbound.tag
                 connection.outbound_tag = await exchange.connect(outbound, connection.flow)
             except DialError as exc:
@@ -95,7 +96,8 @@ class Dispatcher:
                 await exchange.refuse(DialFailure.FORBIDDEN)
                 return
             if connection.close_reason is not None:
-                # Somebody has ended it while it was being connected.
+                # `Connection.cancel` was called while there was no relay whose scope it could
+                # cancel.
                 return
             for observer in self._observers:
                 observer.connected(connection)
@@ -103,26 +105,30 @@ class Dispatcher:
             reason, fault = await exchange.relay(connection, self._policy_of(flow.user.level))
             connection.note_end(reason, fault)
         except* trio.BrokenResourceError:
+            # Only the client's side raises it here: an outbound reports its own failure as a
+            # `DialError`, and the relay returns what happens on either side as a close reason.
             connection.note_end(CloseReason.CLIENT_RESET)
         except* Exception:
-            # The boundary: a bug in one connection is not the others' business. A cancellation that
-            # came with it goes on its way.
+            # The error boundary: a bug in one connection must not end the others. A cancellation
+            # in the same group still propagates, which is why this is `except*`.
             connection.note_end(CloseReason.BUG)
             log.exception("dispatch.bug %s", describe(connection))
         finally:
             connection.attach(None)
+            # Has no effect unless nothing else has set a reason: then it was a cancellation.
             connection.note_end(CloseReason.CANCELLED)
             self.connections.discard(connection)
+            # Before the only `await` in here, which a cancelled task would not get past.
             for observer in self._observers:
                 observer.closed(connection)
             await exchange.close()
 
 
 class _Exchange(Protocol):
-    """What differs between streams and datagrams."""
+    """The steps of a connection that differ between streams and datagrams."""
 
     async def sniff(self) -> Sniffed | None:
-        """Look at the first bytes, which stay with the client's side.
+        """Examine the first payload, which is kept for the relay.
 
         Raises:
             RemoteProtocolError: the client broke the protocol.
@@ -131,28 +137,28 @@ class _Exchange(Protocol):
         ...
 
     async def connect(self, outbound: Outbound, flow: Flow) -> str:
-        """Let an outbound connect; return the tag of the one that has.
+        """Connect through an outbound; return the tag of the outbound that was used.
 
         Raises:
             DialError: as `Outbound.connect`.
-            NoRouteError: a balancer names an outbound that is not there.
+            NoRouteError: a balancer names an outbound that does not exist.
         """
         ...
 
     async def refuse(self, reason: DialFailure) -> None:
-        """Tell the client that the destination is not reached."""
+        """Tell the client that the destination cannot be reached."""
         ...
 
     async def accept(self) -> None:
-        """Tell the client that it is."""
+        """Tell the client that the destination is connected."""
         ...
 
     def relay(self, connection: Connection, policy: Policy) -> Awaitable[tuple[CloseReason, str]]:
-        """Carry what both sides have to say."""
+        """Relay between both sides; return the close reason and a fault, as `relay_streams`."""
         ...
 
     async def close(self) -> None:
-        """Close both sides; always does, even when cancelled."""
+        """Close both sides, even when cancelled."""
         ...
 
 
@@ -168,7 +174,8 @@ class _StreamExchange:
     async def sniff(self) -> Sniffed | None:
         found = look(self._client)
         if found is NEED_DATA:
-            # A program says nothing before it is connected. If it never will be, it sees a close.
+            # A SOCKS or CONNECT client sends nothing until it is told that it is connected, so it
+            # is told now. If connecting fails later, all that it can be shown is a close.
             await self._answer.established(None)
             self._answer = SILENT_ANSWER
             found = await peek(self._client, buffer=self._buffers.received)
@@ -186,7 +193,7 @@ class _StreamExchange:
 
     def relay(self, connection: Connection, policy: Policy) -> Awaitable[tuple[CloseReason, str]]:
         if self._remote is None:
-            raise TypeError("it is not connected yet")
+            raise TypeError("relay() was called before connect()")
         return relay_streams(
             self._client,
             self._remote,
@@ -222,14 +229,14 @@ class _PacketExchange:
         return tag
 
     async def refuse(self, reason: DialFailure) -> None:
-        """Say nothing: a lost datagram is all that a client can see."""
+        """Do nothing: to a client of UDP, an unreachable destination is datagrams that are lost."""
 
     async def accept(self) -> None:
-        """Say nothing."""
+        """Do nothing: UDP has no reply for success either."""
 
     def relay(self, connection: Connection, policy: Policy) -> Awaitable[tuple[CloseReason, str]]:
         if self._remote is None:
-            raise TypeError("it is not connected yet")
+            raise TypeError("relay() was called before connect()")
         return relay_packets(
             self._client,
             self._remote,

@@ -1,8 +1,8 @@
-"""Which outbound takes a flow: rules, balancers, and what became of earlier tries.
+"""Chooses the outbound of a flow, with rules, balancers and the health of outbounds.
 
-Routing decides on what it is told. Here is what it has to be told (addresses, where a rule wants
-them), and what its decisions come to: an outbound, or one of several that take each other's place
-when one of them cannot reach its own server.
+Routing decides without I/O. This module resolves names where rules need addresses, and turns a
+decision into an outbound: a single one, or a balancer that fails over to the next outbound when one
+cannot reach its own server.
 """
 
 import logging
@@ -23,13 +23,12 @@ log: Final = logging.getLogger("trio_vmess.dispatch.selection")
 
 _T = TypeVar("_T")
 
-
 _OWN_FAILURES: Final = frozenset({DialFailure.PARENT_PROXY})
-"""What says something about the outbound, and not about the destination."""
+"""Failures that are the outbound's own, and not the destination's."""
 
 
 class FirstOutbound:
-    """The simplest choice: the first outbound takes everything.
+    """Chooses the first outbound for every flow.
 
     Args:
         outbounds: in the order of the configuration.
@@ -41,18 +40,18 @@ class FirstOutbound:
     async def __call__(self, flow: Flow) -> Outbound:
         """See `Choose`."""
         if not self._outbounds:
-            raise NoRouteError(f"{flow.destination}: there is no outbound")
+            raise NoRouteError(f"{flow.destination}: no outbound is configured")
         return self._outbounds[0]
 
 
 @attrs.frozen(kw_only=True)
 class Probe:
-    """How the outbounds of a balancer are tried.
+    """How the outbounds of a balancer are probed.
 
     Attributes:
-        balancer_tag: whose.
-        interval: seconds between two tries.
-        destination: what a try connects to; a VMess outbound only dials its server.
+        balancer_tag: the balancer.
+        interval: seconds between two probes.
+        destination: what a probe connects to; a VMess outbound only dials its server.
     """
 
     balancer_tag: str
@@ -62,15 +61,15 @@ class Probe:
 
 @attrs.define(eq=False, kw_only=True)
 class Selection:
-    """Names the outbound of each flow.
+    """Chooses the outbound of each flow by rules and balancers.
 
     Attributes:
-        outbounds: in the order of the configuration; the first takes what no rule wants.
+        outbounds: in the order of the configuration; the first is used if no rule matches.
         router: the rules.
-        balancers: by their tags.
-        health: what is known of the outbounds that balancers choose among.
-        resolve: finds addresses for rules on them.
-        running: the outbound tags of the connections that run now.
+        balancers: by tag.
+        health: which outbounds of balancers are healthy.
+        resolve: resolves names for rules on addresses.
+        running: returns the outbound tags of all open connections.
     """
 
     outbounds: Sequence[Outbound]
@@ -88,7 +87,7 @@ class Selection:
         """Return the outbound of a flow.
 
         Raises:
-            NoRouteError: there is none.
+            NoRouteError: the rule's outbound does not exist, or no outbound is configured.
         """
         decision = await self.decide(flow)
         if decision.balancer_tag:
@@ -96,33 +95,33 @@ class Selection:
         if decision.rule is not None:
             return self.outbound(decision.outbound_tag)
         if not self.outbounds:
-            raise NoRouteError(f"{flow.destination}: there is no outbound")
+            raise NoRouteError(f"{flow.destination}: no outbound is configured")
         return self.outbounds[0]
 
     async def decide(self, flow: Flow) -> Decision:
-        """Return what the rules say, with addresses where they want them."""
+        """Return the routing decision; resolves the name if a rule needs addresses."""
         context = RoutingContext.of(flow)
         decision = self.router.decide(context)
         if decision is not NEED_ADDRESSES:
             return decision
         decision = self.router.decide(context, addresses=await self._addresses(context))
         if decision is NEED_ADDRESSES:
-            raise TypeError("rules that have addresses want them again")
+            raise TypeError("the router asked for addresses that it was given")
         return decision
 
     def outbound(self, tag: str) -> Outbound:
         """Return the outbound with a tag.
 
         Raises:
-            NoRouteError: there is none.
+            NoRouteError: no outbound has this tag.
         """
         outbound = self._by_tag.get(tag)
         if outbound is None:
-            raise NoRouteError(f"there is no outbound {tag!r}")
+            raise NoRouteError(f"no outbound has the tag {tag!r}")
         return outbound
 
     async def probe(self, probe: Probe) -> None:
-        """Try every outbound of a balancer once."""
+        """Probe every outbound of a balancer once."""
         flow = Flow(destination=probe.destination, inbound_tag=probe.balancer_tag)
         async with trio.open_nursery() as nursery:
             for tag in self.balancers[probe.balancer_tag].candidates:
@@ -139,12 +138,18 @@ class Selection:
             await connected.remote.transport.aclose()
 
     def note_success(self, tag: str) -> None:
-        """Remember that an outbound has reached its server."""
+        """Record that an outbound has reached its server."""
         if self.health.report_success(tag):
             log.warning("outbound.recovered tag=%s", tag)
 
     def note_failure(self, tag: str, failure: DialError) -> bool:
-        """Remember what a failure says of the outbound; tell whether the fault is its own."""
+        """Record the failure of an outbound.
+
+        A failure of the destination shows that the outbound itself works: it counts as a success.
+
+        Returns:
+            Whether the failure is the outbound's own, so that another one may do better.
+        """
         if failure.reason not in _OWN_FAILURES:
             self.note_success(tag)
             return False
@@ -165,18 +170,18 @@ class Selection:
 
 @attrs.frozen(kw_only=True)
 class Prober:
-    """Tries the outbounds of a balancer again and again, so that connections need not find out.
+    """Probes a balancer's outbounds periodically, so that no connection has to wait for a failure.
 
     Attributes:
-        selection: has the balancer.
-        probe: which one, and how.
+        selection: contains the balancer.
+        probe: the balancer, the interval and the destination.
     """
 
     selection: Selection
     probe: Probe
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run until cancelled: a service of the node."""
+        """Probe until cancelled; see `Service.run`."""
         task_status.started()
         while True:
             await trio.sleep(self.probe.interval)
@@ -184,7 +189,7 @@ class Prober:
 
 
 class _Balanced:
-    """One connection's way through a balancer: an `Outbound` that tries one after another."""
+    """A balancer for one connection: an `Outbound` that tries its outbounds one after another."""
 
     def __init__(self, selection: Selection, balancer: Balancer) -> None:
         self._selection = selection
@@ -200,10 +205,10 @@ class _Balanced:
         return await self._try(lambda outbound: outbound.connect_packets(flow))
 
     async def _try(self, connect: Callable[[Outbound], Awaitable[_T]]) -> _T:
-        """Connect through the balancer's choice, or the next one where its server is dead."""
+        """Connect through the balancer's choice, or the next one if it cannot reach its server."""
         selection, tried = self._selection, list[str]()
         failure = (
-            f"balancer {self._balancer.tag!r} has no outbound",
+            f"balancer {self._balancer.tag!r} has no outbounds",
             DialFailure.PARENT_PROXY,
         )
         while True:

@@ -1,6 +1,6 @@
-"""Looks at the beginning of a flow before anybody is dialled, and takes nothing away from it.
+"""Examines the first payload of a flow before an outbound is chosen, without consuming it.
 
-What was read stays with the flow: payload in its side, datagrams in the hands of the caller.
+What was read is kept for the relay: payload in the client's side, datagrams in `Peeked`.
 """
 
 from typing import Final
@@ -20,15 +20,15 @@ from trio_vmess.core.sniff import (
 )
 
 PEEK_TIME: Final = 0.2
-"""Seconds that a client has to say something: what V2Ray waits. Where servers speak first, every
-connection is that much slower to begin."""
+"""Seconds to wait for the client's first payload, as V2Ray does. Where servers speak first, every
+connection is delayed by that time."""
 
 READ_SIZE: Final = 64 * 1024
-"""Bytes that one read takes: a whole chunk of any cipher, which opens as a whole or not at all."""
+"""Bytes of one read: room for a whole chunk of any cipher, as only whole chunks can be opened."""
 
 
 def look(client: StreamSide, *, limit: int = SNIFF_SIZE_MAX) -> Verdict:
-    """Look at what has come with the request; what was `early` is `payload` then.
+    """Examine what came with the request; moves it from `early` to `payload`, opened.
 
     Raises:
         RemoteProtocolError: the client broke the protocol.
@@ -46,16 +46,16 @@ async def peek(
     limit: int = SNIFF_SIZE_MAX,
     seconds: float = PEEK_TIME,
 ) -> Sniffed | None:
-    """Read the first payload of a side, until it tells what it is, or that it tells nothing.
+    """Read the first payload of a side until its protocol is recognised, or cannot be.
 
-    The side is left with this payload in front: a relay sends it first. An end that was seen is
-    seen again by whoever reads next.
+    The payload stays in `client.payload`, which a relay sends first. If the end was reached, the
+    next reader sees it again.
 
     Args:
         client: the client's side.
-        buffer: where reads go to; shared with everybody else.
-        limit: bytes of payload that are looked at.
-        seconds: how long it may take.
+        buffer: read into; shared by all connections.
+        limit: bytes of payload to examine at most.
+        seconds: how long to wait at most.
 
     Returns:
         What was recognised, or None.
@@ -90,7 +90,7 @@ class Peeked:
 
     Attributes:
         found: what was recognised, or None.
-        datagrams: what was read: it belongs in front of what the link gives from now on.
+        datagrams: what was read; precedes what the link returns from now on.
     """
 
     found: Sniffed | None
@@ -100,16 +100,16 @@ class Peeked:
 async def peek_packets(
     client: PacketLink, *, limit: int = SNIFF_DATAGRAM_COUNT_MAX, seconds: float = PEEK_TIME
 ) -> Peeked:
-    """Read the first datagrams of a link, until they tell what they are, or that they do not.
+    """Read the first datagrams of a link until their protocol is recognised, or cannot be.
 
     Args:
         client: the client's side.
-        limit: datagrams that are looked at.
-        seconds: how long it may take.
+        limit: datagrams to examine at most.
+        seconds: how long to wait at most.
 
     Raises:
         RemoteProtocolError: the client broke the protocol.
-        trio.BrokenResourceError: the link is dead.
+        trio.BrokenResourceError: the link has failed.
     """
     datagrams: list[bytes] = []
     verdict: Verdict = NEED_DATA

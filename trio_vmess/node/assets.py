@@ -1,4 +1,4 @@
-"""Where V2Ray's data files are: `geoip.dat`, `geosite.dat`, and those that `ext:` entries name."""
+"""Finds V2Ray's data files: `geoip.dat`, `geosite.dat`, and those that `ext:` entries name."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ SYSTEM_FOLDERS: Final = (
     "/usr/share/xray",
     "/etc/v2ray",
 )
-"""Where installers and packages put them; `/etc/v2ray` is where Debian 11's `v2ray` does.
+"""Where installers and packages put them; `/etc/v2ray` is used by Debian 11's `v2ray`.
 
 Source:
     v2ray-core, common/platform/others.go, GetAssetLocation.
@@ -28,15 +28,15 @@ _PACKAGES: Final = "Arch Linux and others have packages, `v2ray-geoip` and the l
 
 
 class Assets:
-    """Finds data files by their names.
+    """Finds data files by name.
 
     Args:
-        folders: looked in first, as the configuration file's own.
+        folders: searched first, such as that of the configuration file.
         environ: the environment; None for that of the process.
-        system_folders: looked in last.
+        system_folders: searched last.
 
     Attributes:
-        folders: all that are looked in, in that order.
+        folders: all folders, in the order of the search.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class Assets:
         )
 
     def load(self, name: str) -> bytes:
-        """Return the content of the first file of a name; an absolute path is taken as it is.
+        """Return the content of the first file with this name; an absolute path is not searched for.
 
         Raises:
-            FileNotFoundError: there is none; the text says where it was looked for, and what to do.
-            OSError: it cannot be read; the text says why.
+            FileNotFoundError: no such file; the text lists the folders and what to do.
+            OSError: the file cannot be read; the text gives the reason.
         """
         for path in (folder / name for folder in self.folders):
             try:
@@ -69,11 +69,11 @@ class Assets:
             except OSError as exc:
                 raise OSError(f"{path} cannot be read: {exc.strerror}") from exc
         if Path(name).is_absolute():
-            raise FileNotFoundError(f"there is no file {name}")
+            raise FileNotFoundError(f"{name} does not exist")
         origin = _ORIGINS.get(Path(name).name)
         where = ", ".join(map(str, self.folders))
         what = f"; {origin}; {_PACKAGES}" if origin else ""
         raise FileNotFoundError(
-            f"{name} is in none of {where}: put it there, or name its folder in "
-            f"{LOCATION_VARIABLE}{what}"
+            f"{name} was not found in {where}: put it into one of them, or set "
+            f"{LOCATION_VARIABLE} to its folder{what}"
         )

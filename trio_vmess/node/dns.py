@@ -1,8 +1,8 @@
-"""From the settings of a `dns` object to a resolver, and the way its questions take.
+"""Builds a resolver from the settings of a `dns` object, and routes its queries.
 
-Questions to servers by UDP and TCP are flows like any other: routing rules send them out, and see
-them under the tag that the `dns` object has. `+local` in a server's URL means straight from this
-machine, as with V2Ray; HTTPS is always asked that way.
+Queries over UDP and TCP are flows like any other: routing rules see the tag of the `dns` object as
+their inbound. With `+local` in a server's URL they bypass routing, as in V2Ray; queries over HTTPS
+always do.
 """
 
 import ipaddress
@@ -39,11 +39,11 @@ _PORT: Final = 53
 
 
 class FlowDialer:
-    """Sends questions out as flows: a `DnsDialer`.
+    """Connects to name servers through the node's outbounds: a `DnsDialer`.
 
     Args:
-        choose: names the outbound of a flow.
-        tag: what rules call these flows.
+        choose: chooses the outbound of a flow.
+        tag: the inbound tag of these flows, for rules.
     """
 
     def __init__(self, choose: Callable[[Flow], Awaitable[Outbound]], *, tag: str = "") -> None:
@@ -73,19 +73,19 @@ class FlowDialer:
 def make_resolver(
     config: Config, *, dialer: DnsDialer, geo: GeoFiles, system: SystemResolve = resolve
 ) -> Resolver | None:
-    """Build what a configuration's `dns` object describes.
+    """Build the resolver that a configuration's `dns` object describes.
 
     Args:
-        config: its `dns` is read; its file is for messages.
-        dialer: the way to servers.
-        geo: where the lists come from that entries name.
+        config: only its `dns` is used, and its file name in messages.
+        dialer: connects to name servers.
+        geo: loads the domain and address lists that entries name.
         system: the system's resolver.
 
     Returns:
-        None if the object says nothing: then names are the system's business.
+        None if the object is empty: then the system resolves names.
 
     Raises:
-        ConfigError: with all that cannot be built.
+        ConfigError: with all problems.
     """
     settings = config.dns
     if not (settings.servers or settings.hosts):
@@ -131,7 +131,7 @@ class _Builder:
                         expects=self._match_addresses(each.expect_ips, f"{where}.expect_ips"),
                     )
                 )
-        # Hosts alone do not mean that nothing else has an address.
+        # With `hosts` alone, all other names still have to be resolved.
         return sources or [Source(server=SystemServer(self.system))]
 
     def _server(self, settings: DnsServerSettings, where: str) -> NameServer | None:
@@ -144,31 +144,31 @@ class _Builder:
                 return DatagramServer(host, port, dialer=self.dialer, client_ip=client_ip)
             return self._server_at(urlsplit(address), client_ip)
         except ValueError as exc:
-            self._complain(f"{where}.address", str(exc))
+            self._add_problem(f"{where}.address", str(exc))
             return None
 
     def _server_at(self, url: SplitResult, client_ip: IPAddress | None) -> NameServer:
         scheme = url.scheme.removesuffix(_LOCAL)
         if scheme == "https":
             if not url.hostname:
-                raise ValueError(f"{url.geturl()} names no server")
+                raise ValueError(f"{url.geturl()} has no host: expected https://HOST/PATH")
             if not has_https():
                 raise ValueError(
-                    "resolvers by HTTPS need an HTTP client: pip install 'trio-vmess[doh]', "
-                    "or name a resolver by its IP address"
+                    "name servers over HTTPS need an HTTP client: pip install 'trio-vmess[doh]', "
+                    "or use a name server by its IP address"
                 )
             plain = url._replace(scheme=scheme).geturl()
             return HttpsServer(plain, resolve=self.system, client_ip=client_ip)
         if scheme not in ("tcp", "udp"):
             raise ValueError(
-                f"resolvers by {scheme} are not supported; expected an IP address, localhost, "
+                f"name servers over {scheme} are not supported; expected an IP address, localhost, "
                 "or a URL with https, tcp or udp"
             )
         host, port = parse_host(url.hostname or ""), url.port or _PORT
         if isinstance(host, str):
             raise ValueError(
-                f"{url.geturl()} names its server, which somebody would have to look up; "
-                "write the IP address"
+                f"{url.geturl()} names its server by a domain, which nothing can resolve yet; "
+                "use its IP address"
             )
         dialer = self.dialer
         if url.scheme.endswith(_LOCAL):
@@ -181,7 +181,7 @@ class _Builder:
         try:
             return DomainMatcher(entries, self.geo).matches if entries else None
         except ValueError as exc:
-            self._complain(where, str(exc))
+            self._add_problem(where, str(exc))
             return None
 
     def _match_addresses(
@@ -190,8 +190,8 @@ class _Builder:
         try:
             return AddressMatcher(entries, self.geo).matches if entries else None
         except ValueError as exc:
-            self._complain(where, str(exc))
+            self._add_problem(where, str(exc))
             return None
 
-    def _complain(self, where: str, message: str) -> None:
+    def _add_problem(self, where: str, message: str) -> None:
         self.problems.append(ConfigProblem(where=where, message=message, file=self.file))

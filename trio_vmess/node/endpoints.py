@@ -1,4 +1,4 @@
-"""From settings to objects: every class of the shell is built here, and nowhere else."""
+"""Builds users, inbounds, outbounds and counters from their settings."""
 
 import functools
 import platform
@@ -45,11 +45,11 @@ from trio_vmess.relay import SharedBuffers
 from trio_vmess.transport import dial, resolve
 
 SwitchSource = Callable[[str], SwitchAccount | None]
-"""Offers another port and account to the user with this email."""
+"""Returns a port and account to redirect the user with this email to, or None."""
 
 
 def utc_seconds() -> int:
-    """Return the time that VMess authenticates by: the only reading of the wall clock."""
+    """Return the UTC second for VMess authentication; nothing else reads the wall clock."""
     return int(time.time())
 
 
@@ -62,7 +62,7 @@ _FAMILIES: Final = {
 
 
 def statistics_of(settings: config.PolicySettings) -> Statistics:
-    """Return counters for what the policy asks for."""
+    """Return the counters that the policy selects."""
 
     def of_level(number: int) -> Directions:
         level = settings.level(number)
@@ -79,16 +79,16 @@ def statistics_of(settings: config.PolicySettings) -> Statistics:
 def sniffing_of(
     inbounds: Sequence[config.InboundSettings],
 ) -> Callable[[str], SniffingSettings | None]:
-    """Return a function from inbound tags to what is sniffed there.
+    """Return a function from an inbound's tag to its sniffing settings.
 
-    Inbounds without a tag cannot be told apart: what one of them sniffs, all of them do.
+    Inbounds without a tag cannot be told apart, so they share the settings of the first that sniffs.
     """
     wanted = {each.tag: each.sniffing for each in reversed(inbounds) if each.sniffing is not None}
     return wanted.get
 
 
 def accounts_of(settings: config.VMessInboundSettings) -> Sequence[Account]:
-    """Return the users of a VMess inbound."""
+    """Return the accounts of a VMess inbound's users."""
     return [
         Account(
             user_id=user.id,
@@ -102,13 +102,13 @@ def accounts_of(settings: config.VMessInboundSettings) -> Sequence[Account]:
 
 @attrs.frozen(kw_only=True)
 class Assembler:
-    """What all objects of one node have in common.
+    """Builds the objects of one node, with what they share.
 
     Attributes:
-        buffers: the buffers of this Trio run.
-        policy_of: the limits of a user level.
-        resolve: finds the addresses of names, for outbounds that are told to resolve them.
-        services: what has been built so far with tasks of its own, for the node to run.
+        buffers: shared by all connections of this Trio run.
+        policy_of: returns the limits of a user level.
+        resolve: used by outbounds whose domain strategy is to resolve names.
+        services: the objects built so far that have tasks of their own; the node runs them.
     """
 
     buffers: SharedBuffers
@@ -119,7 +119,7 @@ class Assembler:
     def user_store(
         self, settings: config.InboundSettings, protocol: config.VMessInboundSettings
     ) -> UserStore:
-        """Return the users of a VMess inbound."""
+        """Return the user store of a VMess inbound, with the users of its settings."""
         return UserStore(
             accounts_of(protocol),
             tag=settings.tag,
@@ -137,15 +137,15 @@ class Assembler:
         replay: ReplayCache,
         switch_account: SwitchSource | None = None,
     ) -> VMessInbound:
-        """Build what serves the VMess clients of a port.
+        """Build a VMess inbound.
 
         Args:
-            settings: the inbound's.
-            protocol: the part of them that is VMess's.
-            dispatch: gets what clients ask for.
-            users: who is known on this port.
-            replay: the requests that were seen before.
-            switch_account: offers another port to a user.
+            settings: of the inbound.
+            protocol: the VMess part of these settings.
+            dispatch: receives the requests.
+            users: the registry of this port.
+            replay: the replay cache of the inbound, shared by its ports.
+            switch_account: offers a port of the inbound's detour; None without one.
         """
         return VMessInbound(
             dispatch,
@@ -168,7 +168,7 @@ class Assembler:
         settings: config.InboundSettings,
         dispatch: Dispatch,
     ) -> Inbound:
-        """Build an inbound for programs on this machine.
+        """Build an inbound of any protocol but VMess.
 
         Raises:
             TypeError: it is a VMess inbound.
@@ -176,12 +176,12 @@ class Assembler:
         tag = settings.tag
         match settings.protocol:
             case config.SocksInboundSettings() as socks:
-                asks = socks.auth is config.SocksAuth.PASSWORD
+                has_login = socks.auth is config.SocksAuth.PASSWORD
                 return SocksInbound(
                     dispatch,
                     tag=tag,
                     level=socks.user_level,
-                    accounts=_passwords(socks.accounts) if asks else None,
+                    accounts=_passwords(socks.accounts) if has_login else None,
                     udp=socks.udp,
                     udp_address=socks.ip,
                 )
@@ -217,7 +217,7 @@ class Assembler:
                     port=dokodemo.target_port,
                 )
             case config.VMessInboundSettings():
-                raise TypeError("a VMess inbound is not local")
+                raise TypeError("expected a local inbound, found a VMess inbound")
             case _ as never:
                 assert_never(never)
 
@@ -241,7 +241,7 @@ class Assembler:
                 )
             case config.FreedomOutboundSettings() as freedom:
                 redirect = freedom.redirect or config.RedirectSettings()
-                is_told = freedom.domain_strategy is not config.FreedomDomainStrategy.AS_IS
+                resolves_by_node = freedom.domain_strategy is not config.FreedomDomainStrategy.AS_IS
                 return FreedomOutbound(
                     tag=tag,
                     allow_private=freedom.allow_private,
@@ -249,7 +249,7 @@ class Assembler:
                     redirect_host=redirect.host,
                     redirect_port=redirect.port,
                     local=local,
-                    resolve=self.resolve if is_told else resolve,
+                    resolve=self.resolve if resolves_by_node else resolve,
                 )
             case config.BlackholeOutboundSettings() as blackhole:
                 return BlackholeOutbound(

@@ -1,6 +1,7 @@
-"""The timers behind the listeners: legacy tables are built ahead, old replays are forgotten.
+"""Periodic work: builds legacy tables ahead of time, and removes expired replay entries.
 
-Both work without this, too; then the request that needs a second of the table pays for it.
+Registries are correct without it, but then the first request that needs a second of the table waits
+until that second is computed.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,16 +13,16 @@ import trio
 from trio_vmess.core.vmess import TIMESTAMP_JITTER, ReplayCache, UserRegistry
 
 TICK: Final = 1.0
-"""Seconds between two looks at the registries: each second has its own part of the table."""
+"""Seconds between two rounds over the registries: each second has its own part of the table."""
 
 SWEEP_INTERVAL: Final = 30.0
 """Seconds between two sweeps. Source: v2ray-core, proxy/vmess/encoding/server.go."""
 
 SLICE: Final = 16_000
-"""HMACs between two checkpoints: some 10 ms."""
+"""HMACs between two checkpoints: about 10 ms."""
 
 _NEAREST_SECONDS: Final = 2 * TIMESTAMP_JITTER + 1
-"""What honest clients with a good clock need."""
+"""The seconds that clients with a correct clock use, jitter included."""
 
 
 @attrs.frozen(kw_only=True)
@@ -29,9 +30,9 @@ class Housekeeping:
     """Keeps registries and replay caches ready: a `Service`.
 
     Attributes:
-        registries: returns those that are in use now: they come and go with dynamic ports.
-        replays: likewise.
-        now: the clock that requests are judged by, in UTC seconds.
+        registries: returns the registries in use; they change with dynamic ports.
+        replays: returns the replay caches in use.
+        now: returns the UTC second, by the clock that authenticates requests.
     """
 
     registries: Callable[[], Iterable[UserRegistry]]
@@ -41,10 +42,10 @@ class Housekeeping:
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> NoReturn:
-        """Run for as long as the node does; see `Service.run`.
+        """Run until cancelled; see `Service.run`.
 
-        The seconds around now come first: 30 each way, the jitter of clients. Requests need not
-        wait for them, so neither need anybody else.
+        The seconds around the current one are built first: 30 in both directions, the jitter of
+        clients. Startup does not wait for them, as requests work without them.
         """
         task_status.started()
         await _build_nearest(list(self.registries()), self.now)
@@ -61,7 +62,7 @@ class Housekeeping:
 
 async def _build_nearest(registries: Iterable[UserRegistry], now: Callable[[], int]) -> None:
     for registry in registries:
-        # The nearest seconds come first, so it is enough to count.
+        # `prepare` builds the nearest seconds first, so counting HMACs shows when they are done.
         missing = _NEAREST_SECONDS * registry.legacy_id_count
         while missing > 0 and not registry.prepare(now(), budget=SLICE):
             missing -= SLICE
@@ -76,7 +77,7 @@ async def _keep_building(
         is_ready = False
         while not is_ready:
             is_ready = True
-            # One slice for each in turn: a small registry does not wait for a large one.
+            # One slice of each in turn, so that a small registry does not wait for a large one.
             for registry in list(registries()):
                 if not registry.prepare(now(), budget=SLICE):
                     is_ready = False

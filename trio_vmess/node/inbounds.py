@@ -1,4 +1,4 @@
-"""From an inbound's settings to what listens for it."""
+"""Builds the listeners of an inbound from its settings."""
 
 import functools
 import secrets
@@ -50,13 +50,13 @@ _PROTOCOL_NAMES: Final = {
 
 @attrs.frozen(eq=False, kw_only=True)
 class RunningInbound:
-    """An inbound with what listens for it.
+    """An inbound with its listeners.
 
     Attributes:
-        settings: what it was built from.
-        streams: listens for connections.
-        datagrams: listens for datagrams; None where the inbound takes none.
-        users: its users, if it is a VMess inbound.
+        settings: its settings.
+        streams: accepts connections.
+        datagrams: receives datagrams; None if the inbound does not accept any.
+        users: its users; None unless it is a VMess inbound.
     """
 
     settings: InboundSettings
@@ -66,12 +66,12 @@ class RunningInbound:
 
     @property
     def listeners(self) -> Sequence[ListeningService]:
-        """What is to be started, in this order."""
+        """The listeners, in the order in which they are to be started."""
         return (self.streams,) if self.datagrams is None else (self.streams, self.datagrams)
 
     @property
     def protocol_name(self) -> str:
-        """The word for its protocol in configurations."""
+        """The name of its protocol in configurations."""
         return _PROTOCOL_NAMES[type(self.settings.protocol)]
 
     @property
@@ -87,29 +87,29 @@ class InboundBuilder:
     """Builds the inbounds of one node.
 
     Args:
-        assembler: builds what understands the protocols.
-        dispatch: gets what clients ask for.
+        assembler: builds the protocol objects.
+        dispatch: receives the requests.
     """
 
     def __init__(self, assembler: Assembler, dispatch: Dispatch) -> None:
         self._assembler = assembler
         self._dispatch = dispatch
-        # Where detours lead, by tag: looked up when a client is redirected, for the target of a
-        # detour may stand behind the inbound that has it.
+        # The targets of detours, by tag. Looked up when a client is redirected, because the target
+        # may come later in the configuration than the inbound with the `detour`.
         self._vmess_listeners: dict[str, StreamListener[VMessInbound]] = {}
 
     def build(self, settings: InboundSettings) -> RunningInbound:
-        """Build an inbound; nothing listens yet.
+        """Build an inbound without opening its ports.
 
         Raises:
-            ValueError: its users have too many alter ids together.
+            ValueError: its users have too many alter ids in total.
         """
         if isinstance(settings.protocol, VMessInboundSettings):
             return self._build_vmess(settings, settings.protocol)
         inbound = self._assembler.local_inbound(settings, self._dispatch)
         policy = self._assembler.policy_of(settings.protocol.user_level)
         handler = PortHandler(inbound=inbound, handshake=policy.handshake)
-        streams = _open_later(settings, lambda _port: handler)
+        streams = _stream_listener(settings, lambda _port: handler)
         datagrams = None
         if isinstance(inbound, DokodemoInbound) and Network.UDP in settings.networks:
             datagrams = _datagram_listener(settings, streams, inbound)
@@ -119,7 +119,7 @@ class InboundBuilder:
         self, settings: InboundSettings, protocol: VMessInboundSettings
     ) -> RunningInbound:
         users = self._assembler.user_store(settings, protocol)
-        # Nobody is known before the request, so the limit of level 0 holds for everyone.
+        # The user is unknown until the request is read, so the limit of level 0 applies to all.
         handshake = self._assembler.policy_of(0).handshake
         switch_account = None
         if protocol.detour:
@@ -141,12 +141,12 @@ class InboundBuilder:
                 close=functools.partial(users.close_registry, registry),
             )
 
-        streams = _open_later(settings, make_handler)
+        streams = _stream_listener(settings, make_handler)
         self._vmess_listeners.setdefault(settings.tag, streams)
         return RunningInbound(settings=settings, streams=streams, users=users)
 
     def _switch_account(self, tag: str, email: str) -> SwitchAccount | None:
-        """Offer a user a port of the inbound with this tag, and an account there."""
+        """Offer a user a port of the inbound with this tag, and an account on that port."""
         listener = self._vmess_listeners.get(tag)
         offer = None if listener is None else listener.offer_switch()
         account = None if offer is None else offer.inbound.assign_account(email)
@@ -161,12 +161,12 @@ class InboundBuilder:
         )
 
 
-def _open_later(
+def _stream_listener(
     settings: InboundSettings, make_handler: MakeHandler[InboundT]
 ) -> StreamListener[InboundT]:
     address = settings.listen.path if isinstance(settings.listen, UnixSocket) else settings.listen
-    clients_begin = not isinstance(settings.protocol, DokodemoInboundSettings)
-    bind = functools.partial(open_listener, address, clients_begin=clients_begin)
+    clients_speak_first = not isinstance(settings.protocol, DokodemoInboundSettings)
+    bind = functools.partial(open_listener, address, clients_speak_first=clients_speak_first)
     ports, allocate = _ports_of(settings), settings.allocate
     if allocate.strategy is AllocateStrategy.RANDOM:
         plan = PortPlan(
@@ -175,7 +175,7 @@ def _open_later(
         return DynamicListener(plan, bind, make_handler, entropy=secrets, tag=settings.tag)
     if Network.TCP not in settings.networks:
         ports = range(0)
-    # One set of users for the whole range, as in V2Ray.
+    # One handler, and so one registry, for the whole range, as in V2Ray.
     handler = make_handler(0)
     return PermanentListener(ports, bind, lambda _port: handler, entropy=secrets)
 
@@ -187,7 +187,7 @@ def _datagram_listener(
     if isinstance(listen, UnixSocket):
         return None
     return DatagramListener(
-        # The same numbers as for TCP, also where the system has chosen them.
+        # The ports of the TCP listener if it has any: with port 0, the system has chosen them.
         lambda: streams.ports or _ports_of(settings),
         functools.partial(bind_datagram_socket, listen),
         inbound.serve_datagrams,

@@ -1,12 +1,12 @@
-"""The order in which the parts of a node start and end.
+"""The order in which the parts of a node start and stop.
 
-Services run for as long as anything does: a connection that is still open when the node stops may
-need them. Listeners end first, then connections have some seconds to end by themselves.
+Services start first and stop last, because a connection that is still open when the node stops may
+need them. Listeners stop first; then connections have a grace period to end by themselves.
 
     services     |=====================================|
     listeners       |===================|
     connections       |=============================|
-                                        ^ stop     ^ the last connection, or the grace is over
+                                        ^ stop     ^ last connection ended, or grace period over
 """
 
 from collections.abc import Callable, Sequence
@@ -17,13 +17,13 @@ import trio
 
 
 class Service(Protocol):
-    """A part of a node with a task of its own, such as the control socket or a pool of carriers."""
+    """A part of a node with a task of its own, such as the control socket."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled, or until there is nothing left to do.
 
         Args:
-            task_status: is told when others may rely on the service.
+            task_status: `started` is called when the service is ready.
         """
         ...
 
@@ -37,11 +37,11 @@ class ListeningService(Protocol):
         connections: trio.Nursery,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Listen until cancelled.
+        """Accept connections until cancelled.
 
         Args:
             connections: where accepted connections run; they outlive this task.
-            task_status: is told when everything is open.
+            task_status: `started` is called when all ports are open.
         """
         ...
 
@@ -51,8 +51,8 @@ class Lifecycle:
     """The parts of one node.
 
     Attributes:
-        services: are started first, in their order, and end last.
-        listeners: are started then, in their order.
+        services: started first, one after another in this order; stopped last.
+        listeners: started after them, one after another in this order; stopped first.
     """
 
     services: Sequence[Service]
@@ -64,22 +64,24 @@ class Lifecycle:
         """Run everything until `stop` is set and the connections have ended.
 
         Args:
-            stop: ends listening.
-            on_started: is called when everything has started.
-            on_stopping: is called when nothing listens any more; returns the seconds after which
-                the remaining connections are cancelled.
+            stop: the event that stops the listeners.
+            on_started: called when everything has started.
+            on_stopping: called when the listeners have stopped; returns the grace period in
+                seconds, after which the remaining connections are cancelled.
 
         Raises:
-            OSError: something cannot be started, in an exception group; nothing runs then.
+            OSError: a part cannot be started, in an exception group; the others have been cancelled.
             trio.Cancelled: from outside.
         """
+        # The nesting is the order of the diagram: a nursery's block ends only when its tasks have.
         async with trio.open_nursery() as services:
             for service in self.services:
                 await services.start(service.run, name=type(service).__name__)
             async with trio.open_nursery() as connections:
                 async with trio.open_nursery() as listeners:
                     for listener in self.listeners:
-                        # A closure, because `start` hands on `task_status` alone.
+                        # `start` passes keyword arguments only through a closure or a partial; unlike a
+                        # partial, a closure keeps the type of `task_status`.
                         async def serve(
                             *,
                             task_status: trio.TaskStatus[None],
@@ -91,5 +93,7 @@ class Lifecycle:
                     on_started()
                     await stop.wait()
                     listeners.cancel_scope.cancel()
+                # Set while the block is still open: leaving it waits for the connections.
                 connections.cancel_scope.deadline = trio.current_time() + on_stopping()
+            # Services run until cancelled, so this block would never end by itself.
             services.cancel_scope.cancel()

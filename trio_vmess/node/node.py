@@ -1,4 +1,4 @@
-"""A node: everything that a configuration describes, built and ready to run."""
+"""A node: builds everything that a configuration describes, and runs it."""
 
 import logging
 import secrets
@@ -29,17 +29,17 @@ from trio_vmess.transport import resolve
 log: Final = logging.getLogger("trio_vmess.node")
 
 GRACE: Final = 5.0
-"""Seconds that connections have to end by themselves when the node stops."""
+"""Default grace period: seconds that connections have to end when the node stops."""
 
 
 @attrs.frozen(kw_only=True)
 class Listening:
-    """Where an inbound can be reached.
+    """An address on which an inbound accepts connections.
 
     Attributes:
-        tag: the inbound's name; may be empty.
-        protocol: the word for it in configurations.
-        address: `host:port`, or a Unix socket.
+        tag: the inbound's tag; may be empty.
+        protocol: the name of its protocol in configurations.
+        address: `host:port`, or the name of a Unix socket.
     """
 
     tag: str
@@ -48,10 +48,13 @@ class Listening:
 
 
 class Node:
-    """Everything that a configuration describes, ready to run once.
+    """The server, client or chain that a configuration describes; can be run once.
 
     Args:
-        config: must have passed its checks.
+        config: validated, as `load_config` returns it.
+
+    Raises:
+        ConfigError: a name server or a routing rule cannot be used, or a data file is missing.
     """
 
     def __init__(self, config: Config) -> None:
@@ -88,7 +91,7 @@ class Node:
         builder = InboundBuilder(self._assembler, self._dispatcher)
         self._inbounds = [builder.build(settings) for settings in config.inbounds]
         self._since = 0.0
-        self._control = ControlServer(self._answer, path=config.control)
+        self._control = ControlServer(self._handle_control_request, path=config.control)
         self._lifecycle = Lifecycle(
             services=self._services(),
             listeners=[each for inbound in self._inbounds for each in inbound.listeners],
@@ -115,7 +118,7 @@ class Node:
 
     @property
     def listening(self) -> Sequence[Listening]:
-        """Where the inbounds can be reached, with the ports that the system chose."""
+        """The addresses of the inbounds, with the ports that the system chose."""
         return [
             Listening(tag=inbound.settings.tag, protocol=inbound.protocol_name, address=address)
             for inbound in self._inbounds
@@ -124,32 +127,32 @@ class Node:
 
     @property
     def users(self) -> Sequence[UserStore]:
-        """The users of each VMess inbound; those who are added here may come in at once."""
+        """The user store of each VMess inbound; users can be added and removed while it runs."""
         return [inbound.users for inbound in self._inbounds if inbound.users is not None]
 
     @property
     def control_path(self) -> str:
-        """Where the control socket is; empty if there is none."""
+        """The path of the control socket; empty if there is none."""
         return self._control.path
 
     @property
     def connections(self) -> set[Connection]:
-        """What is running now."""
+        """The connections that are open."""
         return self._dispatcher.connections
 
     def stop(self, grace: float = GRACE) -> None:
-        """Stop listening; cancel what still runs after `grace` seconds."""
+        """Stop listening; cancel connections that are still open after `grace` seconds."""
         self._grace = grace
         self._stop.set()
 
     async def run(self, *, task_status: trio.TaskStatus["Node"] = trio.TASK_STATUS_IGNORED) -> None:
-        """Listen and serve until `stop` is called or the task is cancelled.
+        """Accept and serve connections until `stop` is called or the task is cancelled.
 
         Args:
-            task_status: is told when every inbound listens.
+            task_status: given the node when every inbound listens.
 
         Raises:
-            OSError: an inbound cannot listen, in an exception group; nothing was started.
+            OSError: an inbound cannot listen, in an exception group; nothing is left running.
         """
         self._since = trio.current_time()
         await self._lifecycle.run(
@@ -162,7 +165,7 @@ class Node:
         log.info("node.stopping connections=%d grace=%s", len(self.connections), self._grace)
         return self._grace
 
-    def _answer(self, request: Mapping[str, object]) -> Mapping[str, object]:
+    def _handle_control_request(self, request: Mapping[str, object]) -> Mapping[str, object]:
         monitor = Monitor(
             statistics=self.statistics,
             connections=self.connections,
@@ -176,5 +179,5 @@ class Node:
 
 
 def _folders(config: Config) -> Sequence[Path]:
-    """Return where data files are looked for before all other places: beside the configuration."""
+    """Return the folder of the configuration file, which is searched first for data files."""
     return [Path(config.file).parent] if config.file else []

@@ -1,4 +1,4 @@
-"""From routing settings to a router, and to the choice of an outbound for each flow."""
+"""Builds a router, balancers and probes from routing settings."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
@@ -15,19 +15,19 @@ from trio_vmess.routing import (
     Router,
 )
 
-_NOBODY: Final[tuple[Host, int]] = (parse_host("192.0.2.1"), 443)
-"""An address of RFC 5737: a VMess outbound never names it, for it dials its server and no more."""
+_PROBE_TARGET: Final[tuple[Host, int]] = (parse_host("192.0.2.1"), 443)
+"""An RFC 5737 address. A VMess outbound is only dialled by a probe, so it never sends this."""
 
 
 def make_router(config: Config, load: Load) -> Router:
     """Build the rules of a configuration.
 
     Args:
-        config: its `routing` is read; its file is for messages.
-        load: where `geoip.dat` and its kind come from.
+        config: only its `routing` is used, and its file name in messages.
+        load: loads `geoip.dat` and other data files.
 
     Raises:
-        ConfigError: with all rules that cannot be used, and where they are.
+        ConfigError: with all rules that cannot be used, and their lines.
     """
     settings = config.routing
 
@@ -54,15 +54,15 @@ def make_choice(
     running: Callable[[], Iterable[str]],
     entropy: Entropy,
 ) -> Choose:
-    """Build what names the outbound of each flow.
+    """Build the function that chooses the outbound of each flow.
 
     Args:
-        config: its `routing` is read.
+        config: only its `routing` is used.
         outbounds: in the order of the configuration.
-        load: where `geoip.dat` and its kind come from.
-        resolve: finds addresses for rules on them.
-        running: the outbound tags of the connections that run now.
-        entropy: what random balancers draw from.
+        load: loads `geoip.dat` and other data files.
+        resolve: resolves names for rules on addresses.
+        running: returns the outbound tags of all open connections.
+        entropy: used by random balancers.
 
     Raises:
         ConfigError: as `make_router`.
@@ -94,11 +94,11 @@ def make_choice(
 
 
 def probes_of(config: Config) -> Sequence[Probe]:
-    """Return which balancers want their outbounds tried."""
+    """Return a probe for each balancer that has a probe interval."""
     probes: list[Probe] = []
     for each in config.routing.balancers:
         if each.probe_interval:
-            host, port = each.probe_destination or _NOBODY
+            host, port = each.probe_destination or _PROBE_TARGET
             probes.append(
                 Probe(
                     balancer_tag=each.tag,
@@ -110,5 +110,5 @@ def probes_of(config: Config) -> Sequence[Probe]:
 
 
 def rule_name(index: int) -> str:
-    """Return what messages call a rule."""
+    """Return the name of a rule in messages."""
     return f"routing.rules[{index}]"

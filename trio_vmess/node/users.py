@@ -1,8 +1,8 @@
-"""The users of a VMess inbound, who outlive its ports.
+"""The users of a VMess inbound, independent of its ports.
 
-Each port of a dynamic generation has a registry of its own, for it may know clients that were
-redirected to it by another inbound. All of them hold the inbound's users, and follow the changes
-that are made here while the node runs.
+Each port of a dynamic generation has a registry of its own, because clients that another inbound
+redirects to it have accounts on that port only. Every registry also contains the inbound's users,
+and follows the changes that are made to them while the node runs.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,14 +19,15 @@ class UserStore:
     """The users of one inbound.
 
     Args:
-        tag: the inbound's name; may be empty.
-        accounts: the users to begin with.
+        accounts: the initial users.
+        tag: the inbound's tag; may be empty.
         max_clock_skew: as for `UserRegistry`.
         legacy_without_alter_ids: as for `UserRegistry`.
 
     Attributes:
-        tag: the inbound's name.
-        replay: the requests that were seen on any port of the inbound.
+        tag: the inbound's tag.
+        replay: the replay cache of all ports of the inbound: a request is refused on every port if
+            it was seen on any of them.
 
     Raises:
         ValueError: as `add`.
@@ -65,11 +66,11 @@ class UserStore:
         return tuple(self._registries)
 
     def add(self, account: Account) -> None:
-        """Accept a user from now on, on every port and in all generations to come.
+        """Accept a user from now on, on every open port and in all later generations.
 
         Raises:
-            ValueError: the id, or the email in any case, is taken; or there are too many alter ids.
-                Nothing has changed then.
+            ValueError: another user has the same id or (ignoring case) the same email, or there
+                are too many alter ids. Nothing has changed then.
         """
         if account.user_id in self._accounts:
             raise ValueError(f"user {account.name}: another user has the same id")
@@ -89,10 +90,10 @@ class UserStore:
         self._accounts[account.user_id] = account
 
     def remove(self, user_id: bytes) -> Account:
-        """Refuse a user from now on; connections that are open do not end by it.
+        """Refuse new requests of a user; open connections continue until `Connection.cancel`.
 
         Raises:
-            KeyError: there is no such user.
+            KeyError: no user has this id.
         """
         account = self._accounts.pop(user_id)
         for registry in self._registries:
@@ -100,10 +101,10 @@ class UserStore:
         return account
 
     def open_registry(self) -> UserRegistry:
-        """Return a new registry with all users, which follows the changes until it is closed.
+        """Return a new registry with all users, which follows changes until `close_registry`.
 
         Raises:
-            ValueError: there are too many alter ids for one.
+            ValueError: there are too many alter ids for one registry.
         """
         registry = UserRegistry(
             self,
@@ -114,13 +115,16 @@ class UserStore:
         return registry
 
     def close_registry(self, registry: UserRegistry) -> None:
-        """Let a registry go; does nothing the second time."""
+        """Stop updating a registry; does nothing the second time."""
         if registry in self._registries:
             self._registries.remove(registry)
 
 
 def _replace_assigned(registry: UserRegistry, account: Account) -> None:
-    """Remove the account that a port has assigned to a redirected client of this email."""
+    """Remove the account that a port has assigned to a redirected client with the same email.
+
+    Emails are unique in a registry, and the user's own account takes precedence.
+    """
     assigned = registry.find_by_email(account.email) if account.email else None
     if assigned is not None:
         registry.remove(assigned.user_id)

@@ -1,4 +1,4 @@
-"""Generations of ports over simulated days, on a machine that may say no."""
+"""Generations of ports over simulated days, on a machine that may refuse ports."""
 
 import errno
 import itertools
@@ -135,7 +135,7 @@ async def test_the_announced_minutes_are_kept(autojump_clock: trio.testing.MockC
         nursery.cancel_scope.cancel()
 
 
-async def test_a_machine_that_slept_goes_on_in_step(mock_clock: trio.testing.MockClock) -> None:
+async def test_the_schedule_is_kept_after_a_suspend(mock_clock: trio.testing.MockClock) -> None:
     scene = make_scene(refresh=5)
     async with trio.open_nursery() as nursery:
         await start(scene, nursery)
@@ -182,7 +182,7 @@ async def test_busy_ports_are_replaced(
     assert all("inbound=dynamic" in line and "another program" in line for line in failures)
 
 
-async def test_a_wholly_taken_range_is_tried_again(
+async def test_a_fully_taken_range_is_tried_again_at_the_next_refresh(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     ports = range(2000, 3000)
@@ -203,7 +203,7 @@ async def test_a_wholly_taken_range_is_tried_again(
             nursery.cancel_scope.cancel()
 
 
-async def test_other_errors_cost_no_second_try(autojump_clock: trio.testing.MockClock) -> None:
+async def test_other_errors_are_not_retried(autojump_clock: trio.testing.MockClock) -> None:
     ports = range(2000, 2020)
     machine = FakeMachine(errors={port: OSError(errno.EMFILE, "too many files") for port in ports})
     scene = make_scene(ports, machine=machine)
@@ -239,7 +239,9 @@ async def test_a_range_too_small_skips_every_other_refresh(
     assert "widen the range to at least 6 ports" in caplog.messages[1]
 
 
-async def test_what_builds_inbounds_may_fail(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_handler_that_cannot_be_built_closes_the_generation(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     machine = FakeMachine()
 
     def make_handler(port: int) -> PortHandler[Inbound]:
@@ -286,7 +288,7 @@ def test_a_cancellation_at_any_step_closes_everything() -> None:
 # Offers -----------------------------------------------------------------------------------------
 
 
-async def test_what_is_closed_is_not_offered(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_closed_port_is_not_offered(autojump_clock: trio.testing.MockClock) -> None:
     scene = make_scene(concurrency=2)
     async with trio.open_nursery() as nursery:
         await start(scene, nursery)

@@ -55,7 +55,7 @@ async def test_all_ports_are_open_and_offered(autojump_clock: trio.testing.MockC
     assert machine.closed == machine.handlers
 
 
-async def test_ports_may_share_what_is_behind_them(
+async def test_ports_may_share_a_handler(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     machine = FakeMachine()
@@ -76,7 +76,7 @@ async def test_ports_may_share_what_is_behind_them(
     assert machine.closed == [shared, shared, shared]
 
 
-async def test_a_port_that_cannot_be_opened_opens_none(
+async def test_if_a_port_cannot_be_opened_all_are_closed(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     machine = FakeMachine(errors={103: OSError(errno.EADDRINUSE, "taken")})

@@ -106,8 +106,8 @@ async def connect(listener: Listener) -> trio.SocketStream:
     return await trio.open_tcp_stream("127.0.0.1", listener.port)
 
 
-async def ask(stream: trio.SocketStream, question: bytes = b"hello") -> bytes:
-    await stream.send_all(question)
+async def ask(stream: trio.SocketStream, request: bytes = b"hello") -> bytes:
+    await stream.send_all(request)
     answer = b""
     while piece := await stream.receive_some():
         answer += piece
@@ -154,8 +154,8 @@ async def test_small_packets_are_not_held_back() -> None:
 
 
 @linux_only
-async def test_clients_that_begin_come_with_their_first_bytes() -> None:
-    async with accepted_by(open_listener(IPV4, clients_begin=True)) as (stream, transports):
+async def test_clients_that_speak_first_are_accepted_with_their_first_bytes() -> None:
+    async with accepted_by(open_listener(IPV4, clients_speak_first=True)) as (stream, transports):
         await trio.testing.wait_all_tasks_blocked(0.02)
         assert not transports
         await stream.send_all(b"hello")
@@ -167,7 +167,7 @@ async def test_clients_that_begin_come_with_their_first_bytes() -> None:
 
 @needs_ipv6
 async def test_both_families_share_a_port() -> None:
-    # `::` alone would take IPv4, too, where the system's default says so.
+    # `::` alone would take IPv4, too, if that is the system's default.
     with_ipv6 = open_listener(ipaddress.IPv6Address("::"))
     with_ipv4 = open_listener(ipaddress.IPv4Address("0.0.0.0"), with_ipv6.port)
     with_ipv6.close()
@@ -183,7 +183,7 @@ async def test_a_port_is_free_again_at_once() -> None:
     again.close()
 
 
-def test_it_prints_where_it_listens() -> None:
+def test_a_listener_prints_its_address() -> None:
     listener = open_listener(IPV4)
     assert str(listener) == f"127.0.0.1:{listener.port}"
     listener.close()
@@ -208,7 +208,7 @@ def test_an_address_of_another_machine() -> None:
         open_listener(ipaddress.IPv4Address("192.0.2.1"))
 
 
-def test_a_port_for_the_privileged() -> None:
+def test_a_privileged_port() -> None:
     exc = _explain(PermissionError(errno.EACCES, "Permission denied"), IPV6, 80)
     assert exc.errno == errno.EACCES
     assert str(exc.strerror).startswith(
@@ -216,7 +216,7 @@ def test_a_port_for_the_privileged() -> None:
     )
 
 
-def test_an_error_without_advice_keeps_its_own_words() -> None:
+def test_an_error_without_advice_keeps_the_systems_message() -> None:
     exc = _explain(OSError(errno.EMFILE, "Too many open files"), IPV4, 80)
     assert exc.strerror == "cannot listen on 127.0.0.1:80: Too many open files"
 
@@ -261,7 +261,7 @@ def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
 
 
 @needs_unix
-def test_a_living_socket_is_not_replaced(tmp_path: Path) -> None:
+def test_a_socket_in_use_is_not_replaced(tmp_path: Path) -> None:
     path = str(tmp_path / "node.sock")
     first = open_listener(path)
     with pytest.raises(OSError, match="another program listens there") as caught:
@@ -272,7 +272,7 @@ def test_a_living_socket_is_not_replaced(tmp_path: Path) -> None:
 
 
 @needs_unix
-def test_the_socket_of_a_successor_stays(tmp_path: Path) -> None:
+def test_a_file_replaced_by_another_listener_is_kept(tmp_path: Path) -> None:
     path = str(tmp_path / "node.sock")
     first = open_listener(path)
     os.rename(path, tmp_path / "old.sock")
@@ -287,9 +287,9 @@ def test_the_socket_of_a_successor_stays(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
-        ("file", "there is a file that is no socket"),
+        ("file", "a file that is not a socket exists there"),
         ("absent/node.sock", "the folder does not exist"),
-        ("file/node.sock", "a part of the path is no folder"),
+        ("file/node.sock", "a part of the path is not a folder"),
         ("x" * 200, "the path is too long for a Unix socket"),
     ],
 )
@@ -322,7 +322,7 @@ def test_a_datagram_socket(host: str) -> None:
 # Accepting --------------------------------------------------------------------------------------
 
 
-async def test_more_than_one_turn_of_connections() -> None:
+async def test_more_connections_than_one_turn_accepts() -> None:
     listener, echo = open_listener(IPV4), EchoOnce()
     count = 2 * ACCEPTS_PER_TURN + 5
     clients = [socket.socket() for _ in range(count)]
@@ -358,7 +358,7 @@ async def test_connections_outlive_the_listener() -> None:
             assert await ask(stream) == b"hello"
 
 
-async def test_a_bug_ends_one_connection_alone(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_bug_ends_only_its_own_connection(caplog: pytest.LogCaptureFixture) -> None:
     listener, echo = open_listener(IPV4), EchoOnce()
 
     async def forgetful(transport: Transport, *, source: str, deadline: float) -> None:
@@ -384,7 +384,7 @@ async def test_a_bug_ends_one_connection_alone(caplog: pytest.LogCaptureFixture)
     assert record.exc_info[0] is ZeroDivisionError
 
 
-async def test_a_peer_that_is_gone_already() -> None:
+async def test_a_peer_that_has_already_disconnected() -> None:
     listener, echo = open_listener(IPV4), EchoOnce()
     for _ in range(5):
         with socket.socket() as client:
@@ -460,7 +460,7 @@ async def connect_and_ask(listener: Listener) -> float:
 
 
 @pytest.mark.parametrize("code", [errno.ECONNABORTED, errno.EPROTO, errno.EPERM])
-async def test_a_connections_own_error_is_not_ours(
+async def test_an_error_of_a_connection_does_not_end_the_listener(
     code: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     listener = make_failing(code, code)
@@ -492,7 +492,7 @@ async def test_every_shortage_is_reported_once(
     assert len(caplog.messages) == 2
 
 
-async def test_a_listener_that_is_broken_says_so() -> None:
+async def test_an_error_of_the_listener_is_raised() -> None:
     listener = make_failing(errno.EBADF)
     client = socket.create_connection(("127.0.0.1", listener.port))
     with client, pytest.RaisesGroup(OSError, flatten_subgroups=True):

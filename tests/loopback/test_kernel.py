@@ -39,7 +39,7 @@ async def test_an_address_that_answers_late_is_reached() -> None:
 
 @linux_only
 async def test_clients_that_should_begin_and_do_not_come_later() -> None:
-    async with accepted_by(open_listener(IPV4, clients_begin=True)) as (_, transports):
+    async with accepted_by(open_listener(IPV4, clients_speak_first=True)) as (_, transports):
         begin = trio.current_time()
         await wait_until(lambda: bool(transports))
         assert trio.current_time() - begin > 0.5 * SILENCE_LIMIT

@@ -50,7 +50,7 @@ def server(address: str, **settings: Any) -> config.DnsServerSettings:
     return config.DnsServerSettings(address=address, **settings)
 
 
-def test_without_a_word_names_are_the_systems_business() -> None:
+def test_without_a_dns_object_the_system_resolves() -> None:
     assert made() is None
 
 
@@ -75,14 +75,14 @@ def test_each_form_of_a_server(address: str, kind: type, shown: str) -> None:
     assert str(source.server) == shown
 
 
-def test_hosts_alone_leave_the_rest_to_the_system() -> None:
+def test_with_hosts_alone_the_system_resolves_other_names() -> None:
     resolver = made(hosts={"a.example": tuple(addresses("192.0.2.1"))})
     assert resolver is not None
     (source,) = resolver._sources
     assert isinstance(source.server, SystemServer)
 
 
-def test_all_mistakes_at_once_with_their_places() -> None:
+def test_all_mistakes_are_reported_at_once_with_their_keys() -> None:
     with pytest.raises(ConfigError) as caught:
         made(
             servers=(
@@ -109,13 +109,15 @@ def test_all_mistakes_at_once_with_their_places() -> None:
     assert "quic" in str(caught.value)
 
 
-def test_https_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_https_without_its_extra_names_the_package_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("trio_vmess.node.dns.has_https", lambda: False)
     with pytest.raises(ConfigError, match=r"pip install 'trio-vmess\[doh\]'"):
         made(servers=(server("https://dns.example/dns-query"),))
 
 
-async def test_domains_and_expected_addresses_are_those_of_routing() -> None:
+async def test_domains_and_expected_addresses_use_the_matchers_of_routing() -> None:
     general_zone = {("a.example", "A"): ["192.0.2.1"], ("x.corp.example", "A"): ["192.0.2.2"]}
     async with (
         start_name_server(general_zone) as general,
@@ -197,7 +199,7 @@ async def test_freedom_as_is_asks_the_system() -> None:
     assert names.asked == []
 
 
-async def test_freedom_has_datagrams_to_resolved_names() -> None:
+async def test_freedom_sends_datagrams_to_resolved_names() -> None:
     TableResolver({}).use()
     async with start_udp_echo() as echo:
         dns = config.DnsSettings(hosts={"udp.example": (parse_host("127.0.0.1"),)})
@@ -209,8 +211,8 @@ async def test_freedom_has_datagrams_to_resolved_names() -> None:
         await link.aclose()
 
 
-async def ask_behind_a_black_hole(address: str) -> bool:
-    """Tell whether a question gets out of a node that throws everything away."""
+async def resolves_behind_a_blackhole(address: str) -> bool:
+    """Tell whether a node whose only outbound is a blackhole can resolve a name."""
     settings = attrs.evolve(
         node_with(
             config.DnsSettings(servers=(server(address),)), config.FreedomDomainStrategy.USE_IP
@@ -229,14 +231,14 @@ async def ask_behind_a_black_hole(address: str) -> bool:
     return False
 
 
-async def test_questions_take_the_nodes_way_unless_they_are_local(
+async def test_queries_are_routed_unless_the_server_is_local(
     fast_clock: MockClock,
 ) -> None:
     TableResolver({}).use()
     async with start_name_server({("a.example", "A"): ["127.0.0.1"]}) as names:
         place = f"127.0.0.1:{names.port}"
-        assert not await ask_behind_a_black_hole(f"udp://{place}")
-        assert not await ask_behind_a_black_hole(f"tcp://{place}")
+        assert not await resolves_behind_a_blackhole(f"udp://{place}")
+        assert not await resolves_behind_a_blackhole(f"tcp://{place}")
         assert names.asked == []
-        assert await ask_behind_a_black_hole(f"tcp+local://{place}")
+        assert await resolves_behind_a_blackhole(f"tcp+local://{place}")
     assert {each[2] for each in names.asked} == {"tcp"}

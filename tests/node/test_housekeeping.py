@@ -53,7 +53,7 @@ class Registries:
         await housekeeping.run(task_status=task_status)
 
 
-async def test_nothing_to_do(autojump_clock: trio.testing.MockClock) -> None:
+async def test_without_registries_nothing_happens(autojump_clock: trio.testing.MockClock) -> None:
     tables = Registries([UserRegistry(), UserRegistry([Account(user_id=bytes(16))])])
     async with trio.open_nursery() as nursery:
         await nursery.start(tables.keep)
@@ -104,7 +104,7 @@ async def test_a_large_table_is_built_in_slices(
     assert all(after - before <= 2 for before, after in itertools.pairwise(steps))
 
 
-async def test_registries_come_and_go(autojump_clock: trio.testing.MockClock) -> None:
+async def test_registries_may_be_added_and_removed(autojump_clock: trio.testing.MockClock) -> None:
     first = CountingRegistry([legacy_account(1, 2)])
     second = CountingRegistry([legacy_account(2, 2)])
     tables = Registries([first])
@@ -133,7 +133,7 @@ async def test_a_user_who_is_added_is_prepared(autojump_clock: trio.testing.Mock
         nursery.cancel_scope.cancel()
 
 
-async def test_old_replays_go(autojump_clock: trio.testing.MockClock) -> None:
+async def test_expired_replay_entries_are_removed(autojump_clock: trio.testing.MockClock) -> None:
     replay = ReplayCache(window=120)
     tables = Registries(replays=[replay])
     async with trio.open_nursery() as nursery:

@@ -108,7 +108,7 @@ async def test_an_outbound_with_a_task_outlives_the_connections(autojump_clock: 
     assert trio.current_time() == 3
 
 
-async def test_connections_are_cancelled_when_the_grace_is_over(autojump_clock: MockClock) -> None:
+async def test_connections_are_cancelled_after_the_grace_period(autojump_clock: MockClock) -> None:
     note = Diary()
     lifecycle = Lifecycle(services=[OutboundWithTask(note)], listeners=[OneConnection(note)])
     await run(lifecycle, note, grace=1)

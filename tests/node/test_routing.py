@@ -53,7 +53,7 @@ def context(host: str, **settings: str) -> RoutingContext:
         ('protocols = ["tls"]', context("x", protocol="tls"), context("x", protocol="http1")),
     ],
 )
-def test_each_condition_arrives(
+def test_each_condition_reaches_the_router(
     condition: str, yes: RoutingContext | None, no: RoutingContext | None
 ) -> None:
     rules = f'[[routing.rules]]\n{condition}\noutbound_tag = "blocked"\n'
@@ -63,7 +63,7 @@ def test_each_condition_arrives(
         assert decide(rules, no) == Decision()
 
 
-def test_strategy_and_balancer_arrive() -> None:
+def test_strategy_and_balancer_reach_the_router() -> None:
     rules = (
         '[routing]\ndomain_strategy = "IPOnDemand"\n'
         '[[routing.rules]]\nips = ["192.0.2.0/24"]\nbalancer_tag = "some"\n'
@@ -78,7 +78,7 @@ def test_strategy_and_balancer_arrive() -> None:
     assert asked.destination.network is Network.TCP
 
 
-def test_a_mistake_has_its_line() -> None:
+def test_a_mistake_is_reported_with_its_line() -> None:
     rules = '[[routing.rules]]\ndomains = ["geosite:cn"]\noutbound_tag = "direct"\n'
     with pytest.raises(ConfigError, match=r"geosite\.dat") as caught:
         make_router(parse_config(HEAD + rules, file="node.toml"), no_files)
@@ -87,7 +87,7 @@ def test_a_mistake_has_its_line() -> None:
     assert problem.where == "routing.rules[0].domains"
 
 
-def test_balancers_that_want_probes() -> None:
+def test_balancers_with_an_interval_are_probed() -> None:
     config = parse_config(
         HEAD
         + """

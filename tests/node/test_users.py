@@ -46,7 +46,7 @@ def test_a_new_registry_knows_who_was_added_before() -> None:
         (Account(user_id=b"c" * 16, email="ANN@example.com"), "the same email"),
     ],
 )
-def test_ids_and_emails_are_taken_once(second: Account, what: str) -> None:
+def test_ids_and_emails_are_unique(second: Account, what: str) -> None:
     store = make_store(ANN)
     registry = store.open_registry()
     with pytest.raises(ValueError, match=what):
@@ -56,7 +56,7 @@ def test_ids_and_emails_are_taken_once(second: Account, what: str) -> None:
     assert list(store) == list(registry) == [ANN]
 
 
-def test_a_user_whom_one_registry_does_not_take_is_in_none() -> None:
+def test_a_user_whom_one_registry_refuses_is_added_to_none() -> None:
     store = make_store()
     first, second = store.open_registry(), store.open_registry()
     second.add(Account(user_id=ANN.user_id))
@@ -67,7 +67,7 @@ def test_a_user_whom_one_registry_does_not_take_is_in_none() -> None:
     assert BOB.user_id in second
 
 
-def test_an_account_that_a_port_assigned_gives_way_to_the_users_own() -> None:
+def test_an_added_user_replaces_the_account_that_a_port_assigned() -> None:
     store = make_store()
     port, other = store.open_registry(), store.open_registry()
     port.add(Account(user_id=b"x" * 16, email=ANN.email))
@@ -75,12 +75,12 @@ def test_an_account_that_a_port_assigned_gives_way_to_the_users_own() -> None:
     assert list(port) == list(other) == [ANN]
 
 
-def test_somebody_unknown_cannot_be_removed() -> None:
+def test_an_unknown_user_cannot_be_removed() -> None:
     with pytest.raises(KeyError):
         make_store(ANN).remove(BOB.user_id)
 
 
-def test_all_ports_share_one_memory_of_requests() -> None:
+def test_all_ports_share_one_replay_cache() -> None:
     store = make_store(ANN)
     replay = store.replay
     assert store.open_registry().window == 120

@@ -1,11 +1,11 @@
-"""Sockets that listen: ports that stay, ports that come and go, UDP ports.
+"""Sockets that listen: permanent ports, dynamic ports, UDP ports.
 
 open_listener, Listener        one address
-PermanentListener              all ports of a range, for as long as the node runs
-DynamicListener                random ports of a range, in generations
+PermanentListener              all ports of a range, until cancelled
+DynamicListener                random ports of a range, replaced in generations
 DatagramListener               UDP ports
 
-What serves a port is handed over as a `PortHandler`; nothing here knows a protocol's bytes.
+Whatever serves a port is passed in as a `PortHandler`; nothing here knows about protocols.
 """
 
 from trio_vmess.listen.datagrams import DatagramListener

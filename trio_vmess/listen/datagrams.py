@@ -1,4 +1,4 @@
-"""UDP ports that are open for as long as the node runs."""
+"""UDP ports that are open until cancelled."""
 
 import socket
 from collections.abc import Awaitable, Callable, Iterable
@@ -7,20 +7,20 @@ from typing import NoReturn
 import trio
 
 BindDatagrams = Callable[[int], socket.socket]
-"""Binds a UDP port; raises `OSError` with a sentence for the operator."""
+"""Binds a UDP port; raises `OSError` with a message for the operator."""
 
 ServeDatagrams = Callable[[socket.socket], Awaitable[None]]
-"""Serves a bound UDP socket to its end, and closes it."""
+"""Serves a bound UDP socket until cancelled, and closes it."""
 
 
 class DatagramListener:
-    """Some UDP ports.
+    """A set of UDP ports.
 
     Args:
-        find_ports: says which, when they are to be opened: they may follow TCP ports that the
-            system has chosen.
-        bind: opens one.
-        serve: serves one; its flows end with it.
+        find_ports: returns the ports; called when they are opened, because they may be those that
+            the system has chosen for TCP.
+        bind: opens a port.
+        serve: serves a port; its flows end when it is cancelled.
     """
 
     def __init__(
@@ -39,11 +39,11 @@ class DatagramListener:
         """Open all ports and serve them until cancelled; all are closed when this ends.
 
         Args:
-            connections: is not used: datagrams have no connections that could outlive their port.
-            task_status: is told when all ports are open.
+            connections: not used, as datagrams have no connections that could outlive their port.
+            task_status: `started` is called when all ports are open.
 
         Raises:
-            OSError: a port cannot be opened; none is open then.
+            OSError: a port cannot be opened; those opened before it have been closed.
             trio.Cancelled: from outside.
         """
         del connections

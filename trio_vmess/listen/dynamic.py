@@ -1,16 +1,16 @@
-"""Dynamic ports: generations of random ports, each with users of its own.
+"""Dynamic ports: generations of random ports, each with accounts of its own.
 
-At each refresh a new generation opens and the one before the last closes. What is behind a port is
-made anew with it, and forgotten with it; connections that it accepted go on.
+At each refresh a new generation opens and the one before the last closes. Each port has a handler
+of its own, which is discarded with it; connections that were accepted continue.
 
     minutes    0          5          10         15
     first      |==newest==|==========|
     second                |==newest==|==========|
     third                            |==newest==|=====
 
-A refresh that fails, for want of free ports, costs its generation and nothing else: the next one
-tries again. The plan of `trio_vmess.core.ports` says which ports; here they are opened and closed.
-Every port goes back to it when its generation ends, however it ends.
+If a refresh finds no free port, only that generation is missing: the next refresh tries again.
+`trio_vmess.core.ports` chooses the ports; this module opens and closes them, and gives every port
+back to the plan when its generation ends, for whatever reason.
 """
 
 import errno
@@ -34,8 +34,8 @@ from trio_vmess.listen.open_port import (
 
 log: Final = logging.getLogger("trio_vmess.listen")
 
-# What is wrong with one port, where another may do. EACCES: a port below 1024, or on Windows one
-# that the system has reserved.
+# Errors of a single port, after which another one may work. EACCES: a port below 1024, or one that
+# Windows has reserved.
 _PORT_ERRORS: Final = frozenset({errno.EADDRINUSE, errno.EACCES})
 
 
@@ -44,10 +44,10 @@ class _Generation(Generic[InboundT_co]):
     """Ports that were opened together.
 
     Attributes:
-        expires_at: on Trio's clock.
-        held: the ports that the plan will have to get back.
+        expires_at: when its ports close, on Trio's clock.
+        held: the ports to give back to the plan.
         open_ports: those of them that are open.
-        closed: set once the ports are back.
+        closed: set when the ports have been given back.
     """
 
     expires_at: float
@@ -62,11 +62,11 @@ class DynamicListener(Generic[InboundT_co]):
     """Random ports of a range, in generations.
 
     Args:
-        plan: says which ports; nobody else may use it.
+        plan: chooses the ports; must not be shared.
         bind: opens a port.
-        make_handler: builds what serves a port, new each time.
+        make_handler: builds a new handler for each port.
         entropy: chooses among the ports when a client is redirected here.
-        tag: the inbound's name, for the log.
+        tag: the inbound's tag, for the log.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class DynamicListener(Generic[InboundT_co]):
 
     @property
     def ports(self) -> list[int]:
-        """The ports that are open now, those of the newest generation last."""
+        """The open ports, those of the newest generation last."""
         return [each.listener.port for each in self._open_ports()]
 
     async def serve(
@@ -96,14 +96,14 @@ class DynamicListener(Generic[InboundT_co]):
         connections: trio.Nursery,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> NoReturn:
-        """Open and close generations for ever; all ports are closed when this ends.
+        """Open and close generations until cancelled; all ports are closed when this ends.
 
         Args:
-            connections: where connections run; to outlive this task.
-            task_status: is told when the first generation is open, or has failed.
+            connections: the nursery for connections; must outlive this task.
+            task_status: `started` is called when the first generation is open, or has failed.
 
         Raises:
-            trio.Cancelled: from outside; connections that were accepted go on.
+            trio.Cancelled: from outside; connections that were accepted continue.
         """
         begin, period = trio.current_time(), self._plan.refresh_seconds
         tick = 0
@@ -111,7 +111,8 @@ class DynamicListener(Generic[InboundT_co]):
             while True:
                 opens_at = begin + tick * period
                 await self._wait_for_closing(opens_at)
-                # Computed like `opens_at`, or rounding could part what is one moment.
+                # Computed by the same formula as the `opens_at` of a later generation: the two are
+                # compared for equality, and rounding could make them differ.
                 expires_at = begin + (tick + PortPlan.GENERATIONS) * period
                 generation = self._open(opens_at, expires_at)
                 if generation is not None:
@@ -120,17 +121,17 @@ class DynamicListener(Generic[InboundT_co]):
                     task_status.started()
                 tick += 1
                 await trio.sleep_until(begin + tick * period)
-                # A machine that was asleep goes on with the tick that it woke up in.
+                # After a suspend, several ticks may have passed: continue with the current one.
                 tick = max(tick, int((trio.current_time() - begin) // period))
 
     def offer_switch(self, *, now: float | None = None) -> SwitchOffer[InboundT_co] | None:
         """Choose a port of the newest generation to redirect a client to.
 
         Args:
-            now: on Trio's clock; None for this moment.
+            now: the time on Trio's clock; None for the current time.
 
         Returns:
-            None if no port is open, or none for a whole minute more.
+            None if no port will be open for at least another minute.
 
         Source:
             v2ray-core, proxy/vmess/inbound/inbound.go, generateCommand.
@@ -140,7 +141,8 @@ class DynamicListener(Generic[InboundT_co]):
         if now is None:
             now = trio.current_time()
         newest = self._generations[-1]
-        # Where a refresh has failed, the newest generation is an old one, and closes sooner.
+        # If a refresh has failed, the newest generation is an older one, which closes sooner than
+        # the plan assumes.
         minutes = min(self._plan.minutes_left(now), int((newest.expires_at - now) // 60))
         if minutes < 1:
             return None
@@ -152,7 +154,7 @@ class DynamicListener(Generic[InboundT_co]):
     # Opening ------------------------------------------------------------------------------------
 
     def _open(self, opens_at: float, expires_at: float) -> _Generation[InboundT_co] | None:
-        """Open a generation, as far as there are ports for it; None if there is not one."""
+        """Open a generation with as many ports as possible; None if no port could be opened."""
         try:
             ports = self._plan.next_generation(opens_at)
         except PortsExhausted as exc:
@@ -163,7 +165,7 @@ class DynamicListener(Generic[InboundT_co]):
         try:
             for port in ports:
                 self._open_port(generation, port)
-        except BaseException:
+        except BaseException:  # also a bug in `make_handler` must not leak ports
             self._close(generation)
             raise
         opened = [each.listener.port for each in generation.open_ports]
@@ -173,7 +175,7 @@ class DynamicListener(Generic[InboundT_co]):
                 self._tag,
                 len(ports),
                 len(opened),
-                "the next refresh tries again; the lines before say what is in the way",
+                "the next refresh tries again; earlier lines name the reasons",
             )
         if not opened:
             self._close(generation)
@@ -182,7 +184,7 @@ class DynamicListener(Generic[InboundT_co]):
         return generation
 
     def _open_port(self, generation: _Generation[InboundT_co], port: int) -> None:
-        """Open a port, or another in its stead; the plan bounds how often that is tried."""
+        """Open a port, or a replacement if it is taken; the plan limits the number of attempts."""
         while True:
             try:
                 opened = open_port(port, self._bind, self._make_handler)
@@ -198,7 +200,7 @@ class DynamicListener(Generic[InboundT_co]):
                 return
 
     def _replace(self, port: int, exc: OSError) -> int | None:
-        """Give a port back that cannot be opened; return another one if that may help."""
+        """Give back a port that cannot be opened; return a replacement if another port may work."""
         log.warning(
             "ports.failed inbound=%s port=%d reason=%r", self._tag, port, exc.strerror or str(exc)
         )
@@ -211,7 +213,7 @@ class DynamicListener(Generic[InboundT_co]):
             log.warning("ports.exhausted inbound=%s reason=%r", self._tag, str(exhausted))
             return None
 
-    # Living and closing -------------------------------------------------------------------------
+    # Serving and closing -------------------------------------------------------------------------
 
     async def _run(self, generation: _Generation[InboundT_co], connections: trio.Nursery) -> None:
         try:
@@ -223,7 +225,10 @@ class DynamicListener(Generic[InboundT_co]):
             self._close(generation)
 
     async def _wait_for_closing(self, opens_at: float) -> None:
-        """Wait until what ends now has given its ports back: a small range needs them again."""
+        """Wait until generations that end now have given their ports back.
+
+        Both happen at the same moment, and a small range has no other ports for the new one.
+        """
         for generation in list(self._generations):
             if generation.expires_at <= opens_at:
                 await generation.closed.wait()

@@ -1,7 +1,7 @@
-"""An open port with the inbound behind it, and how one of several is offered to a client.
+"""An open port with its handler, and the choice of a port to redirect a client to.
 
-A VMess inbound can redirect its clients to a port of another inbound. Which port that is, and for
-how long it stays open, is known here; which account the client has there, only the inbound knows.
+A VMess inbound can redirect its clients to a port of another inbound. This module chooses the port
+and knows for how long it stays open; the inbound behind the port assigns the client's account.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,7 +18,7 @@ InboundT_co = TypeVar("InboundT_co", bound=Inbound, covariant=True)
 
 
 def _close_nothing() -> None:
-    """Do nothing: most inbounds hold nothing that is theirs alone."""
+    """Do nothing: most inbounds have no resources of their own to release."""
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -26,9 +26,9 @@ class PortHandler(Generic[InboundT_co]):
     """What serves the connections of a port.
 
     Attributes:
-        inbound: does.
-        handshake: seconds that a client has until its request is understood.
-        close: is called when the port is closed, once for each port that shares the handler.
+        inbound: serves them.
+        handshake: seconds from accepting a connection until its request must be complete.
+        close: called when a port is closed, once for each port that shares the handler.
     """
 
     inbound: InboundT_co
@@ -37,11 +37,11 @@ class PortHandler(Generic[InboundT_co]):
 
 
 class BoundPort(Protocol):
-    """What an open port needs of its listener: `Listener` is one."""
+    """The interface of a port's listener; `Listener` implements it."""
 
     @property
     def port(self) -> int:
-        """The number."""
+        """The port number."""
         ...
 
     @property
@@ -61,21 +61,21 @@ class BoundPort(Protocol):
 
 
 Bind = Callable[[int], BoundPort]
-"""Opens a port; raises `OSError` with a sentence for the operator."""
+"""Opens a port; raises `OSError` with a message for the operator."""
 
 MakeHandler = Callable[[int], PortHandler[InboundT_co]]
-"""Builds what serves a port."""
+"""Builds the handler of a port."""
 
 
 @attrs.frozen(eq=False)
 class OpenPort(Generic[InboundT_co]):
-    """A port that listens, with what serves it."""
+    """A listening port with its handler."""
 
     listener: BoundPort
     handler: PortHandler[InboundT_co]
 
     async def serve(self, connections: trio.Nursery) -> NoReturn:
-        """Serve the port until cancelled; its connections run in `connections`."""
+        """Accept connections until cancelled; they run in `connections`."""
         await self.listener.serve(
             self.handler.inbound.serve,
             connections=connections,
@@ -83,7 +83,7 @@ class OpenPort(Generic[InboundT_co]):
         )
 
     def close(self) -> None:
-        """Stop listening; connections that were accepted go on."""
+        """Stop listening; connections that were accepted continue."""
         self.listener.close()
         self.handler.close()
 
@@ -91,10 +91,10 @@ class OpenPort(Generic[InboundT_co]):
 def open_port(
     port: int, bind: Bind, make_handler: MakeHandler[InboundT_co]
 ) -> OpenPort[InboundT_co]:
-    """Open a port, and build what serves it.
+    """Open a port, and build its handler.
 
     Raises:
-        OSError: from `bind`.
+        OSError: the port cannot be opened.
     """
     listener = bind(port)
     try:
@@ -109,9 +109,9 @@ class SwitchOffer(Generic[InboundT_co]):
     """A port that a client may be redirected to.
 
     Attributes:
-        port: its number.
-        minutes: for how long it stays open at least, 1 to 255.
-        inbound: serves it, and has to know the client.
+        port: the port number.
+        minutes: how long it stays open at least, 1 to 255.
+        inbound: serves the port, and must be given an account for the client.
     """
 
     port: int
@@ -125,14 +125,14 @@ def offer_switch(
     """Choose a port to redirect a client to.
 
     Args:
-        ports: each one that is open is equally likely.
-        minutes: for how long the offer holds, 1 to 255.
-        entropy: chooses.
+        ports: the candidates; each open one is equally likely.
+        minutes: how long the offer is valid, 1 to 255.
+        entropy: used for the choice.
 
     Returns:
-        None if none is open, or all are Unix sockets.
+        None if no port is open, or all are Unix sockets.
     """
-    # A port may be closed without this room's doing: its listener says.
+    # A listener can be closed from outside while its `OpenPort` is still listed.
     open_ports = [each for each in ports if each.listener.is_open and each.listener.port]
     if not open_ports:
         return None

@@ -1,4 +1,4 @@
-"""A range of ports that is open as a whole, for as long as the node runs."""
+"""A range of ports that are all open until cancelled."""
 
 from collections.abc import Iterable
 from typing import Final, Generic, NoReturn
@@ -16,18 +16,18 @@ from trio_vmess.listen.open_port import (
     open_port,
 )
 
-_FOR_EVER: Final = 255
-"""Minutes: the most that the wire can say."""
+_MINUTES_MAX: Final = 255
+"""What an offer of a permanent port is valid for: the largest value of its one-byte field."""
 
 
 class PermanentListener(Generic[InboundT_co]):
     """All ports of a range, or one address.
 
     Args:
-        ports: a lone 0 for any free port, or for a Unix socket.
+        ports: the range; a single 0 for any free port, or for a Unix socket.
         bind: opens a port.
-        make_handler: is asked once for each port, and may give all of them the same answer: V2Ray
-            has one set of users for the whole range.
+        make_handler: called once for each port; may return the same handler for all, as V2Ray has
+            one set of users for the whole range.
         entropy: chooses among the ports when a client is redirected here.
     """
 
@@ -47,7 +47,7 @@ class PermanentListener(Generic[InboundT_co]):
 
     @property
     def ports(self) -> list[int]:
-        """The ports that are open now."""
+        """The open ports."""
         return [each.listener.port for each in self._open_ports]
 
     async def serve(
@@ -56,15 +56,15 @@ class PermanentListener(Generic[InboundT_co]):
         connections: trio.Nursery,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> NoReturn:
-        """Open all ports and serve them for ever; all are closed when this ends.
+        """Open all ports and serve them until cancelled; all are closed when this ends.
 
         Args:
-            connections: where connections run; to outlive this task.
-            task_status: is told when all ports are open.
+            connections: the nursery for connections; must outlive this task.
+            task_status: `started` is called when all ports are open.
 
         Raises:
-            OSError: a port cannot be opened; none is open then.
-            trio.Cancelled: from outside; connections that were accepted go on.
+            OSError: a port cannot be opened; those opened before it have been closed.
+            trio.Cancelled: from outside; connections that were accepted continue.
         """
         try:
             for port in self._ports:
@@ -81,4 +81,4 @@ class PermanentListener(Generic[InboundT_co]):
 
     def offer_switch(self) -> SwitchOffer[InboundT_co] | None:
         """Choose a port to redirect a client to; see `DynamicListener.offer_switch`."""
-        return offer_switch(self._open_ports, minutes=_FOR_EVER, entropy=self._entropy)
+        return offer_switch(self._open_ports, minutes=_MINUTES_MAX, entropy=self._entropy)

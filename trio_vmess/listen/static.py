@@ -1,11 +1,11 @@
-"""Listening on one address: sockets, and the loop that accepts.
+"""Listening on one address: sockets and the accept loop.
 
-A listener takes all connections that are waiting in one turn, as far as a limit goes that lets
-other tasks have theirs. What a connection does is its handler's business. It runs in a nursery that
-outlives the listener, so connections go on when the listener is closed.
+A listener accepts all waiting connections in one turn of the event loop, up to a limit that keeps
+other tasks responsive. The handlers of connections run in a nursery that outlives the listener, so
+connections continue when the listener is closed.
 
-Errors are `OSError` with the number that the system gave; the text is a whole sentence for the
-operator: what could not be done, why, and what to change.
+Errors are `OSError` with the system's errno; the text is a message for the operator: what failed,
+why, and what to change.
 """
 
 import contextlib
@@ -26,24 +26,24 @@ from trio_vmess.core import Destination, IPAddress, format_endpoint, parse_host
 from trio_vmess.transport import SocketTransport
 
 ListenAddress = IPAddress | str
-"""An IP address; or a Unix socket: a path, or `@name` for Linux's abstract name space."""
+"""An IP address; or a Unix socket: a path, or `@name` in Linux's abstract namespace."""
 
 BACKLOG: Final = 4096
-"""Connections that the kernel may hold for us; it lowers the number to its own limit."""
+"""Length of the kernel's queue of connections to accept; the kernel caps it at its own limit."""
 
 SILENCE_LIMIT: Final = 1
-"""Seconds after which Linux shows us a connection whose client should speak, and does not."""
+"""Seconds after which Linux lets a connection be accepted although no data has arrived."""
 
 ACCEPTS_PER_TURN: Final = 64
-"""Connections that are accepted before other tasks have a turn."""
+"""Connections accepted in a row before other tasks run."""
 
 RESOURCE_PAUSE: Final = 0.1
-"""Seconds to wait when the system has no file descriptors or memory for another connection."""
+"""Seconds to pause when there are no file descriptors or no memory for another connection."""
 
 _RESOURCE_ERRORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
-# What ailed a connection before it was accepted. Source: accept(2), "Error handling"; EPERM is a
-# firewall's word on Linux, and ECONNRESET that of Windows.
+# Errors of a connection that failed before it was accepted; the listener itself is intact. Source:
+# accept(2), "Error handling"; EPERM comes from a firewall on Linux, and ECONNRESET from Windows.
 _CONNECTION_ERRORS: Final = frozenset(
     {
         *(errno.ECONNABORTED, errno.ECONNRESET, errno.EPERM, errno.EPROTO),
@@ -60,40 +60,40 @@ _ADVICE: Final = {
     errno.EADDRNOTAVAIL: (
         "this machine does not have that address; listen on one that it has, or on 0.0.0.0 for all"
     ),
-    errno.EAFNOSUPPORT: "this system does not speak that address family; choose another address",
+    errno.EAFNOSUPPORT: "this system does not support that address family; choose another address",
 }
 
 _UNIX_ADVICE: Final = {
     errno.EACCES: "permission denied; choose a folder that the node may write to",
     errno.EADDRINUSE: "another program listens there; stop it, or choose another path",
     errno.ENOENT: "the folder does not exist; create it, or choose another path",
-    errno.ENOTDIR: "a part of the path is no folder; choose another path",
-    errno.EEXIST: "there is a file that is no socket; remove it, or choose another path",
+    errno.ENOTDIR: "a part of the path is not a folder; choose another path",
+    errno.EEXIST: "a file that is not a socket exists there; remove it, or choose another path",
     errno.ENAMETOOLONG: "the path is too long for a Unix socket; choose a shorter one",
-    errno.EAFNOSUPPORT: "this system has no such sockets; listen on 127.0.0.1 instead",
+    errno.EAFNOSUPPORT: "this system does not support such sockets; listen on 127.0.0.1 instead",
 }
 
 SocketName: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | str | bytes
-"""An address as the system gives it: of IPv4, of IPv6, or of a Unix socket."""
+"""A socket address as the `socket` module returns it: IPv4, IPv6 or Unix."""
 
 log: Final = logging.getLogger("trio_vmess.listen")
 
 
 class Handler(Protocol):
-    """What is done with a connection: `Inbound.serve` is one."""
+    """Serves the connections of a listener; `Inbound.serve` is one."""
 
     def __call__(self, transport: Transport, *, source: str, deadline: float) -> Awaitable[None]:
-        """Serve one connection to its end, and close it; see `Inbound.serve`."""
+        """Serve one connection until it ends, and close it; see `Inbound.serve`."""
         ...
 
 
 class Listener:
-    """A socket that listens.
+    """A listening socket.
 
     Args:
-        sock: a bound stream socket that listens and does not block; it belongs to the listener.
-        path: the file to remove in the end, for a Unix socket that has one.
-        brings_data: whether connections mostly have bytes to read when they are accepted.
+        sock: a non-blocking stream socket that listens; owned by the listener.
+        path: the file of a Unix socket, removed on close; None if there is no file.
+        brings_data: whether connections usually have data to read when they are accepted.
     """
 
     def __init__(
@@ -110,23 +110,24 @@ class Listener:
         if isinstance(name, tuple):
             host, self._port = _plain_host(name), name[1]
             address = ipaddress.ip_address(host)
-            self._place = format_endpoint(address, self._port)
-            # Bound to all addresses, each connection has to be asked which one it came by.
+            self._address_text = format_endpoint(address, self._port)
+            # One system call less for each connection. A listener on a wildcard address cannot
+            # know the local address of its connections.
             if not address.is_unspecified:
                 self._local = Destination(host=parse_host(host), port=self._port)
         else:
-            self._place = path or "@" + os.fsdecode(name)[1:]
+            self._address_text = path or "@" + os.fsdecode(name)[1:]
 
     def __repr__(self) -> str:
         return f"<Listener {self}>"
 
     def __str__(self) -> str:
-        """Write where it listens, as people do."""
-        return self._place
+        """Return the address it listens on: `host:port`, `[host]:port`, a path or `@name`."""
+        return self._address_text
 
     @property
     def port(self) -> int:
-        """The port, also where the system has chosen it; 0 for a Unix socket."""
+        """The port number, also if the system has chosen it; 0 for a Unix socket."""
         return self._port
 
     @property
@@ -135,13 +136,13 @@ class Listener:
         return self._socket.fileno() >= 0
 
     def close(self) -> None:
-        """Stop listening; does nothing the second time. What is waiting unaccepted is reset."""
+        """Stop listening; does nothing the second time. Connections not yet accepted are reset."""
         if not self.is_open:
             return
         if trio.lowlevel.in_trio_run():
             trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
-        # Another program may have put its own socket there.
+        # Only if the file is still ours: another program may have replaced it by its own socket.
         if self._path is not None and _identify(self._path) == self._file:
             with contextlib.suppress(OSError):
                 os.unlink(self._path)
@@ -154,25 +155,27 @@ class Listener:
         handshake: float,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> NoReturn:
-        """Accept connections for ever; the socket is closed when this ends.
+        """Accept connections until cancelled; the socket is closed when this ends.
 
         Args:
-            handler: is started once for each connection and owns it. A bug in it is logged and
-                ends that connection alone.
-            connections: where the handlers run; to outlive this task.
-            handshake: seconds from accepting a connection to the deadline that handlers are given.
-            task_status: is told at once: who connects now is served.
+            handler: called once for each connection, which it owns. An exception in it is logged
+                and ends only that connection.
+            connections: the nursery for handlers; must outlive this task.
+            handshake: seconds from accepting a connection to the deadline passed to its handler.
+            task_status: `started` is called at once: clients can connect.
 
         Raises:
-            OSError: the system refuses to accept anything any more.
+            OSError: the socket cannot accept connections any more.
             trio.ClosedResourceError: the listener was closed meanwhile.
-            trio.Cancelled: from outside; connections that were accepted go on.
+            trio.Cancelled: from outside; connections that were accepted continue.
         """
         try:
             task_status.started()
             while True:
                 await trio.lowlevel.wait_readable(self._socket)
                 if not self._accept_waiting(handler, connections, handshake):
+                    # The socket stays readable during a shortage, so without a pause this loop
+                    # would spin.
                     await trio.sleep(RESOURCE_PAUSE)
         finally:
             self.close()
@@ -180,7 +183,10 @@ class Listener:
     def _accept_waiting(
         self, handler: Handler, connections: trio.Nursery, handshake: float
     ) -> bool:
-        """Accept what is waiting; False if the system has no room for more now."""
+        """Accept what is waiting; return False if the system is short of resources.
+
+        Accepting in a batch saves a turn of the event loop for each connection under load.
+        """
         for _ in range(ACCEPTS_PER_TURN):
             try:
                 sock, name = self._socket.accept()
@@ -192,6 +198,7 @@ class Listener:
                     return False
                 if exc.errno not in _CONNECTION_ERRORS:
                     raise
+                # Only that connection is lost; the next one in the queue may be fine.
                 continue
             self._short_of_resources = False
             self._start(sock, name, handler, connections, handshake)
@@ -208,7 +215,7 @@ class Listener:
         try:
             transport = SocketTransport(sock, is_readable=self._brings_data, local=self._local)
         except OSError:
-            # The peer is gone already: some systems say so here.
+            # The peer has already disconnected; some systems report that when options are set.
             sock.close()
             return
         source = "" if isinstance(name, str | bytes) else format_source(name)
@@ -230,7 +237,8 @@ async def _serve_one(handler: Handler, transport: Transport, source: str, deadli
     try:
         await handler(transport, source=source, deadline=deadline)
     except Exception:
-        # The boundary of what comes before dispatch: one connection's bug is not the others'.
+        # The error boundary for what happens before dispatch: without it, an exception would cancel
+        # the nursery and with it all other connections.
         log.exception("listen.bug source=%s", source or "-")
         await transport.aclose()
 
@@ -239,29 +247,29 @@ async def _serve_one(handler: Handler, transport: Transport, source: str, deadli
 
 
 def open_listener(
-    address: ListenAddress, port: int = 0, *, clients_begin: bool = False
+    address: ListenAddress, port: int = 0, *, clients_speak_first: bool = False
 ) -> Listener:
     """Listen on an address.
 
-    A Unix socket's file that nobody listens on any more is replaced.
+    The file of a Unix socket is replaced if no process listens on it.
 
     Args:
-        address: `::` is for IPv6 alone; 0.0.0.0 has to be listened on for IPv4.
-        port: 0 leaves the choice to the system; without meaning for a Unix socket.
-        clients_begin: clients speak first. Linux then shows us a TCP connection when its first
-            bytes are there, which saves a turn of the loop, or after `SILENCE_LIMIT`.
+        address: `::` accepts IPv6 only; IPv4 needs a listener on 0.0.0.0.
+        port: 0 lets the system choose; ignored for a Unix socket.
+        clients_speak_first: on Linux, TCP connections are then accepted when their first bytes have
+            arrived, which saves a turn of the event loop, or after `SILENCE_LIMIT`.
 
     Raises:
-        OSError: it cannot be done; see the module.
+        OSError: the address cannot be listened on; see the module.
     """
     try:
         if isinstance(address, str):
             return _open_unix_listener(address)
         sock = _bound_socket(address, port, socket.SOCK_STREAM)
         try:
-            # What is accepted inherits this.
+            # Inherited by accepted sockets, which saves a system call for each connection.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-            defers = clients_begin and sys.platform == "linux"
+            defers = clients_speak_first and sys.platform == "linux"
             if defers:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, SILENCE_LIMIT)
             sock.listen(BACKLOG)
@@ -277,11 +285,11 @@ def bind_datagram_socket(address: IPAddress, port: int) -> socket.socket:
     """Return a non-blocking UDP socket that is bound to an address.
 
     Args:
-        address: `::` is for IPv6 alone.
-        port: 0 leaves the choice to the system.
+        address: `::` receives IPv6 only.
+        port: 0 lets the system choose.
 
     Raises:
-        OSError: it cannot be done; see the module.
+        OSError: the address cannot be bound; see the module.
     """
     try:
         return _bound_socket(address, port, socket.SOCK_DGRAM)
@@ -290,14 +298,14 @@ def bind_datagram_socket(address: IPAddress, port: int) -> socket.socket:
 
 
 def format_listen_address(address: ListenAddress, port: int) -> str:
-    """Write where is listened: `host:port`, `[host]:port` or the Unix socket's name."""
+    """Return a listening address as text: `host:port`, `[host]:port` or the Unix socket's name."""
     if isinstance(address, str):
         return address
     return format_endpoint(address, port)
 
 
 def format_source(name: tuple[str, int] | tuple[str, int, int, int]) -> str:
-    """Write a peer's socket address as `host:port` or `[host]:port`."""
+    """Return a peer's socket address as `host:port` or `[host]:port`."""
     return f"{name[0]}:{name[1]}" if len(name) == 2 else f"[{_plain_host(name)}]:{name[1]}"
 
 
@@ -307,7 +315,7 @@ def _bound_socket(address: IPAddress, port: int, kind: socket.SocketKind) -> soc
     try:
         sock.setblocking(False)
         if sys.platform == "win32":
-            # Without it, another program could take over a port that is in use.
+            # Without it, Windows lets another program bind a port that is in use.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
         elif kind == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -345,39 +353,40 @@ def _open_unix_listener(name: str) -> Listener:
 
 
 def _remove_stale_socket(path: str) -> None:
-    """Remove a socket's file that nobody listens on.
+    """Remove the file of a Unix socket that no process listens on.
 
     Raises:
-        OSError: EADDRINUSE if somebody does; EEXIST if it is no socket.
+        OSError: EADDRINUSE if a process does; EEXIST if the file is not a socket.
     """
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            # A full backlog must not hold us up; it says enough.
+            # Non-blocking, because connecting to a listener with a full backlog would block; the
+            # error it gives instead shows as well that a process listens.
             probe.setblocking(False)
             code = probe.connect_ex(path)
         if code != errno.ECONNREFUSED:
             raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
         os.unlink(path)
     except FileNotFoundError:
-        # Its owner was faster than we were.
+        # Its owner has just removed it.
         return
 
 
 def _explain(exc: OSError, address: ListenAddress, port: int) -> OSError:
-    """Return an error with the same number that says what to do."""
+    """Return an error with the same errno and a message for the operator."""
     code = exc.errno
     if code is None and isinstance(address, str):
-        # Python itself measures the path, and has no number for it.
+        # Python itself checks the length of the path, and raises an error without errno.
         code = errno.ENAMETOOLONG
     advice = (_UNIX_ADVICE if isinstance(address, str) else _ADVICE).get(code or 0)
-    place = format_listen_address(address, port)
-    return OSError(code, f"cannot listen on {place}: {advice or exc.strerror or exc}")
+    shown = format_listen_address(address, port)
+    return OSError(code, f"cannot listen on {shown}: {advice or exc.strerror or exc}")
 
 
 def _identify(path: str) -> tuple[int, int] | None:
-    """Return what tells a file from one that takes its place; None if there is none."""
+    """Return the identity of a file, which a replacement does not have; None if it is missing."""
     try:
         found = os.stat(path)
     except OSError:
@@ -386,5 +395,5 @@ def _identify(path: str) -> tuple[int, int] | None:
 
 
 def _plain_host(name: tuple[str, int] | tuple[str, int, int, int]) -> str:
-    """Return the host of a socket address without the name of its network interface."""
+    """Return the host of a socket address without an IPv6 zone such as `%eth0`."""
     return name[0].partition("%")[0]

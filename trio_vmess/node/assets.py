@@ -55,7 +55,7 @@ class Assets:
         )
 
     def load(self, name: str) -> bytes:
-        """Return the content of the first file with this name; an absolute path is not searched for.
+        """Return the content of the first file with this name, or of an absolute path.
 
         Raises:
             FileNotFoundError: no such file; the text lists the folders and what to do.

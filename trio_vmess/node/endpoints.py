@@ -81,7 +81,7 @@ def sniffing_of(
 ) -> Callable[[str], SniffingSettings | None]:
     """Return a function from an inbound's tag to its sniffing settings.
 
-    Inbounds without a tag cannot be told apart, so they share the settings of the first that sniffs.
+    Inbounds without a tag cannot be told apart, so they share the first settings among them.
     """
     wanted = {each.tag: each.sniffing for each in reversed(inbounds) if each.sniffing is not None}
     return wanted.get

@@ -70,7 +70,7 @@ class Lifecycle:
                 seconds, after which the remaining connections are cancelled.
 
         Raises:
-            OSError: a part cannot be started, in an exception group; the others have been cancelled.
+            OSError: a part cannot be started, in an exception group; the others are cancelled.
             trio.Cancelled: from outside.
         """
         # The nesting is the order of the diagram: a nursery's block ends only when its tasks have.
@@ -80,8 +80,7 @@ class Lifecycle:
             async with trio.open_nursery() as connections:
                 async with trio.open_nursery() as listeners:
                     for listener in self.listeners:
-                        # `start` passes keyword arguments only through a closure or a partial; unlike a
-                        # partial, a closure keeps the type of `task_status`.
+                        # `start` adds only `task_status`, and `connections` is keyword-only.
                         async def serve(
                             *,
                             task_status: trio.TaskStatus[None],

@@ -85,7 +85,7 @@ def test_connections_are_a_table_without_control_characters() -> None:
 
 
 @pytest.mark.parametrize("answer", [{}, {"counters": 3}, {"connections": {}}])
-def test_an_answer_of_another_shape_is_refused(answer: dict[str, object]) -> None:
+def test_a_malformed_response_is_refused(answer: dict[str, object]) -> None:
     for shown in (format_counters, format_connections):
-        with pytest.raises(ValueError, match="the node's answer has no"):
+        with pytest.raises(ValueError, match="the node's response has no"):
             shown(answer)

@@ -60,10 +60,10 @@ async def asked(path: str, request: Mapping[str, object]) -> dict[str, object]:
     return await trio.to_thread.run_sync(partial(ask, path, request))
 
 
-# The node's side ----------------------------------------------------------------------------------
+# Server ----------------------------------------------------------------------------------------
 
 
-async def test_a_question_and_its_answer(tmp_path: Path) -> None:
+async def test_a_request_and_its_response(tmp_path: Path) -> None:
     path = str(tmp_path / "node.sock")
     async with serving(path) as place:
         assert place == path
@@ -71,12 +71,12 @@ async def test_a_question_and_its_answer(tmp_path: Path) -> None:
     assert not os.path.exists(path)
 
 
-async def test_a_large_answer(tmp_path: Path) -> None:
+async def test_a_large_response(tmp_path: Path) -> None:
     async with serving() as path:
         assert len(str((await asked(path, {"command": "large"}))["text"])) == 3_000_000
 
 
-async def test_nobody_else_may_open_it(folder: Path) -> None:
+async def test_the_socket_is_accessible_to_its_user_only(folder: Path) -> None:
     before = os.umask(0)
     try:
         async with serving() as path:
@@ -91,12 +91,12 @@ async def test_nobody_else_may_open_it(folder: Path) -> None:
 async def test_a_folder_of_somebody_else_is_not_used(folder: Path, tmp_path: Path) -> None:
     folder.mkdir(mode=0o755)
     folder.chmod(0o755)
-    with pytest.raises(OSError, match="not a folder of this user alone"):
+    with pytest.raises(OSError, match="not accessible to this user only"):
         open_control()
     folder.rmdir()
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     folder.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OSError, match="not a folder of this user alone"):
+    with pytest.raises(OSError, match="not accessible to this user only"):
         open_control()
 
 
@@ -109,7 +109,7 @@ async def test_two_nodes_of_one_process(folder: Path) -> None:
     assert find_sockets(folder) == []
 
 
-async def test_what_killed_nodes_left_is_removed(folder: Path) -> None:
+async def test_sockets_of_killed_nodes_are_removed(folder: Path) -> None:
     folder.mkdir(mode=0o700)
     left, other = folder / "99999999.sock", folder / "other.sock"
     for path in (left, other):
@@ -126,7 +126,7 @@ def test_a_path_without_permissions_is_refused() -> None:
         open_control("@node")
 
 
-async def test_a_path_that_is_taken(tmp_path: Path) -> None:
+async def test_a_path_in_use(tmp_path: Path) -> None:
     async with serving(str(tmp_path / "node.sock")) as path:
         with pytest.raises(OSError, match="another program listens there"):
             open_control(path)
@@ -157,24 +157,24 @@ async def test_several_lines_on_one_connection_in_any_pieces() -> None:
 
 
 @pytest.mark.parametrize("line", [b"", b"nonsense", b"[]", b'"stats"', b"\xff", b"[" * 3000])
-async def test_what_is_no_request(line: bytes) -> None:
+async def test_a_malformed_request(line: bytes) -> None:
     async with serving() as path:
         (reply,) = await talk(path, line + b"\n")
         assert json.loads(reply) == {"error": "expected one JSON object on a line"}
 
 
-async def test_a_line_without_end() -> None:
+async def test_a_line_that_is_too_long() -> None:
     async with serving() as path:
         async with await trio.open_unix_socket(path) as stream:
             await stream.send_all(b"x" * (control.LINE_MAX + 1))
             received = b""
             async for data in stream:
                 received += data
-        assert json.loads(received) == {"error": "too long a line"}
+        assert json.loads(received) == {"error": "expected a line of at most 4096 bytes"}
         assert await asked(path, {"command": "echo"})
 
 
-async def test_too_many_at_a_time() -> None:
+async def test_too_many_connections() -> None:
     async with serving() as path:
         streams = [await trio.open_unix_socket(path) for _ in range(control.CONNECTIONS_MAX)]
         for stream in streams:
@@ -188,13 +188,13 @@ async def test_too_many_at_a_time() -> None:
         assert await asked(path, {"command": "echo"})
 
 
-async def test_who_says_nothing_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_idle_client_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "IDLE_MAX", 0.05)
     async with serving() as path, await trio.open_unix_socket(path) as stream:
         assert await stream.receive_some() == b""
 
 
-def test_its_place_is_a_key_in_toml_alone() -> None:
+def test_the_path_can_be_set_in_toml_only() -> None:
     outbound = '[[outbounds]]\nprotocol = "freedom"\n'
     assert parse_config(f'control = "/run/x.sock"\n{outbound}').control == "/run/x.sock"
     with pytest.raises(ConfigError, match="use a path"):
@@ -203,23 +203,23 @@ def test_its_place_is_a_key_in_toml_alone() -> None:
         parse_config('{"control": "/run/x.sock", "outbounds": [{"protocol": "freedom"}]}')
 
 
-# The asking side ----------------------------------------------------------------------------------
+# Client ------------------------------------------------------------------------------------------
 
 
-async def test_a_refusal_is_an_error() -> None:
+async def test_an_error_response_is_raised() -> None:
     async with serving() as path:
-        with pytest.raises(ValueError, match="the node answers: not that"):
+        with pytest.raises(ValueError, match="the node reports: not that"):
             await asked(path, {"command": "other"})
 
 
-def test_nobody_is_there(tmp_path: Path, folder: Path) -> None:
+def test_no_node_is_running(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(OSError, match=r"cannot reach a node at .*missing\.sock: No such file"):
         ask(str(tmp_path / "missing.sock"), {})
     with pytest.raises(OSError, match="no running node was found"):
         find_socket()
 
 
-async def test_something_else_is_there(tmp_path: Path) -> None:
+async def test_a_socket_of_another_program(tmp_path: Path) -> None:
     path = str(tmp_path / "other.sock")
 
     async def serve(stream: trio.SocketStream) -> None:
@@ -236,7 +236,7 @@ async def test_something_else_is_there(tmp_path: Path) -> None:
         nursery.cancel_scope.cancel()
 
 
-def test_without_a_runtime_folder_it_is_the_temporary_one(
+def test_without_a_runtime_folder_the_temporary_one_is_used(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("XDG_RUNTIME_DIR")
@@ -244,7 +244,7 @@ def test_without_a_runtime_folder_it_is_the_temporary_one(
     assert control.default_folder() == tmp_path / f"trio-vmess-{os.getuid()}"
 
 
-def test_systems_without_such_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_systems_without_unix_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(socket, "AF_UNIX")
     for attempt in (open_control, find_socket, partial(ask, "x", {})):
         with pytest.raises(OSError, match="no Unix sockets") as caught:

@@ -43,7 +43,7 @@ def test_the_names_are_v2rays() -> None:
     }
 
 
-def test_who_has_no_name_has_no_counter() -> None:
+def test_without_email_or_tag_there_is_no_counter() -> None:
     counters = statistics()
     nameless = connection(3, 5, user="", inbound="")
     nameless.outbound_tag = ""
@@ -53,7 +53,7 @@ def test_who_has_no_name_has_no_counter() -> None:
 
 @pytest.mark.parametrize("up", [False, True])
 @pytest.mark.parametrize("down", [False, True])
-def test_only_what_the_policy_asks_for(up: bool, down: bool) -> None:
+def test_only_what_the_policy_selects_is_counted(up: bool, down: bool) -> None:
     some = Directions(uplink=up, downlink=down)
     counters = Statistics(users=lambda level: some if level == 1 else Directions())
     counters.closed(connection(1, 1, level=0))
@@ -65,7 +65,7 @@ def test_only_what_the_policy_asks_for(up: bool, down: bool) -> None:
     }
 
 
-def test_running_connections_are_in_the_sum_and_counted_once() -> None:
+def test_open_connections_are_included_and_counted_once() -> None:
     counters = Statistics(users=lambda _level: BOTH)
     name = counter_name(("user", "ann@x"), "uplink")
     counters.closed(connection(1))
@@ -99,7 +99,7 @@ def test_a_reset_keeps_names_and_meters() -> None:
         max_size=50,
     )
 )
-def test_every_byte_is_told_once(steps: list[tuple[str, int]]) -> None:
+def test_every_byte_is_reported_once(steps: list[tuple[str, int]]) -> None:
     counters, running = Statistics(users=lambda _level: BOTH), []
     name = counter_name(("user", "ann@x"), "downlink")
     carried = told = 0
@@ -120,12 +120,12 @@ def test_every_byte_is_told_once(steps: list[tuple[str, int]]) -> None:
 
 
 @given(st.sampled_from(["user", "inbound", "outbound"]), st.text(), st.sampled_from(["uplink"]))
-def test_names_can_be_taken_apart(kind: str, owner: str, direction: str) -> None:
+def test_names_can_be_parsed(kind: str, owner: str, direction: str) -> None:
     assert parse_counter_name(counter_name((kind, owner), direction)) == (kind, owner, direction)
 
 
 @pytest.mark.parametrize("name", ["", "user", "user>>>ann", "user>>>ann>>>other>>>uplink"])
-def test_other_names(name: str) -> None:
+def test_names_of_another_form(name: str) -> None:
     assert parse_counter_name(name) is None
 
 

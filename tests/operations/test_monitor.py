@@ -1,4 +1,4 @@
-"""What a node says of itself."""
+"""Responses to control requests: counters and open connections."""
 
 import pytest
 
@@ -35,7 +35,7 @@ def test_counters() -> None:
         expected = dict.fromkeys(expected, 0)
 
 
-def test_connections_the_oldest_first() -> None:
+def test_connections_are_listed_oldest_first() -> None:
     there = monitor(connection(105), connection(101, user=User(email="ann@x"), inbound_tag="in"))
     answer = there.answer({"command": "connections"})
     assert isinstance(answer["connections"], list)
@@ -54,14 +54,14 @@ def test_connections_the_oldest_first() -> None:
     assert second["seconds"] == 5.0
 
 
-def test_where_nothing_is_counted() -> None:
-    with pytest.raises(ValueError, match="nothing is counted; write stats = true"):
+def test_statistics_that_are_not_enabled() -> None:
+    with pytest.raises(ValueError, match="statistics are not enabled; set stats = true"):
         monitor(counts=False).answer({"command": "stats"})
     assert monitor(counts=False).answer({"command": "connections"}) == {"connections": []}
 
 
 @pytest.mark.parametrize("request_", [{}, {"command": "stop"}, {"command": ["x" * 1000]}])
-def test_other_commands(request_: dict[str, object]) -> None:
+def test_unknown_commands(request_: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="expected the command stats or connections") as caught:
         monitor().answer(request_)
     assert len(str(caught.value)) < 200

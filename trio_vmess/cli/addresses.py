@@ -20,7 +20,7 @@ def reachable_host(listen: IPAddress) -> Host:
     """
     if not listen.is_unspecified:
         return listen
-    # Addresses for documentation: routed like all others, but nobody has them.
+    # Documentation addresses (RFC 5737, RFC 3849): routed like others, but assigned to nobody.
     family, target, loopback = (
         (socket.AF_INET, "192.0.2.1", "127.0.0.1")
         if listen.version == 4

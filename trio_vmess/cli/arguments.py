@@ -9,7 +9,7 @@ from trio_vmess.config import LogLevel, SecurityName
 from trio_vmess.core import Host, IPAddress, Network
 
 CIPHERS: Final = tuple(str(each.value) for each in SecurityName if each is not SecurityName.AUTO)
-"""What `bench` can measure."""
+"""The ciphers that `bench` can measure."""
 
 
 def _ciphers_or_all(ciphers: Sequence[str] | None) -> Sequence[str]:
@@ -30,8 +30,8 @@ class ServerArguments:
     log_level: LogLevel | None
 
     @property
-    def instead_of_a_file(self) -> Mapping[str, object]:
-        """What stands for a configuration file, by the names that messages use."""
+    def excluded_by_config(self) -> Mapping[str, object]:
+        """The arguments that cannot be combined with --config, by their names in messages."""
         return {
             "--listen": self.listen,
             "--port": self.port,
@@ -56,8 +56,8 @@ class ClientArguments:
     log_level: LogLevel | None
 
     @property
-    def instead_of_a_file(self) -> Mapping[str, object]:
-        """What stands for a configuration file, by the names that messages use."""
+    def excluded_by_config(self) -> Mapping[str, object]:
+        """The arguments that cannot be combined with --config, by their names in messages."""
         return {
             "a vmess:// link": self.link,
             "--socks": self.socks,

@@ -51,16 +51,16 @@ _CLEAR_SCREEN: Final = "\x1b[H\x1b[2J"
 
 
 class CommandError(Exception):
-    """A command could not do its work; the text says why."""
+    """A command failed; the text gives the reason."""
 
 
 def run_command(arguments: Arguments) -> None:
-    """Run a command to its end.
+    """Run a command until it ends.
 
     Raises:
-        CommandError: it could not do its work.
+        CommandError: the command failed.
         ConfigError: the configuration is wrong.
-        OSError: a port is taken, say; the text is for people.
+        OSError: a port is taken, for example; the text is a message for the user.
     """
     match arguments:
         case ServerArguments():
@@ -70,7 +70,7 @@ def run_command(arguments: Arguments) -> None:
         case RunArguments():
             run_node(_load(arguments.config), arguments.log_level)
         case CheckArguments():
-            # Data files and name servers are looked at when a node is built.
+            # Building the node also checks its data files and name servers.
             Node(_load(arguments.config))
             print("Configuration OK.")
         case DemoArguments():
@@ -171,11 +171,11 @@ def _override(outbound: OutboundSettings, arguments: ClientArguments) -> Outboun
     return attrs.evolve(outbound, protocol=attrs.evolve(outbound.protocol, servers=(server,)))
 
 
-# Measuring and asking -----------------------------------------------------------------------------
+# Bench, stats, explain ----------------------------------------------------------------------------
 
 
 def _bench(arguments: BenchArguments) -> None:
-    # Imported only here: a running node should not carry it.
+    # Imported here to keep it out of the memory of a running node.
     from trio_vmess.bench import BenchError, run_bench
 
     try:
@@ -197,8 +197,8 @@ def _show_stats(arguments: StatsArguments) -> None:
         before = _CLEAR_SCREEN
     try:
         while True:
-            answer = ask(arguments.socket or find_socket(), request)
-            text = json.dumps(answer) if arguments.json else show(answer)
+            response = ask(arguments.socket or find_socket(), request)
+            text = json.dumps(response) if arguments.json else show(response)
             print(f"{before}{text}", flush=True)
             if arguments.watch is None:
                 return
@@ -210,7 +210,7 @@ def _show_stats(arguments: StatsArguments) -> None:
 
 
 def _explain(arguments: ExplainArguments) -> None:
-    # Imported only here, as with bench.
+    # Imported here for the same reason as bench.
     from trio_vmess.diagnosis import HypotheticalFlow, explain
 
     config = _load(arguments.config)

@@ -26,7 +26,7 @@ _REQUEST_MAX: Final = 8192
 
 
 async def serve_page(stream: trio.SocketStream) -> None:
-    """Answer one HTTP request, whatever it asks for, with a page."""
+    """Answer one HTTP request of any kind with a page."""
     request = b""
     while b"\r\n\r\n" not in request and len(request) < _REQUEST_MAX:
         data = await stream.receive_some()
@@ -41,7 +41,7 @@ async def serve_page(stream: trio.SocketStream) -> None:
 
 
 async def start_demo(nodes: trio.Nursery, background: trio.Nursery) -> Sequence[Node]:
-    """Start both nodes and the page, and print what to try.
+    """Start both nodes and the page, and print commands to try.
 
     Args:
         nodes: the nodes run in this nursery.

@@ -11,7 +11,7 @@ from trio_vmess.errors import ConfigError
 EXIT_STOPPED: Final = 0
 EXIT_FAILURE: Final = 1
 EXIT_CONFIG: Final = 23
-"""The configuration is wrong; V2Ray ends with the same."""
+"""The configuration is wrong; V2Ray uses the same code."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 done or stopped, 1 failed, 23 the configuration is wrong.
 
     Raises:
-        SystemExit: argparse has answered by itself: 0 after --version or --help, 2 after a mistake.
+        SystemExit: from argparse: 0 after --version or --help, 2 after a mistake.
     """
     arguments = parse_arguments(argv)
     try:

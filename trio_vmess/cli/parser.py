@@ -1,4 +1,4 @@
-"""The command line as argparse reads it: commands, options, help, and what excludes what."""
+"""The command line in argparse: commands, options, help, and conflicts between options."""
 
 import argparse
 import sys
@@ -33,7 +33,7 @@ from trio_vmess.config import LogLevel, SecurityName
 from trio_vmess.core import Network
 
 EXIT_USAGE: Final = 2
-"""The command line was not understood; argparse ends with the same."""
+"""The command line was not understood; argparse uses the same code."""
 
 _FILE_HELP: Final = "TOML, or V2Ray 4 JSON"
 
@@ -48,11 +48,12 @@ def parse_arguments(argv: Sequence[str] | None) -> Arguments:
         argv: the arguments without the program's name; None takes those of the process.
 
     Raises:
-        SystemExit: argparse has answered by itself: 0 after --version or --help, 2 after a mistake.
+        SystemExit: from argparse: 0 after --version or --help, 2 after a mistake.
     """
     parser = _build_parser()
     values = vars(parser.parse_args(argv))
-    # The only place where arguments have no type: each class has the names that argparse stores.
+    # The only place where arguments are untyped: each class has the attribute names that argparse
+    # stores.
     make: Callable[..., Arguments] | None = values.pop("make", None)
     if make is None:
         parser.print_help(sys.stderr)
@@ -67,7 +68,7 @@ def parse_arguments(argv: Sequence[str] | None) -> Arguments:
 def _find_conflict(arguments: Arguments) -> str | None:
     match arguments:
         case ServerArguments(config=str()) | ClientArguments(config=str()):
-            for name, value in arguments.instead_of_a_file.items():
+            for name, value in arguments.excluded_by_config.items():
                 if value is not None:
                     return f"{name} cannot be combined with --config; set it in the file"
         case ClientArguments(link=None):
@@ -160,7 +161,7 @@ def _add_client(add: _Add) -> None:
 
 
 def _add_user(command: argparse.ArgumentParser, *, alter_id: str, security: str) -> None:
-    """Add what describes a user; the words say what is taken by default."""
+    """Add the options that describe a user; the arguments are texts about their defaults."""
     command.add_argument(
         "--id", dest="user_id", type=read_user_id, metavar="UUID", help="the user's id"
     )

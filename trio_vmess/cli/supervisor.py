@@ -13,7 +13,7 @@ from trio_vmess.config import Config, LogLevel, LogSettings
 from trio_vmess.node import Node
 
 Start = Callable[[trio.Nursery, trio.Nursery], Awaitable[Sequence[Node]]]
-"""Starts nodes in the first nursery, and what they need beside them in the second."""
+"""Starts nodes in the first nursery, and helpers that outlive them in the second."""
 
 
 def run_node(
@@ -65,7 +65,7 @@ def run_nodes(log: LogSettings, log_level: LogLevel | None, start: Start) -> Non
         try:
             trio.run(_supervise, start)
         except* OSError as group:
-            # Each nursery adds a group; the caller is to see what the listener raised.
+            # Each nursery adds a group; unwrap it so that the caller sees what the listener raised.
             raise OSError(*_first_of(group).args) from None
 
 
@@ -78,7 +78,7 @@ async def _supervise(start: Start) -> None:
     """Run nodes: the first signal stops them gracefully, the second one at once."""
     async with trio.open_nursery() as background:
         running: list[Node] = []
-        # Signals are received before the nodes start, so that a start can be interrupted, too.
+        # Signals are received before the nodes start, so that they can interrupt the start.
         await background.start(
             _stop_on_signals, running, background.cancel_scope, name="stop on signals"
         )

@@ -1,4 +1,4 @@
-"""The answers of a running node as tables."""
+"""Tables of a running node's counters and connections."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final, cast
@@ -21,24 +21,24 @@ def format_size(size: float) -> str:
     return f"{size:.0f} {_UNITS[unit]}" if not unit else f"{size:.1f} {_UNITS[unit]}"
 
 
-def format_counters(answer: Values) -> str:
-    """Return the table of an answer to `stats`.
+def format_counters(response: Values) -> str:
+    """Return the table for a response to `stats`.
 
     Raises:
-        ValueError: the answer has another shape.
+        ValueError: the response is malformed.
     """
-    counters = _values_or_none(answer.get("counters"))
+    counters = _values_or_none(response.get("counters"))
     if counters is None:
-        raise ValueError("the node's answer has no counters")
+        raise ValueError("the node's response has no counters")
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for name, value in counters.items():
         parsed = parse_counter_name(name)
         if parsed is not None and isinstance(value, int):
             kind, owner, direction = parsed
             rows.setdefault((kind, owner), {})[direction] = format_size(value)
-    connections = answer.get("connections")
+    connections = response.get("connections")
     plural = "" if connections == 1 else "s"
-    running = f"{connections} connection{plural}, up {answer.get('seconds')} s"
+    running = f"{connections} connection{plural}, up {response.get('seconds')} s"
     if not rows:
         return (
             "no counters: 'policy' selects what is counted, for users with an email and for "
@@ -65,15 +65,15 @@ def format_counters(answer: Values) -> str:
     )
 
 
-def format_connections(answer: Values) -> str:
-    """Return the table of an answer to `connections`.
+def format_connections(response: Values) -> str:
+    """Return the table for a response to `connections`.
 
     Raises:
-        ValueError: the answer has another shape.
+        ValueError: the response is malformed.
     """
-    connections = answer.get("connections")
+    connections = response.get("connections")
     if not isinstance(connections, list):
-        raise ValueError("the node's answer has no connections")
+        raise ValueError("the node's response has no connections")
     each_values = map(_values_or_none, cast("list[object]", connections))
     columns = ("source", "user", "inbound", "outbound", "network", "destination")
     sizes = ("uplink", "downlink")
@@ -90,7 +90,7 @@ def format_connections(answer: Values) -> str:
 
 
 def printable(value: object) -> str:
-    """Return a value without control characters, as names come from clients."""
+    """Return a value without control characters: names come from clients."""
     text = str(value)
     return text if text.isprintable() else ascii(text)
 
@@ -110,7 +110,7 @@ def _rank(kind: str) -> int:
 def _format_rows(
     head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int
 ) -> Sequence[str]:
-    """Align cells; the last `numbers` columns to the right."""
+    """Align the cells of columns, the last `numbers` columns to the right."""
     table = [head, *rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     first_number = len(head) - numbers

@@ -1,4 +1,4 @@
-"""From the text of one argument to its value, or to a sentence about what was expected."""
+"""Converts the text of an argument to its value, with errors that name what was expected."""
 
 import argparse
 import enum

@@ -1,4 +1,4 @@
-"""Answers to "why?": how a connection would be routed."""
+"""Diagnosis: how a connection would be routed, and why."""
 
 from trio_vmess.diagnosis.explain import HypotheticalFlow, explain
 

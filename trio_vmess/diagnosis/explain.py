@@ -42,7 +42,7 @@ _FAMILIES: Final = {
 
 @attrs.frozen(kw_only=True)
 class HypotheticalFlow:
-    """A connection that a client could ask for.
+    """A connection that a client might request.
 
     Attributes:
         destination: its destination.
@@ -64,7 +64,7 @@ async def explain(config: Config, flow: HypotheticalFlow) -> Sequence[str]:
 
     Raises:
         ConfigError: the configuration cannot be used.
-        NoRouteError: there is no such inbound, or no outbound at all.
+        NoRouteError: no inbound has this tag, or no outbound is configured.
     """
     _check_inbound(config, flow.inbound_tag)
     lookup = _Lookup(Node(config))
@@ -117,7 +117,7 @@ class _Lookup:
         self._resolver = node.resolver
 
     async def by_node(self, name: str) -> tuple[Sequence[Answer], str]:
-        """Return answers, or none and why not, of the `dns` object if there is one."""
+        """Return the answers of the `dns` object if there is one, or none and the reason."""
         if self._resolver is None:
             return await self.by_system(name)
         try:
@@ -127,7 +127,7 @@ class _Lookup:
         return answers, "" if answers else f"{name} has no addresses"
 
     async def by_system(self, name: str) -> tuple[Sequence[Answer], str]:
-        """Return the answer of the system's resolver, or none and why not."""
+        """Return the answer of the system's resolver, or none and the reason."""
         try:
             return [Answer(addresses=tuple(await resolve(name)), origin="the system resolver")], ""
         except DialError as exc:
@@ -161,7 +161,7 @@ def _explain_rule(config: Config, verdict: Verdict, *, is_decisive: bool) -> Ite
     mark = "yes" if is_decisive else "no"
     yield f"  {rule_name(verdict.rule)}{line} -> {target}: {mark}"
     for check in verdict.checks:
-        # All conditions of the rule that decides hold; of another one, show those that do not.
+        # Of the deciding rule, all conditions hold; of the others, show those that do not.
         if check.holds is is_decisive:
             compared = check.compared or "nothing to compare"
             yield f"      {check.field}: {'yes' if check.holds else 'no'} ({compared})"

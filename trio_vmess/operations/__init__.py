@@ -1,4 +1,4 @@
-"""What operators see and steer while a node runs: counters, the control socket."""
+"""Observing a running node: traffic counters and the control socket."""
 
 from trio_vmess.operations.control import ControlServer, ask, find_socket, open_control
 from trio_vmess.operations.counters import Directions, Statistics, parse_counter_name

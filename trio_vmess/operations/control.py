@@ -1,12 +1,12 @@
-"""The control socket: a running node answers questions of the user it runs as.
+"""The control socket: a running node answers requests of the user that it runs as.
 
-A Unix socket that nobody else may open. One line of JSON asks, one line answers:
+It is a Unix socket that no other user can open. Requests and responses are JSON, one line each:
 
     {"command": "stats", "reset": false}     {"counters": {"user>>>…": 517}, "seconds": 3.2, …}
     {"command": "connections"}               {"connections": [{"user": "ann@example.com", …}]}
     anything else                            {"error": "…"}
 
-A node without a path of its own puts its socket where `find_sockets` looks for it.
+Without a configured path, the socket is created where `find_sockets` looks for it.
 """
 
 import contextlib
@@ -29,39 +29,39 @@ from trio_vmess.listen import Listener, open_listener
 log: Final = logging.getLogger("trio_vmess.operations.control")
 
 LINE_MAX: Final = 4096
-"""Bytes of a request."""
+"""Maximum size of a request in bytes."""
 
 CONNECTIONS_MAX: Final = 16
-"""More than these at a time are closed at once."""
+"""Maximum number of connections at a time; further ones are closed at once."""
 
 IDLE_MAX: Final = 60.0
-"""Seconds for a request to come, and for its answer to be taken."""
+"""Seconds to receive a request and send its response."""
 
-ANSWER_TIMEOUT: Final = 10.0
+RESPONSE_TIMEOUT: Final = 10.0
 """Seconds that a client waits for the node."""
 
-ANSWER_MAX: Final = 64 << 20
-"""Bytes of an answer that a client takes."""
+RESPONSE_MAX: Final = 64 << 20
+"""Maximum size of a response in bytes."""
 
 NAMES_MAX: Final = 100
-"""Nodes of one process that find a name for their socket."""
+"""Maximum number of default sockets of one process."""
 
 Values = Mapping[str, object]
-Answerer = Callable[[Values], Values]
-"""From a request to its answer; raises `ValueError` with a sentence about a bad one."""
+HandleRequest = Callable[[Values], Values]
+"""Returns the response to a request; raises `ValueError` with the error to report."""
 
 
-# The node's side ----------------------------------------------------------------------------------
+# Server ----------------------------------------------------------------------------------------
 
 
 def open_control(path: str = "") -> Listener:
-    """Open the socket, for this user alone.
+    """Open the control socket, accessible to this user only.
 
     Args:
-        path: empty for one that `find_sockets` finds.
+        path: empty for a default path that `find_sockets` finds.
 
     Raises:
-        OSError: it cannot be done; the text says what to do.
+        OSError: the socket cannot be opened; the text is a message for the operator.
     """
     _require_unix_sockets()
     if path:
@@ -76,13 +76,18 @@ def open_control(path: str = "") -> Listener:
         except OSError as exc:
             if exc.errno != errno.EADDRINUSE:
                 raise
-    raise _error(errno.EADDRINUSE, f"{folder}: this process has {NAMES_MAX} control sockets there")
+    raise _error(
+        errno.EADDRINUSE, f"{folder}: this process already has {NAMES_MAX} control sockets there"
+    )
 
 
 def _open(path: str) -> Listener:
     if path.startswith("@"):
-        raise _error(errno.EINVAL, f"{path}: a control socket needs a file, which has permissions")
-    # Set before there is a file: between its making and a change, anybody could connect.
+        raise _error(
+            errno.EINVAL,
+            f"{path}: a control socket needs a file, because an abstract socket has no permissions",
+        )
+    # Set before the file exists: with a later chmod, others could connect in between.
     before = os.umask(0o177)
     try:
         return open_listener(path)
@@ -94,36 +99,36 @@ class ControlServer:
     """Answers requests on a control socket; a node runs it as a service.
 
     Args:
-        answer: answers one of them.
-        path: where the socket is to be; empty for the usual place, which the node can do without.
+        handle: returns the response to a request.
+        path: the configured path; empty for the default path, whose failure is only logged.
     """
 
-    def __init__(self, answer: Answerer, *, path: str = "") -> None:
-        self._answer = answer
-        self._wanted = path
+    def __init__(self, handle: HandleRequest, *, path: str = "") -> None:
+        self._handle = handle
+        self._configured_path = path
         self._path = ""
         self._sessions = trio.CapacityLimiter(CONNECTIONS_MAX)
 
     @property
     def path(self) -> str:
-        """Where the socket is; empty if there is none."""
+        """The path of the socket; empty if there is none."""
         return self._path
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until it is cancelled; then the socket and all connections are closed.
+        """Serve until cancelled; then the socket and all connections are closed.
 
         Args:
-            task_status: is told when it listens, or will not.
+            task_status: `started` is called when it listens, or when the default path failed.
 
         Raises:
-            OSError: the socket cannot be where it is wanted.
+            OSError: the socket cannot be opened at the configured path.
         """
         try:
-            listener = open_control(self._wanted)
+            listener = open_control(self._configured_path)
         except OSError as exc:
-            if self._wanted:
+            if self._configured_path:
                 raise
-            # Nobody asked for it by name: a node should not fail where it has no folder to write.
+            # Nobody has configured it, so a read-only file system must not stop the node.
             log.warning("control.unavailable reason=%r", exc.strerror or str(exc))
             task_status.started()
             return
@@ -140,14 +145,14 @@ class ControlServer:
             listener.close()
 
     async def serve(self, transport: Transport, *, source: str, deadline: float) -> None:
-        """Serve one connection to its end, and close it; see `Handler`."""
+        """Serve one connection until it ends, and close it; see `Handler`."""
         try:
             self._sessions.acquire_on_behalf_of_nowait(transport)
         except trio.WouldBlock:
             await transport.aclose()
             return
         try:
-            await _answer_lines(self._answer, transport)
+            await _serve_requests(self._handle, transport)
         except trio.BrokenResourceError:
             return
         finally:
@@ -155,8 +160,8 @@ class ControlServer:
             await transport.aclose()
 
 
-async def _answer_lines(answer: Answerer, transport: Transport) -> None:
-    """Answer line after line, until the client ends, dawdles, or has too much to say."""
+async def _serve_requests(handle: HandleRequest, transport: Transport) -> None:
+    """Answer requests until the client closes, is idle for too long, or sends too long a line."""
     buffer = memoryview(bytearray(LINE_MAX))
     received = bytearray()
     while True:
@@ -168,76 +173,80 @@ async def _answer_lines(answer: Answerer, transport: Transport) -> None:
                 received += buffer[:size]
             line, newline, rest = received.partition(b"\n")
             received = bytearray(rest)
-            reply = _answer_line(answer, bytes(line)) if newline else _refusal("too long a line")
-            await transport.send_all(json.dumps(reply).encode("ascii") + b"\n")
+            response = (
+                _respond(handle, bytes(line))
+                if newline
+                else _error_response(f"expected a line of at most {LINE_MAX} bytes")
+            )
+            await transport.send_all(json.dumps(response).encode("ascii") + b"\n")
             if not newline:
                 return
         if limit.cancelled_caught:
             return
 
 
-def _answer_line(answer: Answerer, line: bytes) -> Values:
+def _respond(handle: HandleRequest, line: bytes) -> Values:
     try:
         request = json.loads(line)
     except (ValueError, RecursionError):
-        return _refusal("expected one JSON object on a line")
+        return _error_response("expected one JSON object on a line")
     if not isinstance(request, dict):
-        return _refusal("expected one JSON object on a line")
+        return _error_response("expected one JSON object on a line")
     try:
-        return answer(cast("dict[str, object]", request))
+        return handle(cast("dict[str, object]", request))
     except ValueError as exc:
-        return _refusal(str(exc))
+        return _error_response(str(exc))
 
 
-def _refusal(text: str) -> Values:
+def _error_response(text: str) -> Values:
     return {"error": text}
 
 
-# The asking side ----------------------------------------------------------------------------------
+# Client ------------------------------------------------------------------------------------------
 
 
 def ask(path: str, request: Values) -> dict[str, object]:
-    """Ask a running node.
+    """Send a request to a running node and return its response.
 
     Args:
-        path: of its control socket.
+        path: the node's control socket.
         request: see the module.
 
     Raises:
-        OSError: no node answers there.
-        ValueError: the node refuses the request, or the path is not a control socket.
+        OSError: no node can be reached there.
+        ValueError: the node reports an error, or the path is not a control socket.
     """
     _require_unix_sockets()
     received = bytearray()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.settimeout(ANSWER_TIMEOUT)
+        client.settimeout(RESPONSE_TIMEOUT)
         try:
             client.connect(path)
             client.sendall(json.dumps(request).encode("ascii") + b"\n")
-            while not received.endswith(b"\n") and len(received) <= ANSWER_MAX:
+            while not received.endswith(b"\n") and len(received) <= RESPONSE_MAX:
                 data = client.recv(1 << 16)
                 if not data:
                     break
                 received += data
         except OSError as exc:
-            why = exc.strerror or str(exc)
-            raise _error(exc.errno, f"cannot reach a node at {path}: {why}") from None
+            reason = exc.strerror or str(exc)
+            raise _error(exc.errno, f"cannot reach a node at {path}: {reason}") from None
     try:
-        answer = json.loads(received)
+        response = json.loads(received)
     except (ValueError, RecursionError):
-        answer = None
-    if not isinstance(answer, dict):
+        response = None
+    if not isinstance(response, dict):
         raise ValueError(f"{path} is not a trio-vmess control socket")
-    if "error" in answer:
-        raise ValueError(f"the node answers: {answer['error']}")
-    return cast("dict[str, object]", answer)
+    if "error" in response:
+        raise ValueError(f"the node reports: {response['error']}")
+    return cast("dict[str, object]", response)
 
 
 def find_socket() -> str:
-    """Return the socket of the one node that this user runs.
+    """Return the control socket of the only node that this user runs.
 
     Raises:
-        OSError: there is none, or more than one.
+        OSError: no node or several nodes are running.
     """
     _require_unix_sockets()
     folder = default_folder()
@@ -245,7 +254,7 @@ def find_socket() -> str:
     if not found:
         raise _error(
             errno.ENOENT,
-            f"no running node was found in {folder}; start one with stats switched on, "
+            f"no running node was found in {folder}; start one with stats enabled, "
             "or name its socket with --socket",
         )
     if len(found) > 1:
@@ -256,7 +265,7 @@ def find_socket() -> str:
 
 
 def find_sockets(folder: Path) -> Sequence[str]:
-    """Return the sockets in a folder that a node listens on."""
+    """Return the sockets in a folder that a process listens on."""
     if not _is_private(folder):
         return []
     return [str(path) for path in sorted(folder.glob("*.sock")) if _is_alive(str(path))]
@@ -268,11 +277,11 @@ def _is_alive(path: str) -> bool:
         return probe.connect_ex(path) in (0, errno.EAGAIN)
 
 
-# Places -------------------------------------------------------------------------------------------
+# Paths --------------------------------------------------------------------------------------------
 
 
 def has_unix_sockets() -> bool:
-    """Tell whether this system can have control sockets at all."""
+    """Return whether this system supports control sockets."""
     return hasattr(socket, "AF_UNIX") and hasattr(os, "getuid")
 
 
@@ -284,7 +293,7 @@ def _require_unix_sockets() -> None:
 
 
 def default_folder() -> Path:
-    """Return the folder for sockets of this user's nodes; it need not be there."""
+    """Return the folder for the sockets of this user's nodes; it may not exist yet."""
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if os.path.isabs(runtime):
         return Path(runtime) / "trio-vmess"
@@ -292,20 +301,20 @@ def default_folder() -> Path:
 
 
 def _make_private(folder: Path) -> None:
-    """Make the folder, for this user alone.
+    """Create the folder, accessible to this user only.
 
     Raises:
-        OSError: it cannot be made, or belongs to somebody else: in a folder that all may write
-            to, anybody can be there first.
+        OSError: it cannot be created, or others have access: in a world-writable folder such as
+            `/tmp`, another user may have created it first.
     """
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     if not _is_private(folder):
-        raise _error(errno.EPERM, f"{folder} is not a folder of this user alone; remove it")
+        raise _error(errno.EPERM, f"{folder} is not accessible to this user only; remove it")
 
 
 def _remove_stale(folder: Path) -> None:
-    """Remove what nodes have left that were killed."""
+    """Remove the sockets of processes that no longer run."""
     for path in folder.glob("*.sock"):
         pid = path.stem.partition("-")[0]
         if pid.isascii() and pid.isdigit() and not _is_running(int(pid)):

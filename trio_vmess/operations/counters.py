@@ -1,10 +1,9 @@
 """Traffic counters with V2Ray's names.
 
-A connection counts into its own meter, whether anybody wants to know or not. Its bytes are added
-to the counters when it ends, and those of running connections when somebody reads. So a counter
-costs nothing while bytes flow.
+Every connection has a meter of its own. Its bytes are added to the counters when it closes, and
+those of open connections when the counters are read, so counters cost nothing per byte.
 
-Bytes are payload, without what protocols put around it, and the same in all counters.
+All counters count payload, without the overhead of protocols.
 
 Source:
     v2ray-core, app/dispatcher/default.go and app/proxyman/inbound/worker.go, for the names.
@@ -19,7 +18,7 @@ import attrs
 from trio_vmess.dispatch import Connection, Observer
 
 SEPARATOR: Final = ">>>"
-"""Between the parts of a name, as in `user>>>ann@example.com>>>traffic>>>uplink`."""
+"""Separates the parts of a name, as in `user>>>ann@example.com>>>traffic>>>uplink`."""
 
 
 @attrs.frozen
@@ -37,9 +36,9 @@ class Statistics(Observer):
     """The counters of one node.
 
     Args:
-        users: what is counted for users of a level; for those with an email.
-        inbounds: what is counted for inbounds that have a tag.
-        outbounds: what is counted for outbounds that have a tag.
+        users: returns what is counted for users of a level; those without an email have none.
+        inbounds: what is counted for inbounds; those without a tag have no counters.
+        outbounds: what is counted for outbounds; those without a tag have no counters.
     """
 
     def __init__(
@@ -53,20 +52,20 @@ class Statistics(Observer):
         self._inbounds = inbounds
         self._outbounds = outbounds
         self._totals: dict[str, int] = {}
-        # What was counted of connections that go on; only a reset puts anything in.
+        # Bytes of open connections that a reset has already reported, to be subtracted from now on.
         self._counted: WeakKeyDictionary[Connection, tuple[int, int]] = WeakKeyDictionary()
 
     def closed(self, connection: Connection) -> None:
-        """See `Observer.closed`: from here on its bytes are in the totals."""
+        """See `Observer.closed`; adds the connection's bytes to the totals."""
         self._add(self._totals, connection)
         self._counted.pop(connection, None)
 
     def read(self, running: Iterable[Connection], *, reset: bool = False) -> Mapping[str, int]:
-        """Return all counters by name, in the order of the names.
+        """Return all counters by name, sorted by name.
 
         Args:
-            running: the connections that have not ended.
-            reset: begin to count from 0 again; names stay.
+            running: the open connections.
+            reset: set all counters to 0 after reading; their names are kept.
         """
         totals = dict(self._totals)
         for connection in running:
@@ -110,9 +109,9 @@ def counter_name(owner: tuple[str, str], direction: str) -> str:
 
 
 def parse_counter_name(name: str) -> tuple[str, str, str] | None:
-    """Return kind, email or tag, and direction; None for a name of another form.
+    """Return kind, email or tag, and direction; None if the name has another form.
 
-    An email may itself hold the separator.
+    An email may itself contain the separator.
     """
     kind, _, rest = name.partition(SEPARATOR)
     rest, _, direction = rest.rpartition(SEPARATOR)

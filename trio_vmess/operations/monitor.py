@@ -1,4 +1,4 @@
-"""What a running node says of itself, to whoever asks on its control socket."""
+"""Answers the requests of the control socket: counters and open connections."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
@@ -14,13 +14,13 @@ Values = Mapping[str, object]
 
 @attrs.frozen(kw_only=True)
 class Monitor:
-    """Answers requests.
+    """Answers control requests.
 
     Attributes:
-        statistics: None if nothing is counted.
-        connections: what is running now.
-        clock: seconds; does not go back.
-        since: when the node began, by this clock.
+        statistics: the counters; None if `stats` is not enabled.
+        connections: the open connections.
+        clock: returns seconds of a monotonic clock.
+        since: when the node started, by this clock.
     """
 
     statistics: Statistics | None
@@ -32,10 +32,10 @@ class Monitor:
         """Answer one request.
 
         Args:
-            request: `command`, and what belongs to it.
+            request: `command` and its arguments; see `trio_vmess.operations.control`.
 
         Raises:
-            ValueError: it cannot be answered; in a sentence.
+            ValueError: it cannot be answered; the text is for the user.
         """
         command = request.get("command")
         if command == "stats":
@@ -47,8 +47,8 @@ class Monitor:
     def _stats(self, *, reset: bool) -> Values:
         if self.statistics is None:
             raise ValueError(
-                'nothing is counted; write stats = true in TOML, or "stats": {} in JSON, '
-                "and say in 'policy' what is to be counted"
+                'statistics are not enabled; set stats = true in TOML, or "stats": {} in JSON, '
+                "and select in 'policy' what is counted"
             )
         return {
             "counters": self.statistics.read(self.connections, reset=reset),

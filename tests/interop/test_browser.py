@@ -1,6 +1,6 @@
 """A real browser through a client and a server of this project: Chromium, by SOCKS and by HTTP.
 
-The page has a hundred small images and one large download; its script says in the title what has
+The page has a hundred small images and one large download; its script shows in the title what has
 arrived. Chromium keeps several connections open, ends many of them early and reuses others.
 """
 

@@ -87,10 +87,10 @@ async def test_our_node_between_two_peers(peer: Peer) -> None:
 async def test_everybody_in_one_chain() -> None:
     """sing-box, our node, V2Ray with legacy headers, our node, Xray, with a cipher each.
 
-    Xray is no client here: version 26 sends the chunk that ends the request when the program is
-    silent for 100 ms, as one is that waits for the server's first word. To V2Ray in the middle the
-    request is over then, and chains without this project break in the same way. What other programs
-    make of it: Xray-core issue 6176.
+    Xray is not used as a client here: version 26 sends the chunk that ends the request when the
+    program sends nothing for 100 ms, as when it waits for the server to speak first. V2Ray in the
+    middle takes that for the end of the request, and chains without this project break in the same
+    way. See Xray-core issue 6176.
     """
     require(*PEERS.values())
     async with (

@@ -46,7 +46,7 @@ def _offered(client: RunningNode) -> set[int]:
 
 
 def _dialled(client: RunningPeer, ports: range) -> set[int]:
-    """Return those of `ports` that V2Ray says it has dialled, of late."""
+    """Return those of `ports` that V2Ray's log shows as recently dialled."""
     log = client.log()
     return {port for port in ports if f"dialing TCP to tcp:127.0.0.1:{port}\n" in log}
 

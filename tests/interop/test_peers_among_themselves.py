@@ -1,6 +1,6 @@
 """The other implementations speak with each other through this suite's harness.
 
-Nothing of this project's protocol code runs here. These tests say that the peers, origins and
+Nothing of this project's protocol code runs here. These tests show that the peers, origins and
 SOCKS client the interop tests stand on do work, and that `CAPABILITIES` tells the truth: when an
 interop test fails and these pass, look at our side.
 
@@ -55,7 +55,7 @@ EVERY_CELL = os.environ.get("HYPOTHESIS_PROFILE") == "deep"
 
 
 def _chosen(cell: Cell, server: str) -> bool:
-    """Say whether a cell is tried in the quick run: GCM between all, the rest with its own."""
+    """Return whether a cell is part of the quick run: GCM between all, the rest with its own."""
     if EVERY_CELL or (cell.security, cell.alter_id) == ("aes-128-gcm", 0):
         return EVERY_CELL or cell.options <= {"global_padding"}
     return cell.peer == server and cell.options <= {"global_padding"}

@@ -1,6 +1,6 @@
 """What this process has open, as Linux tells it: for tests that nothing is left behind.
 
-Elsewhere there is no such list, and the tests that want it skip.
+Elsewhere there is no such list, and the tests that need it are skipped.
 """
 
 import os

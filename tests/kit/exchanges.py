@@ -1,7 +1,7 @@
 """What a test does through a SOCKS proxy, with the checks: one function per kind of traffic.
 
 Whatever lies between the proxy and the origin is under test.
-None of these waits for the end of the stream where the number of bytes says enough: V2Ray and
+None of these waits for the end of the stream where the number of bytes is enough: V2Ray and
 Xray pass an origin's end on a second late.
 """
 

@@ -24,7 +24,7 @@ import trio
 from tests.kit.names import IPV4_LOOPBACK
 from tests.kit.ports import free_port
 
-MAX_QUESTIONS: Final = 1000
+MAX_QUERIES: Final = 1000
 
 Zone = Mapping[tuple[str, str], Sequence[str]]
 """Texts of records by name and type; a name without any record does not exist."""
@@ -63,13 +63,13 @@ class NameServer:
         return sum(each[0] == name for each in self.asked)
 
     def answer(self, wire: bytes, network: str) -> dns.message.Message:
-        """Answer one question, and remember that it was asked."""
+        """Answer one query, and record it."""
         query = dns.message.from_wire(wire)
         (question,) = query.question
         name = question.name.to_text(omit_final_dot=True)
         kind = dns.rdatatype.to_text(question.rdtype)
         self.asked.append((name, kind, network))
-        assert len(self.asked) <= MAX_QUESTIONS, "a test asks too much"
+        assert len(self.asked) <= MAX_QUERIES, "a test sends too many queries"
         self.subnets += [
             f"{option.address}/{option.srclen}"
             for option in query.options
@@ -156,7 +156,7 @@ async def _receive_exactly(stream: trio.SocketStream, size: int) -> bytes:
     received = b""
     while len(received) < size:
         data = await stream.receive_some(size - len(received))
-        assert data, "a question was cut off"
+        assert data, "a query was cut off"
         received += data
     return received
 

@@ -12,7 +12,7 @@ LOCALHOST: Final = "localhost"
 
 @functools.cache
 def has_ipv6_loopback() -> bool:
-    """Say whether a socket can be bound to ::1 here."""
+    """Return whether a socket can be bound to ::1 here."""
     try:
         with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
             probe.bind((IPV6_LOOPBACK, 0))

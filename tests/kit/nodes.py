@@ -173,7 +173,7 @@ def vmess_outbound(
 def proxy_inbound(
     spec: ClientSpec, protocol: config.InboundProtocolSettings | None = None
 ) -> config.InboundSettings:
-    """Return the local proxy of a client: SOCKS as the spec says, or another protocol."""
+    """Return the local proxy of a client: SOCKS as in the spec, or another protocol."""
     if protocol is None:
         protocol = config.SocksInboundSettings(udp=spec.udp)
         if spec.proxy_login is not None:
@@ -245,7 +245,7 @@ def start_client_node(
 
     Args:
         spec: whom to call, as whom.
-        proxy: None for SOCKS as the spec says.
+        proxy: None for SOCKS as in the spec.
         other_ports: further servers that know the same user.
         dialect: which VMess they speak.
         timestamp_jitter: seconds by which legacy timestamps may be off.
@@ -271,7 +271,7 @@ def start_chain_node(server: ServerSpec, client: ClientSpec) -> Running:
 
     Args:
         server: how it is called.
-        client: whom it calls; what the spec says about SOCKS is not used.
+        client: the server to connect to; the spec's SOCKS settings are not used.
 
     Raises:
         UnsupportedSpecError: the spec asks for what a node cannot do.

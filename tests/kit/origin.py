@@ -5,7 +5,7 @@ stops everything when the block is left.
 With host `localhost` an origin listens on the same port of every loopback address that exists.
 
 Nothing here is unbounded: connections, bytes per connection and seconds per connection have a
-limit. A peer that resets a connection is no failure of the origin; any other error is, and it
+limit. A peer that resets a connection is not a failure of the origin; any other error is, and it
 ends the test.
 """
 

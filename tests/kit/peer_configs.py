@@ -1,6 +1,6 @@
 """Specs written down in the peers' own configuration languages. Pure functions.
 
-A configuration has one way in (VMess or SOCKS) and one way out (freedom or VMess), so a server,
+A configuration has one inbound (VMess or SOCKS) and one outbound (freedom or VMess), so a server,
 a client and a chain are three choices of the same two halves.
 """
 

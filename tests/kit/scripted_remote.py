@@ -115,7 +115,7 @@ class ScriptedOutbound:
     def _note(self, flow: Flow) -> None:
         self.flows.append(flow)
         if self.failure is not None:
-            raise DialError("the test says so", reason=self.failure)
+            raise DialError("as the test wants", reason=self.failure)
 
     async def _run(self, stream: trio.abc.HalfCloseableStream) -> None:
         async with stream:

@@ -154,7 +154,7 @@ async def open_socks4_stream(
     *,
     proxy_host: str = IPV4_LOOPBACK,
 ) -> trio.SocketStream:
-    """Connect through a SOCKS4 proxy; a host that is no IPv4 address is sent the SOCKS4a way.
+    """Connect through a SOCKS4 proxy; a host that is not an IPv4 address is sent as in SOCKS4a.
 
     Raises:
         SocksError: the proxy refused or hung up. The stream to the proxy is closed.
@@ -207,7 +207,7 @@ class SocksUdpAssociation:
         """Return the next datagram's origin host, origin port and payload.
 
         Raises:
-            SocksError: what came is no unfragmented SOCKS5 datagram.
+            SocksError: what was received is not an unfragmented SOCKS5 datagram.
         """
         packet, _ = await self._socket.recvfrom(_MAX_DATAGRAM)
         if packet[:3] != b"\x00\x00\x00":

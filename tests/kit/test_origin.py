@@ -1,4 +1,4 @@
-"""Each origin does what it says, spoken to directly."""
+"""Each origin behaves as documented, without a proxy in between."""
 
 import hashlib
 import socket
@@ -78,14 +78,14 @@ async def test_sink_answers_after_a_size() -> None:
 
 async def test_delayed_reply_comes_after_the_end() -> None:
     async with start_delayed_reply(0.02) as origin, await _connect(origin) as stream:
-        await stream.send_all(b"question")
+        await stream.send_all(b"request")
         started = trio.current_time()
         await stream.send_eof()
-        assert await _read_all(stream) == b"question"
+        assert await _read_all(stream) == b"request"
         assert trio.current_time() - started >= 0.02
 
 
-async def test_silent_says_nothing() -> None:
+async def test_silent_sends_nothing() -> None:
     async with start_silent() as origin, await _connect(origin) as stream:
         await stream.send_all(b"anyone?")
         with trio.move_on_after(0.005) as waited:
@@ -93,7 +93,7 @@ async def test_silent_says_nothing() -> None:
         assert waited.cancelled_caught
 
 
-async def test_a_reset_is_no_failure_of_the_origin() -> None:
+async def test_a_reset_is_not_a_failure_of_the_origin() -> None:
     async with start_echo() as origin:
         stream = await _connect(origin)
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")

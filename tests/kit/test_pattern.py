@@ -1,4 +1,4 @@
-"""The pattern is what its pieces say, whatever the size."""
+"""The pattern equals its pieces, whatever the size."""
 
 import hashlib
 

@@ -28,7 +28,7 @@ Script = list[tuple[bytes, bytes]]
 
 
 async def _play(script: Script, stream: trio.abc.HalfCloseableStream) -> None:
-    """Be a proxy that expects and answers exactly this, and then says `done`."""
+    """Act as a proxy that expects and answers exactly this, and then sends `done`."""
     for expected, answer in script:
         received = b""
         while len(received) < len(expected):

@@ -1,4 +1,4 @@
-"""Web servers on memory streams, each of which sends what the test says."""
+"""Web servers on memory streams, each of which sends what the test specifies."""
 
 from collections.abc import Callable
 

@@ -13,7 +13,7 @@ from tests.kit.commands import run_command, run_python, running_command
 from tests.kit.ports import free_port
 from trio_vmess import __version__
 
-POSIX = pytest.mark.skipif(os.name != "posix", reason="signals are sent the POSIX way")
+POSIX = pytest.mark.skipif(os.name != "posix", reason="signals are sent as on POSIX")
 
 
 def line_with(process: "subprocess.Popen[str]", pattern: str) -> re.Match[str]:
@@ -30,7 +30,7 @@ def fetch(command: str) -> str:
 
 
 @POSIX
-def test_demo_says_what_to_try_and_it_works() -> None:
+def test_demo_prints_commands_that_work() -> None:
     with running_command("demo") as demo:
         socks = line_with(demo, r"try: +(curl -x socks5h\S+ \S+)")[1]
         http = line_with(demo, r"try: +(curl -x http\S+ \S+)")[1]

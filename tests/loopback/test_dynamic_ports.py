@@ -43,7 +43,7 @@ async def _is_refused(port: int) -> bool:
 
 
 @pytest.mark.parametrize("alter_id", [0, 2])
-async def test_generations_come_and_go_under_traffic(
+async def test_generations_are_replaced_during_traffic(
     fast_clock: trio.testing.MockClock, alter_id: int
 ) -> None:
     plan = DynamicPorts(ports=free_port_range(12), refresh=1, alter_id=alter_id)
@@ -78,7 +78,7 @@ async def test_generations_come_and_go_under_traffic(
         assert _offered(client) <= generations[2] | generations[3]
 
 
-async def test_a_connection_outlives_the_port_that_it_came_by(
+async def test_a_connection_outlives_its_port(
     fast_clock: trio.testing.MockClock,
 ) -> None:
     plan = DynamicPorts(ports=free_port_range(12), refresh=1)

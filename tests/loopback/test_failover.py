@@ -29,14 +29,14 @@ async def test_servers_take_turns() -> None:
             await stream.aclose()
 
 
-@pytest.mark.parametrize("dead_is_first", [True, False])
-async def test_a_dead_server_is_passed_over(dead_is_first: bool) -> None:
+@pytest.mark.parametrize("unreachable_is_first", [True, False])
+async def test_an_unreachable_server_is_skipped(unreachable_is_first: bool) -> None:
     async with (
         start_echo() as echo,
         start_udp_echo() as udp_echo,
         start_server_node() as server,
     ):
-        ports = [free_port(), server.port] if dead_is_first else [server.port, free_port()]
+        ports = [free_port(), server.port] if unreachable_is_first else [server.port, free_port()]
         async with start_client_node(
             ClientSpec(server_port=ports[0]), other_ports=ports[1:]
         ) as client:
@@ -45,7 +45,7 @@ async def test_a_dead_server_is_passed_over(dead_is_first: bool) -> None:
                 await check_udp_echo(client.port, udp_echo)
 
 
-async def test_a_server_may_come_back() -> None:
+async def test_a_server_may_recover() -> None:
     port, other_port = free_port(), free_port()
     spec = ServerSpec(port=port)
     async with (

@@ -20,7 +20,7 @@ from trio_vmess.listen.static import SILENCE_LIMIT
 from trio_vmess.transport.dial import dial
 
 
-async def test_an_address_that_answers_late_is_reached() -> None:
+async def test_an_address_that_accepts_late_is_reached() -> None:
     with clogged_listener() as clogged:
         async with trio.open_nursery() as nursery:
 
@@ -38,7 +38,7 @@ async def test_an_address_that_answers_late_is_reached() -> None:
 
 
 @linux_only
-async def test_clients_that_should_begin_and_do_not_come_later() -> None:
+async def test_silent_clients_are_accepted_after_the_limit() -> None:
     async with accepted_by(open_listener(IPV4, clients_speak_first=True)) as (_, transports):
         begin = trio.current_time()
         await wait_until(lambda: bool(transports))
@@ -82,7 +82,7 @@ def run_crowded(check: Callable[[int], None]) -> str:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limits to set")
-def test_a_node_without_file_descriptors_serves_everybody_in_the_end() -> None:
+def test_after_a_shortage_of_file_descriptors_all_clients_are_served() -> None:
     def check(port: int) -> None:
         clients = [socket.create_connection(("127.0.0.1", port), timeout=8.0) for _ in range(40)]
         for number, client in enumerate(clients):

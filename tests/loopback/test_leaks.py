@@ -38,7 +38,7 @@ pytestmark = pytest.mark.limit(30)
 SEQUENTIAL_COUNT = 1000
 PARALLEL_COUNT = 500
 DESCRIPTORS_PER_CONNECTION = 6
-"""Both ends of the way from the test to the client, to the server, to the origin."""
+"""Both ends of the connections from the test to the client, to the server, and to the origin."""
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ async def test_connections_that_nobody_serves_any_more() -> None:
         await wait_until(lambda: not server.node.connections and not client.node.connections)
 
 
-async def test_targets_that_nobody_listens_on() -> None:
+async def test_destinations_that_refuse_connections() -> None:
     async with start_echo() as origin:
         dead_port = origin.port
     async with _pair() as (server, client), _nothing_is_left(server, client):
@@ -214,7 +214,7 @@ async def test_udp_associations() -> None:
                 assert (await association.receive())[2] == message
 
 
-async def test_a_node_that_is_stopped_amid_traffic() -> None:
+async def test_a_node_that_is_stopped_during_traffic() -> None:
     async with start_echo() as origin:
         descriptors = open_descriptors()
         task_count = trio.lowlevel.current_statistics().tasks_living

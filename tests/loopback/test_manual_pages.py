@@ -100,7 +100,7 @@ async def test_the_manuals_objects_work_together(tmp_path: Path) -> None:
     async with start_echo(host="0.0.0.0") as origin, start_server_node(ServerSpec()) as server:
         config = load_config(str(write_pages(tmp_path, server.port)))
         async with start_node(config) as client:
-            ways = {}
+            outbounds = {}
             for host, first_bytes in (
                 ("www.qq.com", b"x"),
                 ("a.local.example", b"x"),
@@ -112,15 +112,15 @@ async def test_the_manuals_objects_work_together(tmp_path: Path) -> None:
                     await stream.send_all(first_bytes)
                     assert await stream.receive_some() == first_bytes
                     (running,) = client.node.connections
-                    ways[host, first_bytes] = running.outbound_tag
-            assert list(ways.values()) == ["direct", "direct", "proxy", "proxy", "direct"]
+                    outbounds[host, first_bytes] = running.outbound_tag
+            assert list(outbounds.values()) == ["direct", "direct", "proxy", "proxy", "direct"]
             assert client.node.statistics is not None
             counters = client.node.statistics.read(client.node.connections, reset=False)
     assert counters["inbound>>>tag-socks>>>traffic>>>uplink"] == 4 + len(head)
     assert counters["outbound>>>proxy>>>traffic>>>downlink"] == 2
 
 
-def test_expressions_are_refused_with_a_word_about_it(tmp_path: Path) -> None:
+def test_expressions_are_refused_with_an_explanation(tmp_path: Path) -> None:
     file = write_pages(tmp_path, 1, attrs="attrs[':method'] == 'GET'")
     with pytest.raises(ConfigError, match=r"routing\.rules\[1\]\.attrs"):
         Node(load_config(str(file)))

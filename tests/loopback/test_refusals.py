@@ -41,7 +41,7 @@ async def test_this_machine_is_closed_to_remote_users(host: str) -> None:
         start_server_node(allow_private=False) as server,
         start_client_node(ClientSpec(server_port=server.port)) as client,
     ):
-        # VMess has no word for a refusal: the connection ends, and that is all.
+        # VMess has no refusal message: all that the client sees is the end of the connection.
         async with await open_socks_stream(client.port, host, echo.port) as stream:
             await stream.send_all(b"let me in")
             assert await stream.receive_some(1) == b""
@@ -64,14 +64,14 @@ async def test_this_machine_is_open_to_its_own_users(host: str) -> None:
         await check_echo(node.port, echo, host)
 
 
-# What a local user is told ------------------------------------------------------------------------
+# Replies to local users ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("host", "code"),
     [("127.0.0.1", CONNECTION_REFUSED), ("no-such-name.invalid", HOST_UNREACHABLE)],
 )
-async def test_the_socks_reply_says_why(host: str, code: int) -> None:
+async def test_the_socks_reply_has_the_reason(host: str, code: int) -> None:
     settings = Config(inbounds=(proxy_inbound(ClientSpec(server_port=0)),), outbounds=(freedom(),))
     async with start_node(settings) as node:
         with pytest.raises(SocksError) as caught:
@@ -104,8 +104,8 @@ async def test_the_socks_reply_when_the_server_is_down() -> None:
     ids=["nothing", "a byte", "16 bytes", "256 bytes", "much", "HTTP", "SOCKS", "TLS"],
 )
 @pytest.mark.parametrize("alter_id", [0, 4])
-async def test_a_stranger_meets_silence(words: bytes, alter_id: int) -> None:
-    """Not a byte, and the same patience whatever was said.
+async def test_an_unknown_user_gets_no_response(words: bytes, alter_id: int) -> None:
+    """No byte is sent, and the connection stays open equally long whatever was sent.
 
     It begins with the first byte; without one, when the system shows us the connection.
     """

@@ -72,7 +72,7 @@ async def way_of(node: RunningNode, host: str, port: int, first_bytes: bytes = b
     return ",".join(sorted(tags))
 
 
-async def test_the_guides_rules_take_their_ways() -> None:
+async def test_the_rules_of_the_guide_choose_their_outbounds() -> None:
     TableResolver(
         {
             "www.example": ["127.0.0.1"],

@@ -168,8 +168,8 @@ async def test_a_server_that_speaks_first(start: object) -> None:
         assert trio.current_time() - began < 2
 
 
-async def test_a_destination_that_is_not_there_closes_the_connection() -> None:
-    """The client was told that it is connected, so a close is all that is left to say."""
+async def test_an_unreachable_destination_closes_the_connection() -> None:
+    """The client was told that it is connected, so all that can follow is a close."""
     resolve_names()
     async with start_echo() as origin:
         port = origin.port

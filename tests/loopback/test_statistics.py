@@ -1,4 +1,4 @@
-"""Traffic through two nodes, and what `trio-vmess stats` says: every byte, under every name."""
+"""Traffic through two nodes, and what `trio-vmess stats` reports: every byte, under every name."""
 
 import json
 import os
@@ -71,7 +71,7 @@ async def counters(path: Path, node: str, *arguments: str) -> dict[str, int]:
     return found
 
 
-def both_ways(uplink: int, downlink: int, *owners: str) -> dict[str, int]:
+def both_directions(uplink: int, downlink: int, *owners: str) -> dict[str, int]:
     sizes = {"downlink": downlink, "uplink": uplink}
     return {
         f"{owner}>>>traffic>>>{direction}": size
@@ -96,9 +96,9 @@ async def test_every_byte_is_counted_on_both_nodes(tmp_path: Path) -> None:
         await wait_until(lambda: not server.node.connections and not client.node.connections)
         on_client = ("inbound>>>proxy", "outbound>>>vmess")
         on_server = ("inbound>>>vmess", "outbound>>>freedom", f"user>>>{USER}")
-        assert await counters(tmp_path, "client") == both_ways(0, SIZE, *on_client)
-        assert await counters(tmp_path, "server", "--reset") == both_ways(0, SIZE, *on_server)
-        assert await counters(tmp_path, "server") == both_ways(0, 0, *on_server)
+        assert await counters(tmp_path, "client") == both_directions(0, SIZE, *on_client)
+        assert await counters(tmp_path, "server", "--reset") == both_directions(0, SIZE, *on_server)
+        assert await counters(tmp_path, "server") == both_directions(0, 0, *on_server)
 
         # A connection that goes on is in the sum, too.
         async with await open_socks_stream(client.port, echo.host, echo.port) as stream:
@@ -106,8 +106,10 @@ async def test_every_byte_is_counted_on_both_nodes(tmp_path: Path) -> None:
             received = 0
             while received < 5000:
                 received += len(await stream.receive_some(65_536))
-            assert await counters(tmp_path, "client") == both_ways(5000, SIZE + 5000, *on_client)
-            assert await counters(tmp_path, "server") == both_ways(5000, 5000, *on_server)
+            assert await counters(tmp_path, "client") == both_directions(
+                5000, SIZE + 5000, *on_client
+            )
+            assert await counters(tmp_path, "server") == both_directions(5000, 5000, *on_server)
             text = await ask("--socket", str(tmp_path / "server.sock"))
             assert f"user      {USER}" in text
             assert "4.9 KiB   4.9 KiB" in text

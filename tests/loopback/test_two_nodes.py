@@ -137,7 +137,9 @@ def _tunnel_to(origin: Origin) -> DokodemoInboundSettings:
 
 @pytest.mark.parametrize("security", SECURITY_WORDS)
 @pytest.mark.parametrize("size", [0, 1, 4 << 20], ids=["nothing", "a byte", "megabytes"])
-async def test_an_answer_after_the_requests_end_arrives_whole(security: str, size: int) -> None:
+async def test_a_response_after_the_end_of_the_request_arrives_whole(
+    security: str, size: int
+) -> None:
     async with (
         start_delayed_reply(0.02) as origin,
         start_server_node() as server,
@@ -149,7 +151,7 @@ async def test_an_answer_after_the_requests_end_arrives_whole(security: str, siz
         assert await _ask(client.port, request) == request
 
 
-async def test_an_answer_may_take_its_time_after_the_requests_end() -> None:
+async def test_a_response_may_begin_long_after_the_end_of_the_request() -> None:
     async with (
         start_delayed_reply(0.5) as origin,
         start_server_node() as server,
@@ -165,8 +167,8 @@ async def _ask_and_compare(port: int, request: bytes) -> None:
     assert await _ask(port, request) == request
 
 
-async def test_the_request_may_go_on_after_the_answers_end() -> None:
-    """The other half: a server that says all it has to say, and goes on listening."""
+async def test_the_request_may_continue_after_the_end_of_the_response() -> None:
+    """The opposite case: a server that ends its response and keeps reading."""
     size = 1 << 20
     async with (
         start_source(100, half_close=True) as origin,
@@ -184,7 +186,7 @@ async def test_the_request_may_go_on_after_the_answers_end() -> None:
 
 
 async def test_a_server_that_speaks_first_is_not_waited_for() -> None:
-    """A tunnel's client may have nothing to say: its connection must be seen at once."""
+    """A tunnel's client may send nothing, so its connection must be accepted at once."""
     async with (
         start_source(100) as origin,
         start_server_node() as server,

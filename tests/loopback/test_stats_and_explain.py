@@ -1,4 +1,4 @@
-"""`stats` and `explain` as a person runs them, next to a node that is a process of its own."""
+"""The commands `stats`, `explain` and `check`, as processes beside a running node."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def control_path(process: "subprocess.Popen[str]") -> str:
     raise AssertionError(f"no control socket: {process.communicate()}")
 
 
-def test_a_node_says_where_it_is_asked_and_is_found(node_file: Path) -> None:
+def test_a_node_prints_its_control_socket_and_stats_finds_it(node_file: Path) -> None:
     with running_command("run", "--config", str(node_file)) as node:
         path = control_path(node)
         assert path == str(node_file.parent / "trio-vmess" / f"{node.pid}.sock")
@@ -66,7 +66,7 @@ def test_a_node_says_where_it_is_asked_and_is_found(node_file: Path) -> None:
     assert run_command("stats", "--socket", path)[0] == 1
 
 
-def test_watching_until_ctrl_c(node_file: Path) -> None:
+def test_stats_watch_until_ctrl_c(node_file: Path) -> None:
     with running_command("run", "--config", str(node_file)) as node:
         path = control_path(node)
         with running_command("stats", "--socket", path, "--json", "--watch", "0.1") as watcher:
@@ -77,7 +77,7 @@ def test_watching_until_ctrl_c(node_file: Path) -> None:
     assert lines[0]["seconds"] < lines[1]["seconds"] < lines[2]["seconds"]
 
 
-def test_a_node_with_nothing_to_count_says_so(node_file: Path) -> None:
+def test_stats_of_a_node_without_statistics(node_file: Path) -> None:
     node_file.write_text(node_file.read_text().replace('"stats": {}', '"policy": {}'))
     assert run_command("check", "--config", str(node_file))[0] == 0
     toml = node_file.with_suffix(".toml")
@@ -110,7 +110,7 @@ def test_explain(node_file: Path) -> None:
     assert "outbound: direct (freedom)\n  address: 2001:db8::1" in out
 
 
-def test_explain_what_cannot_be(node_file: Path) -> None:
+def test_explain_with_wrong_arguments_or_files(node_file: Path) -> None:
     asked = ("explain", "--config", str(node_file))
     code, _, err = run_command(*asked, "a.example:1", "--from", "other")
     assert code == 1
@@ -125,7 +125,7 @@ def test_explain_what_cannot_be(node_file: Path) -> None:
     assert "none.dat" in err
 
 
-def test_check_finds_what_only_shows_when_it_is_built(node_file: Path) -> None:
+def test_check_reports_name_servers_that_cannot_be_used(node_file: Path) -> None:
     text = node_file.read_text().replace(
         '"stats"', '"dns": {"servers": ["quic+local://192.0.2.1"]}, "stats"'
     )

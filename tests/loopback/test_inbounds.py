@@ -1,4 +1,4 @@
-"""The ways into a client: HTTP and SOCKS with real curl, both on one port, and Unix sockets."""
+"""Inbounds of a client: HTTP and SOCKS with real curl, both on one port, and Unix sockets."""
 
 import os
 import shutil
@@ -95,7 +95,7 @@ async def _check_curl(origin: Origin, *proxy: str) -> None:
     assert result.stdout == b"".join(map(asset, range(20)))
 
 
-Way = Callable[[int], Sequence[str]]
+CurlOptions = Callable[[int], Sequence[str]]
 
 
 def _http(port: int) -> Sequence[str]:
@@ -110,11 +110,11 @@ def _socks(version: str, port: int) -> Sequence[str]:
     return ("--proxy", f"{version}://127.0.0.1:{port}")
 
 
-@pytest.mark.parametrize("way", [_http, _connect])
+@pytest.mark.parametrize("proxy_options", [_http, _connect])
 @pytest.mark.parametrize("protocol", [HttpInboundSettings(), MIXED], ids=["http", "mixed"])
-async def test_curl_by_http(protocol: InboundProtocolSettings, way: Way) -> None:
+async def test_curl_by_http(protocol: InboundProtocolSettings, proxy_options: CurlOptions) -> None:
     async with start_http() as origin, _client(protocol) as port:
-        await _check_curl(origin, *way(port))
+        await _check_curl(origin, *proxy_options(port))
 
 
 @pytest.mark.parametrize("version", ["socks4", "socks4a", "socks5", "socks5h"])
@@ -124,21 +124,21 @@ async def test_curl_by_socks(protocol: InboundProtocolSettings | None, version: 
         await _check_curl(origin, *_socks(version, port))
 
 
-@pytest.mark.parametrize("way", [_http, _connect])
-async def test_curl_has_to_know_the_password(way: Way) -> None:
+@pytest.mark.parametrize("proxy_options", [_http, _connect])
+async def test_curl_needs_the_password(proxy_options: CurlOptions) -> None:
     account = ProxyAccountSettings(user="me", password="s3cret")
     async with start_http() as origin, _client(HttpInboundSettings(accounts=(account,))) as port:
         url = _url(origin, "/assets/1.svg")
-        result = await _curl(*way(port), "--proxy-user", "me:s3cret", url)
+        result = await _curl(*proxy_options(port), "--proxy-user", "me:s3cret", url)
         assert (result.returncode, result.stdout) == (0, asset(1))
         for login in ("me:wrong", "you:s3cret"):
             shown = ("--output", os.devnull, "--write-out", "%{http_code} %{http_connect}")
-            result = await _curl(*way(port), "--proxy-user", login, *shown, url)
+            result = await _curl(*proxy_options(port), "--proxy-user", login, *shown, url)
             assert b"407" in result.stdout
         assert origin.connection_count == 1
 
 
-async def test_curl_hears_that_a_server_is_not_there() -> None:
+async def test_curl_is_told_that_the_origin_is_unreachable() -> None:
     async with start_http() as origin:
         url = _url(origin, "/")
     settings = Config(
@@ -156,7 +156,7 @@ async def test_curl_hears_that_a_server_is_not_there() -> None:
 # The mixed port -----------------------------------------------------------------------------------
 
 
-async def test_the_mixed_port_takes_everything() -> None:
+async def test_the_mixed_port_accepts_http_and_socks() -> None:
     async with (
         start_echo() as echo,
         start_udp_echo() as udp_echo,
@@ -219,7 +219,7 @@ async def test_curl_by_socks_on_a_unix_socket(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("abstract", [False, True])
 async def test_a_vmess_server_on_a_unix_socket(tmp_path: Path, abstract: bool) -> None:
-    """As behind a web server that takes the connections from outside."""
+    """As behind a web server that accepts connections from outside and forwards them."""
     path = tmp_path / "vmess.sock"
     name = f"@{path}" if abstract else str(path)
     settings = Config(
@@ -238,7 +238,7 @@ async def test_a_vmess_server_on_a_unix_socket(tmp_path: Path, abstract: bool) -
 
 @asynccontextmanager
 async def _front(socket_name: str) -> AsyncIterator[int]:
-    """Give a port whose connections go on to a Unix socket."""
+    """Yield a port whose connections are forwarded to a Unix socket."""
 
     async def copy(source: trio.SocketStream, sink: trio.SocketStream) -> None:
         async for data in source:

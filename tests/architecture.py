@@ -76,27 +76,27 @@ ROOMS: Final[Mapping[str, Room]] = {
         libraries=("trio",),
     ),
     "inbound": Room(
-        purpose="the side that is called: VMess, SOCKS, HTTP, dokodemo-door",
+        purpose="protocols that accept requests: VMess, SOCKS, HTTP, dokodemo-door",
         rooms=("core", "contracts", "transport"),
         libraries=("trio",),
     ),
     "outbound": Room(
-        purpose="the side that calls: freedom, VMess, SOCKS, HTTP, blackhole",
+        purpose="protocols that dial: freedom, VMess, SOCKS, HTTP, blackhole",
         rooms=("core", "contracts", "transport"),
         libraries=("trio",),
     ),
     "listen": Room(
-        purpose="ports that stay, and ports that come and go",
+        purpose="listening sockets: permanent, dynamic and UDP ports",
         rooms=("core", "contracts", "transport"),
         libraries=("trio",),
     ),
     "dispatch": Room(
-        purpose="one connection from its request to its end, where its errors stop",
+        purpose="one connection from request to close, and its error boundary",
         rooms=("core", "contracts", "routing", "relay"),
         libraries=("trio",),
     ),
     "operations": Room(
-        purpose="what operators see and steer while a node runs: counters, the control socket",
+        purpose="observing a running node: traffic counters, the control socket",
         rooms=("core", "contracts", "dispatch", "listen"),
         libraries=("trio",),
     ),
@@ -114,7 +114,7 @@ ROOMS: Final[Mapping[str, Room]] = {
         libraries=("trio",),
     ),
     "diagnosis": Room(
-        purpose="which way a connection would take, and why",
+        purpose="how a connection would be routed, and why",
         rooms=("core", "config", "routing", "dns", "transport", "node"),
     ),
     "bench": Room(

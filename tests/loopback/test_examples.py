@@ -71,7 +71,7 @@ def test_the_readme_shows_the_first_example() -> None:
 
 def test_the_manual_of_the_core_runs() -> None:
     output = run("-c", "".join(blocks("docs/core.md", "python")))
-    assert "ann wants to go to tcp:example.com:443\nand says b'hello'\n" in output
+    assert "ann wants to go to tcp:example.com:443\nand sends b'hello'\n" in output
     assert "the clock is 3600 s behind ours" in output
 
 

@@ -505,6 +505,41 @@ async def test_recognised_foreign_protocols_start_no_clock_search(
         nursery.cancel_scope.cancel()
 
 
+async def test_the_search_for_a_wrong_clock_does_not_delay_the_close(
+    autojump_clock: MockClock, refusals: LogLines
+) -> None:
+    async with open_remote() as remote, trio.open_nursery() as nursery:
+        inbound = make_inbound(remote.dispatch, alter_ids=4)
+        caller = Caller(inbound)
+        wire = caller.connection.send(request(account(4), timestamp=now() + 3600))
+        await caller.transport.send_eof(wire)
+        nursery.start_soon(caller.served)
+        # The search takes hundreds of turns of the loop; a close without it takes a few.
+        for _ in range(8):
+            await trio.lowlevel.checkpoint()
+        assert caller.accepted.closed
+        assert len(refusals()) == 1
+        await trio.testing.wait_all_tasks_blocked()
+        assert "clock is 3600 s ahead" in refusals()[1]
+
+
+async def test_a_reset_during_the_search_for_a_wrong_clock_ends_quietly(
+    refusals: LogLines,
+) -> None:
+    near, far = tcp_pair()
+    async with open_remote() as remote, trio.open_nursery() as nursery:
+        inbound = make_inbound(remote.dispatch, alter_ids=4)
+        nursery.start_soon(
+            lambda: inbound.serve(SocketTransport(near), source=SOURCE, deadline=math.inf)
+        )
+        far.sendall(SeededEntropy(3).token_bytes(100))
+        while not refusals():
+            await trio.lowlevel.checkpoint()
+        reset(far)
+    assert near.fileno() == -1
+    assert len(refusals()) == 1
+
+
 async def test_a_removed_user_is_refused(autojump_clock: MockClock, refusals: LogLines) -> None:
     async with open_remote() as remote, trio.open_nursery() as nursery:
         inbound = make_inbound(remote.dispatch)

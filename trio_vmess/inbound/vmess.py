@@ -152,13 +152,29 @@ class VMessInbound:
                 str(exc),
             )
             if exc.reason is Refusal.UNKNOWN_USER:
-                await self._search_clock(first_bytes[:AUTH_SIZE], source)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(
+                        self._search_clock, first_bytes[:AUTH_SIZE], source, name="clock search"
+                    )
+                    await self._read_to_the_end(transport, source)
+                return None
         except RemoteProtocolError as exc:
             log.warning("vmess.refused source=%s reason=%r", source, str(exc))
-        # Silence until the deadline: all refusals look alike, so that probes learn nothing.
-        while await transport.receive_into(self._buffer):
-            pass
+        await self._read_to_the_end(transport, source)
         return None
+
+    async def _read_to_the_end(self, transport: Transport, source: str) -> None:
+        """Read in silence, and close when the peer does, at once, whatever else is done about it.
+
+        To a stranger all refusals look like a server that has nothing to say.
+        """
+        try:
+            while await transport.receive_into(self._buffer):
+                pass
+        except trio.BrokenResourceError:
+            log.debug("vmess.reset source=%s", source)
+        finally:
+            await transport.aclose()
 
     async def _search_clock(self, user_hash: bytes, source: str) -> None:
         """Log whether the request was a known user's with a wrong clock or alterId.

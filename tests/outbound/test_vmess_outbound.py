@@ -30,11 +30,15 @@ from trio_vmess.core.flow import Flow
 from trio_vmess.core.vmess import V2RAY, Account, ReplayCache, SwitchAccount, UserRegistry
 from trio_vmess.errors import DialError, DialFailure
 from trio_vmess.inbound.vmess import VMessInbound
-from trio_vmess.outbound.vmess import (
-    OFFER_DIAL_LIMIT,
+from trio_vmess.outbound.offered_accounts import (
     OFFERED_MAX,
+    SET_ASIDE_MAX,
+    SET_ASIDE_TIME,
     UNANSWERED_MAX,
     Identity,
+)
+from trio_vmess.outbound.vmess import (
+    OFFER_DIAL_LIMIT,
     Server,
     VMessOutbound,
 )
@@ -335,6 +339,81 @@ async def test_an_offered_port_that_does_not_accept_times_out(mock_clock: MockCl
         await trio.testing.wait_all_tasks_blocked(0.01)
         assert main.count == 2
         assert outbound.offered_ports == []
+
+
+async def test_offered_ports_behind_a_dropping_firewall_cost_one_timeout(
+    mock_clock: MockClock,
+) -> None:
+    clogged, other = clogged_listener(), clogged_listener()
+    async with echo_server() as main, trio.open_nursery() as nursery:
+        main.offers = lambda: offer(clogged.getsockname()[1])
+        outbound = make_outbound(server(main.port))
+        await visit(outbound)
+        nursery.start_soon(visit, outbound)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert main.count == 1
+        # While one connection waits, the others take the main port, at once.
+        await visit(outbound)
+        await visit(outbound)
+        assert main.count == 3
+        assert outbound.offered_ports == [(LOOPBACK, clogged.getsockname()[1])]
+        mock_clock.jump(OFFER_DIAL_LIMIT)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert main.count == 4
+        # The server goes on offering this port and others.
+        for _ in range(3):
+            await visit(outbound)
+            main.offers = lambda: offer(other.getsockname()[1])
+        assert main.count == 7
+        assert outbound.offered_ports == []
+        assert trio.current_time() == OFFER_DIAL_LIMIT
+        mock_clock.jump(SET_ASIDE_TIME)
+        await visit(outbound)
+        assert outbound.offered_ports == [(LOOPBACK, other.getsockname()[1])]
+
+
+async def test_an_offered_port_that_refuses_leaves_the_other_ports_alone(
+    mock_clock: MockClock,
+) -> None:
+    refusing = refused_port()
+    async with echo_server() as main, echo_server(OTHER) as offered:
+        main.offers = lambda: offer(refusing)
+        outbound = make_outbound(server(main.port))
+        for _ in range(3):
+            await visit(outbound)
+        assert outbound.offered_ports == []
+        main.offers = lambda: offer(offered.port)
+        for _ in range(3):
+            await visit(outbound)
+        assert (main.count, offered.count) == (4, 2)
+
+
+async def test_a_cancelled_dial_says_nothing_about_an_offered_port(mock_clock: MockClock) -> None:
+    clogged = clogged_listener()
+    async with echo_server() as main:
+        main.offers = lambda: offer(clogged.getsockname()[1])
+        outbound = make_outbound(server(main.port))
+        await visit(outbound)
+        for _ in range(2):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(visit, outbound)
+                await trio.testing.wait_all_tasks_blocked(0.01)
+                nursery.cancel_scope.cancel()
+            # It waited for the offered port.
+            assert main.count == 1
+        assert len(outbound.offered_ports) == 1
+
+
+async def test_only_so_many_places_are_set_aside(mock_clock: MockClock) -> None:
+    async with echo_server() as main:
+        hosts = (parse_host(f"127.0.0.{number}") for number in range(2, 255))
+        port = refused_port()
+        main.offers = lambda: attrs.evolve(offer(port), host=next(hosts))
+        outbound = make_outbound(server(main.port))
+        for _ in range(SET_ASIDE_MAX + 5):
+            await visit(outbound)
+        assert main.count == SET_ASIDE_MAX + 5
+        assert len(outbound._offers._set_aside) == SET_ASIDE_MAX
 
 
 async def test_an_offered_account_that_is_unknown_is_passed_over(mock_clock: MockClock) -> None:

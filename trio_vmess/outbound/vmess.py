@@ -1,9 +1,7 @@
 """The VMess outbound: a client of VMess servers.
 
-Connections go to the configured servers in turn; a server that cannot be reached is skipped. A
-response may offer another port and account for some minutes ("dynamic port", the SwitchAccount
-command). Offered accounts are tried first until they expire. One whose port cannot be reached is
-forgotten; one that leaves several requests in a row unanswered is skipped.
+Connections go to the configured servers in turn; a server that cannot be reached is skipped. Ports
+and accounts that a server has offered are tried first: see `offered_accounts`.
 """
 
 import logging
@@ -25,7 +23,6 @@ from trio_vmess.core import (
 )
 from trio_vmess.core.vmess import (
     TIMESTAMP_JITTER,
-    Account,
     ClientConnection,
     Command,
     Dialect,
@@ -33,10 +30,10 @@ from trio_vmess.core.vmess import (
     Request,
     Response,
     StreamBody,
-    SwitchAccount,
     choose_security,
 )
 from trio_vmess.errors import DialError, DialFailure, LocalProtocolError
+from trio_vmess.outbound.offered_accounts import Identity, OfferedAccount, OfferedAccounts
 from trio_vmess.transport import BodyPacketLink
 
 _T = TypeVar("_T")
@@ -50,36 +47,10 @@ Source:
     v2ray-core, proxy/vmess/outbound/outbound.go.
 """
 
-OFFERED_MAX: Final = 16
-"""How many offered accounts are kept; the oldest is dropped first."""
-
 OFFER_DIAL_LIMIT: Final = 4.0
 """Seconds in which an offered port must be reached: the main port is there to fall back on."""
 
-UNANSWERED_MAX: Final = 4
-"""Requests in a row that an offered account may leave unanswered before it is skipped.
-
-A server that was restarted no longer knows the accounts that it offered; it answers with silence.
-"""
-
 PACKET_READ_SIZE: Final = 64 * 1024
-
-
-@attrs.frozen(kw_only=True)
-class Identity:
-    """Who we are to a server, and how we protect our bodies there.
-
-    Attributes:
-        account: the user id and alter ids that the server knows.
-        security: one of `SECURITY_WORDS`.
-        authenticated_length: encrypt and authenticate chunk lengths.
-        sends_terminator: end each body with an empty chunk.
-    """
-
-    account: Account
-    security: str = "auto"
-    authenticated_length: bool = False
-    sends_terminator: bool = True
 
 
 @attrs.frozen(kw_only=True)
@@ -95,25 +66,6 @@ class Server:
     host: Host
     port: int
     identities: Sequence[Identity]
-
-
-@attrs.define(eq=False, kw_only=True)
-class _OfferedAccount:
-    """An account that a server has offered.
-
-    Attributes:
-        host: where the account is valid.
-        port: the port there.
-        identity: the account, with the security settings of the identity that was offered it.
-        expires: on Trio's clock.
-        unanswered: requests sent since its last response.
-    """
-
-    host: Host
-    port: int
-    identity: Identity
-    expires: float
-    unanswered: int = 0
 
 
 class VMessOutbound:
@@ -157,13 +109,12 @@ class VMessOutbound:
         self._connect = connect
         self._jitter = jitter
         self._turn = 0
-        self._offered: list[_OfferedAccount] = []
+        self._offers = OfferedAccounts()
 
     @property
     def offered_ports(self) -> Sequence[tuple[Host, int]]:
         """Host and port of each offered account that has not expired."""
-        now = trio.current_time()
-        return [(each.host, each.port) for each in self._offered if each.expires > now]
+        return self._offers.list_ports(trio.current_time())
 
     async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
         """See `Outbound.connect`."""
@@ -208,7 +159,7 @@ class VMessOutbound:
                     str(exc),
                 )
                 if offered is not None:
-                    self._forget(offered)
+                    self._offers.set_aside(offered, exc.reason, trio.current_time())
                 continue
             try:
                 return transport, *self._request_header(flow.destination, host, identity, offered)
@@ -225,11 +176,17 @@ class VMessOutbound:
             f"no VMess server could be reached: {reasons}", reason=DialFailure.PARENT_PROXY
         )
 
-    async def _dial(self, host: Host, port: int, offered: _OfferedAccount | None) -> Transport:
+    async def _dial(self, host: Host, port: int, offered: OfferedAccount | None) -> Transport:
         if offered is None:
             return await self._connect(host, port)
-        with trio.move_on_after(OFFER_DIAL_LIMIT):
-            return await self._connect(host, port)
+        offered.is_dialled = True
+        try:
+            with trio.move_on_after(OFFER_DIAL_LIMIT):
+                transport = await self._connect(host, port)
+                offered.was_reached = True
+                return transport
+        finally:
+            offered.is_dialled = False
         raise DialError(
             f"{format_endpoint(host, port)}: connection attempt timed out",
             reason=DialFailure.TIMED_OUT,
@@ -240,7 +197,7 @@ class VMessOutbound:
         destination: Destination,
         host: Host,
         identity: Identity,
-        offered: _OfferedAccount | None,
+        offered: OfferedAccount | None,
     ) -> tuple[bytes, StreamBody | PacketBody]:
         """Seal the request header for a destination.
 
@@ -285,26 +242,20 @@ class VMessOutbound:
             if offered is not None:
                 offered.unanswered = 0
             if response.switch_account is not None:
-                self._remember_offer(response.switch_account, host, identity)
+                self._offers.add(response.switch_account, host, identity, trio.current_time())
 
         return header, connection.hand_over_early(on_response)
 
     # Candidates ---------------------------------------------------------------------------------
 
-    def _candidates(self) -> Iterator[tuple[Host, int, Identity, _OfferedAccount | None]]:
+    def _candidates(self) -> Iterator[tuple[Host, int, Identity, OfferedAccount | None]]:
         """Yield where to connect, best first: offered accounts, then each configured server.
 
         Both lists are rotated by one more place for each connection, which spreads the load while
         a connection still tries every server before it fails.
         """
-        now = trio.current_time()
-        self._offered = [each for each in self._offered if each.expires > now]
         turn, self._turn = self._turn, self._turn + 1
-        for each in _rotated(self._offered, turn):
-            if each.unanswered >= UNANSWERED_MAX:
-                # Skipped, but kept until it expires: if the server repeats the offer, the count of
-                # unanswered requests must carry over, or the silent account would be used again.
-                continue
+        for each in _rotated(list(self._offers.usable(trio.current_time())), turn):
             yield each.host, each.port, each.identity, each
         for server in _rotated(self._servers, turn):
             number = 0
@@ -312,50 +263,6 @@ class VMessOutbound:
             if len(server.identities) > 1:
                 number = self._entropy.randbelow(len(server.identities))
             yield server.host, server.port, server.identities[number], None
-
-    def _remember_offer(self, offer: SwitchAccount, dialled: Host, identity: Identity) -> None:
-        """Keep an offered account until it expires; a repeated offer replaces the earlier one.
-
-        Args:
-            offer: the command in the response.
-            dialled: the host of the server that sent it, for an offer that names no host.
-            identity: the identity that the request was made with.
-        """
-        entry = _OfferedAccount(
-            host=dialled if offer.host is None else offer.host,
-            port=offer.port,
-            identity=attrs.evolve(
-                identity,
-                account=Account(
-                    user_id=offer.user_id,
-                    alter_id_count=offer.alter_id_count,
-                    level=offer.level,
-                    email=identity.account.email,
-                ),
-            ),
-            expires=trio.current_time() + offer.minutes * 60,
-        )
-        same = [
-            each
-            for each in self._offered
-            if (each.host, each.port, each.identity.account.user_id)
-            == (entry.host, entry.port, offer.user_id)
-        ]
-        for each in same:
-            entry.unanswered = each.unanswered
-            self._offered.remove(each)
-        if not same:
-            log.info(
-                "vmess.account_offered server=%s minutes=%d",
-                format_endpoint(entry.host, entry.port),
-                offer.minutes,
-            )
-        self._offered.append(entry)
-        del self._offered[:-OFFERED_MAX]
-
-    def _forget(self, offered: _OfferedAccount) -> None:
-        if offered in self._offered:
-            self._offered.remove(offered)
 
 
 def _rotated(items: Sequence[_T], turn: int) -> Sequence[_T]:

@@ -1,4 +1,4 @@
-"""The relay: two tasks that carry bytes, or datagrams, between the two sides of a flow."""
+"""The relay: carries bytes or datagrams between the client and the remote of a flow."""
 
 from trio_vmess.relay.buffers import SharedBuffers
 from trio_vmess.relay.close_reason import CloseReason

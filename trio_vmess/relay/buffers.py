@@ -3,22 +3,22 @@
 from typing import Final
 
 READ_SIZE: Final = 512 * 1024
-"""How much one read takes at most: a relay moved 1.35 GB/s with 64 KiB, and 1.85 with this."""
+"""Bytes of one read at most. A relay moved 1.35 GB/s with 64 KiB, and 1.85 GB/s with this size."""
 
 HEADROOM: Final = 192 * 1024
-"""What codecs may add to a read: half a chunk from before, sizes, tags, padding, a header."""
+"""Bytes that codecs may add to one read: a kept partial chunk, lengths, tags, padding, a header."""
 
 
 class SharedBuffers:
     """One set of buffers for all connections of a Trio run.
 
-    Between a read and the write of its result there is no checkpoint, so nobody else looks at them.
-    An idle connection has no buffer of its own, and no page is touched that was not touched before.
+    Between a read and the write of its result there is no checkpoint, so no other task uses them in
+    between. An idle connection holds no buffer, and a busy one touches only pages in use already.
 
     Attributes:
-        received: what came from the source.
-        opened: the payload in it.
-        sealed: that payload, as the sink wants it.
+        received: bytes read from the source.
+        opened: the payload that the source's opener found in them.
+        sealed: that payload, encoded by the sink's sealer.
     """
 
     __slots__ = ("opened", "received", "sealed")

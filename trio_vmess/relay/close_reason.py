@@ -4,7 +4,7 @@ import enum
 
 
 class CloseReason(enum.Enum):
-    """The fixed list that the log's closing lines draw from."""
+    """Why a connection ended; the values appear in the log line of its end."""
 
     FINISHED = "finished"
     IDLE = "idle"

@@ -1,16 +1,16 @@
-"""What a relay has carried."""
+"""Counters of one relay."""
 
 import attrs
 
 
 @attrs.define(eq=False)
 class Meter:
-    """Bytes of payload, without what protocols put around it.
+    """Bytes of payload, without the overhead of protocols.
 
     Attributes:
-        uplink: from the client.
-        downlink: to the client.
-        dropped: datagrams that could not be passed on.
+        uplink: bytes from the client.
+        downlink: bytes to the client.
+        dropped: how many datagrams could not be sent.
     """
 
     uplink: int = 0

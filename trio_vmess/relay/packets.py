@@ -1,4 +1,4 @@
-"""Datagrams between two links, under one idle limit."""
+"""Relays datagrams between two links, with one idle limit for both directions."""
 
 from collections.abc import Sequence
 
@@ -21,18 +21,18 @@ async def relay_packets(
     on_start: OnStart,
     early: Sequence[bytes] = (),
 ) -> tuple[CloseReason, str]:
-    """Carry datagrams between two links until one of them ends, or nothing has come for a while.
+    """Carry datagrams between two links until one of them ends, or both are idle for too long.
 
     Args:
         client: the client's side.
         remote: the destination's side.
         policy: its `connection_idle` is the limit.
-        meter: is kept up to date while the relay runs.
-        on_start: is given the relay's own scope.
-        early: what the client's side has given already.
+        meter: kept up to date while the relay runs.
+        on_start: called with the relay's cancel scope before anything is relayed.
+        early: datagrams that were received from the client already.
 
     Returns:
-        As `relay_streams`. Both links are still to be closed.
+        As `relay_streams`. The caller closes both links.
 
     Raises:
         trio.Cancelled: from outside.
@@ -69,8 +69,8 @@ class _Relay:
     async def _carry(
         self, source: PacketLink, sink: PacketLink, datagrams: Sequence[bytes], *, uplink: bool
     ) -> None:
-        """Run one direction to its end, which is the end of both."""
-        meter, at_sink = self._meter, False
+        """Run one direction to its end, which ends the other one too."""
+        meter, is_sending = self._meter, False
         try:
             while datagrams or (datagrams := await source.receive()):
                 size = sum(map(len, datagrams))
@@ -79,26 +79,31 @@ class _Relay:
                 else:
                     meter.downlink += size
                 self._touch()
-                at_sink = True
+                is_sending = True
                 meter.dropped += await sink.send(datagrams)
-                at_sink = False
+                is_sending = False
                 datagrams = ()
         except RemoteProtocolError as exc:
             self._end(
                 CloseReason.CLIENT_PROTOCOL if uplink else CloseReason.REMOTE_PROTOCOL, str(exc)
             )
         except trio.BrokenResourceError:
-            self._end(CloseReason.CLIENT_RESET if uplink != at_sink else CloseReason.REMOTE_RESET)
+            # Uplink reads from the client and sends to the remote; downlink the other way round.
+            self._end(
+                CloseReason.CLIENT_RESET if uplink != is_sending else CloseReason.REMOTE_RESET
+            )
         else:
             self._end(CloseReason.FINISHED)
 
     def _touch(self) -> None:
+        """Move the idle deadline, at most once per `DEADLINE_GRAIN`."""
         now = trio.current_time()
         if now >= self._next_move:
             self._next_move = now + DEADLINE_GRAIN
             self._scope.deadline = now + self._limit + DEADLINE_GRAIN
 
     def _end(self, reason: CloseReason, fault: str = "") -> None:
+        """End both directions; the first reason counts."""
         if self._reason is None:
             self._reason, self._fault = reason, fault
         self._scope.cancel()

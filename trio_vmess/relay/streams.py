@@ -1,8 +1,8 @@
-"""Bytes between two sides: an uplink task, a downlink task, and one moving deadline.
+"""Relays bytes between two sides: one uplink and one downlink pump, and one moving deadline.
 
-Each turn is one read into a shared buffer, the codecs of both sides over all of it, and one write.
-The end of one direction is passed on at once, by the sealer and by the transport, and the other
-direction goes on under a shorter idle limit.
+Each turn of a pump is one read into a shared buffer, the codecs of both sides over all of it, and
+one write. The end of one direction is passed on at once (by the sealer's terminator and by a
+half-close), and the other direction continues with a shorter idle limit.
 """
 
 from collections.abc import Awaitable, Callable
@@ -20,12 +20,16 @@ from trio_vmess.relay.close_reason import CloseReason
 from trio_vmess.relay.meter import Meter
 
 OnStart = Callable[[trio.CancelScope], None]
-"""Is told when a relay begins; cancelling the scope ends it."""
+"""Called with the relay's cancel scope when it begins; cancelling the scope ends the relay."""
 
 DEADLINE_GRAIN: Final = 1.0
-"""Seconds: the deadline moves no more often, because moving it costs more than a small read."""
+"""Seconds between two moves of the deadline, because moving it costs more than a small read.
+
+The deadline is set later by as much, so that a relay never ends too early.
+"""
 
 READ_SIZE_MIN: Final = 16 * 1024
+"""Bytes: a smaller `Policy.buffer_size` is raised to this."""
 
 
 def relay_streams(
@@ -37,27 +41,27 @@ def relay_streams(
     meter: Meter,
     on_start: OnStart,
 ) -> Awaitable[tuple[CloseReason, str]]:
-    """Carry bytes between two sides until both have ended, or a limit ends it.
+    """Carry bytes between two sides until both directions have ended, or an idle limit is reached.
 
     Args:
         client: the client's side.
         remote: the destination's side.
-        buffers: those of this Trio run.
+        buffers: shared by all relays of this Trio run.
         policy: the idle limits.
-        meter: is kept up to date while the relay runs.
-        on_start: is given the relay's own scope.
+        meter: kept up to date while the relay runs.
+        on_start: called with the relay's cancel scope before anything is relayed.
 
     Returns:
-        Why it ended, and a sentence where a peer broke the protocol (else it is empty); without
-        meaning where somebody has cancelled the scope. Both transports are still to be closed.
+        Why it ended, and the error message if a peer broke the protocol (else empty). If the scope
+        was cancelled from outside, ignore the result. The caller closes both transports.
 
     Raises:
-        trio.Cancelled: from outside; both transports are then of no further use.
+        trio.Cancelled: from outside; both transports are unusable then.
     """
     return _Relay(client, remote, buffers, policy, meter).run(on_start)
 
 
-class _SinkBroken(Exception):  # noqa: N818 (it never leaves this module)
+class _SinkBroken(Exception):  # noqa: N818 (never leaves this module)
     """The connection that was written to is broken, not the one that was read from."""
 
 
@@ -87,30 +91,30 @@ class _Relay:
 
     async def run(self, on_start: OnStart) -> tuple[CloseReason, str]:
         async with trio.open_nursery() as nursery:
-            # The nursery's own scope holds the idle deadline and ends the relay from outside: a
-            # scope of ours would cost every connection a microsecond, and say the same.
+            # The nursery's own scope carries the idle deadline and is what `on_start` hands out: a
+            # scope of our own would cost each connection a microsecond and do the same.
             self._scope = nursery.cancel_scope
             self._move_deadline(trio.current_time())
             on_start(self._scope)
             nursery.start_soon(self._carry, self._client, self._remote, _UPLINK, name="uplink")
-            # The downlink needs no task of its own: the connection's can carry it.
+            # The downlink runs in the connection's own task, which saves starting a second one.
             await self._carry(self._remote, self._client, _DOWNLINK)
         if self._reason is not None:
             return self._reason, self._fault
         return (self._on_limit if self._scope.cancelled_caught else CloseReason.FINISHED), ""
 
     async def _carry(self, source: StreamSide, sink: StreamSide, direction: "_Direction") -> None:
-        """Run one direction to its end, good or bad."""
+        """Pump one direction until it ends or fails; failures end the whole relay."""
         buffers, opener, sealer = self._buffers, source.opener, sink.sealer
         receive_into, send_all = source.transport.receive_into, sink.transport.send_all
         read_buffer = buffers.received[: self._read_size]
         try:
             data = await self._begin(source, sink, direction, read_buffer)
-            # From each read to its write there is no checkpoint: the buffers are everybody's.
+            # No checkpoint between a read and its write: all relays share these buffers.
             while True:
                 if data:
                     if opener is not None:
-                        # All complete chunks of the read; half a one stays with the opener.
+                        # Opens all complete chunks; the opener keeps a partial one.
                         data = buffers.opened[: opener.update_into(data, buffers.opened)]
                     self._count(len(data), direction)
                     if sealer is not None and data:
@@ -121,24 +125,24 @@ class _Relay:
                         except trio.BrokenResourceError:
                             raise _SinkBroken from None
                 if opener is not None and opener.ended:
-                    # The body says that it has ended; its connection may stay open behind it.
+                    # The body's terminator has come; the connection itself may stay open.
                     break
                 size = await receive_into(read_buffer)
                 if not size:
                     if opener is not None:
-                        # Raises where the connection has ended, but not the body.
+                        # Raises if the connection ended in the middle of the body.
                         opener.finalize_into(buffers.opened)
                     break
                 data = read_buffer[:size]
             await self._end_sink(sink)
         except RemoteProtocolError as exc:
-            # Its text, not itself: with its traceback it would keep this frame, and so the whole
-            # relay, in a circle that only the garbage collector could free.
-            self._break_off(direction.source_protocol, str(exc))
+            # Keep the text, not the exception: its traceback refers to this frame, and so to the
+            # relay, and that cycle could only be freed by the garbage collector.
+            self._abort(direction.source_protocol, str(exc))
         except _SinkBroken:
-            self._break_off(direction.sink_reset)
+            self._abort(direction.sink_reset)
         except trio.BrokenResourceError:
-            self._break_off(direction.source_reset)
+            self._abort(direction.source_reset)
         else:
             self._linger(direction)
 
@@ -149,18 +153,18 @@ class _Relay:
         direction: "_Direction",
         read_buffer: memoryview,
     ) -> bytes | memoryview:
-        """Send what was opened before the relay began, or a header that waits for its payload.
+        """Send payload that was opened before the relay began, or a header that the sealer holds.
 
         Returns:
-            Bytes of the source that are still to be opened.
+            Bytes of the source that have not been opened yet; may be empty.
         """
         if source.payload:
-            # It is not kept for the relay's lifetime.
+            # Cleared so that the bytes are not kept in memory for the relay's lifetime.
             payload, source.payload = source.payload, b""
             self._count(len(payload), direction)
             await self._seal_and_send(payload, sink)
         elif not source.early and sink.flush_after is not None:
-            # The header need not go alone if the first payload comes soon.
+            # If payload arrives within `flush_after`, it shares a packet with the header.
             with trio.move_on_after(sink.flush_after):
                 return read_buffer[: await source.transport.receive_into(read_buffer)]
             await self._seal_and_send(b"", sink)
@@ -200,7 +204,7 @@ class _Relay:
         self._scope.deadline = now + self._limit + DEADLINE_GRAIN
 
     def _linger(self, ended: "_Direction") -> None:
-        """Let the other direction go on for as long as it has not been idle for too long."""
+        """Give the direction that is still open the shorter idle limit of a half-closed relay."""
         self._open_directions -= 1
         if not self._open_directions:
             return
@@ -209,7 +213,8 @@ class _Relay:
         self._next_move = now = trio.current_time()
         self._scope.deadline = now + self._limit
 
-    def _break_off(self, reason: CloseReason, fault: str = "") -> None:
+    def _abort(self, reason: CloseReason, fault: str = "") -> None:
+        """End both directions; the first reason counts."""
         if self._reason is None:
             self._reason, self._fault = reason, fault
         self._scope.cancel()
@@ -217,15 +222,15 @@ class _Relay:
 
 @attrs.frozen(kw_only=True)
 class _Direction:
-    """What the two directions differ in.
+    """What distinguishes uplink (client to remote) from downlink.
 
     Attributes:
-        is_uplink: which one it is.
+        is_uplink: True for the uplink.
         limit_after: the idle limit of the other direction once this one has ended.
-        reason_after: why the relay ended, if that limit is reached.
-        source_protocol: the same, if the source broke the protocol.
-        source_reset: the same, if the source's connection was reset.
-        sink_reset: the same, if the sink's was.
+        reason_after: the close reason if that limit is reached.
+        source_protocol: the close reason if the source broke the protocol.
+        source_reset: the close reason if the source's connection was reset.
+        sink_reset: the close reason if the sink's connection was reset.
     """
 
     is_uplink: bool

@@ -1,15 +1,15 @@
-"""The shapes that the rooms of the shell agree on.
+"""The interfaces between the packages that do I/O.
 
-Transport     bytes of one connection, whatever carries them
-Connect       how a transport to a host and port is opened
-StreamSide    a transport with the codecs that its peer wants
+Transport     the bytes of one connection, whatever carries them
+Connect       opens a transport to a host and port
+StreamSide    a transport with the codecs of its peer's protocol
 PacketLink    datagrams to and from one peer
-Answer        how an inbound tells its client that the outbound is there, or is not
-Inbound       what a listener hands a connection to
-Dispatch      what an inbound calls when it has understood a request
-Resolve       how the addresses of a name are found
-Outbound      what dispatch calls to get the other side
-Connected     the other side, and which outbound has reached it
+Answer        tells an inbound's client whether its destination was reached
+Inbound       serves a connection that a listener has accepted
+Dispatch      what an inbound calls when it has read a request
+Resolve       resolves a name
+Outbound      what dispatch calls to reach a destination
+Connected     a remote side, and the outbound that has reached it
 """
 
 import socket
@@ -22,19 +22,20 @@ from trio_vmess.core import Codec, Destination, Flow, Host, IPAddress
 from trio_vmess.errors import DialFailure
 
 Resolve = Callable[[str, socket.AddressFamily], Awaitable[list[IPAddress]]]
-"""Finds the addresses of a name, of one family or of both; raises `DialError` for none."""
+"""Resolves a name to addresses of one family or both; raises `DialError` if there are none."""
 
 
 class Transport(Protocol):
     """Bytes of one connection, in both directions.
 
-    All connections of a node share their buffers: Trio runs one task at a time, so between a read
-    and the write of its result no other task can see them. That makes the two rules below.
+    All connections of a node share their buffers. That is safe because Trio switches tasks only at
+    checkpoints, and no checkpoint lies between a read and the write of its result; the buffer
+    rules of `receive_into` and `send_all` ensure this.
     """
 
     @property
     def local(self) -> Destination | None:
-        """Our own address; None where there is no host and port. It may cost a system call."""
+        """Our own address; None if it has no host and port. May cost a system call."""
         ...
 
     @property
@@ -43,12 +44,12 @@ class Transport(Protocol):
         ...
 
     async def receive_into(self, buffer: memoryview, /) -> int:
-        """Wait for bytes and put them at the front of `buffer`.
+        """Wait for bytes and write them to the beginning of `buffer`.
 
-        The buffer is filled right before the return: no checkpoint comes in between.
+        There is no checkpoint between filling the buffer and returning.
 
         Returns:
-            How many bytes there are; 0 at the end of the stream, however often one asks.
+            The number of bytes; 0 at the end of the stream, and again at each later call.
 
         Raises:
             trio.BrokenResourceError: the connection was reset.
@@ -56,19 +57,19 @@ class Transport(Protocol):
         ...
 
     async def send_all(self, data: bytes | bytearray | memoryview, /) -> None:
-        """Send all of `data`, which is not looked at any more after the first checkpoint.
+        """Send all of `data`, which is not read any more after the first checkpoint.
 
         Raises:
-            trio.BrokenResourceError: the connection was reset. What was sent of it is not known;
-                the same holds after a cancellation.
+            trio.BrokenResourceError: the connection was reset. It is unknown how much was sent, as
+                it is after a cancellation.
         """
         ...
 
     async def send_eof(self, last: bytes | memoryview = b"", /) -> None:
-        """Send the last bytes, and say that nothing more will come; receiving goes on.
+        """Send the last bytes and close the sending direction; receiving is still possible.
 
         Args:
-            last: as for `send_all`.
+            last: as `data` of `send_all`.
 
         Raises:
             trio.BrokenResourceError: the connection was reset.
@@ -83,7 +84,7 @@ class Transport(Protocol):
 Connect = Callable[[Host, int], Awaitable[Transport]]
 """Opens a transport to a host and port; raises `DialError`.
 
-A transport layer on the way out is a function from one `Connect` to another.
+An outgoing transport layer (such as TLS) is a function that turns one `Connect` into another.
 """
 
 
@@ -93,13 +94,12 @@ class StreamSide:
 
     Attributes:
         transport: carries the bytes.
-        opener: from the peer's bytes to payload; None where they are the same.
-        sealer: from payload to bytes for the peer; None where they are the same.
-        early: bytes of the peer that came with its request.
-        payload: what was opened already and is to be carried before anything else: whoever looks at
-            a connection's beginning leaves it here.
-        flush_after: the sealer holds a header that goes out with the first payload, or alone after
-            this many seconds; None where nothing is held back, or may be for as long as it takes.
+        opener: decodes the peer's bytes to payload; None if the bytes are the payload.
+        sealer: encodes payload for the peer; None if the bytes are the payload.
+        early: bytes of the peer that were received with its request; not opened yet.
+        payload: payload that was opened already, for example by sniffing; relayed first.
+        flush_after: seconds after which a header held back by the sealer is sent alone, unless
+            payload was sent with it before. None if there is none, or if it may wait for ever.
     """
 
     transport: Transport
@@ -117,22 +117,22 @@ class PacketLink(Protocol):
         """Wait for datagrams.
 
         Returns:
-            One or more, in their order; none when the peer has no more.
+            One or more, in order; none at the end.
 
         Raises:
-            trio.BrokenResourceError: the link is dead.
-            RemoteProtocolError: what came is not legal.
+            trio.BrokenResourceError: the link failed.
+            RemoteProtocolError: the peer broke the protocol.
         """
         ...
 
     async def send(self, datagrams: Sequence[bytes], /) -> int:
-        """Send datagrams; one that cannot be sent is dropped, as networks do.
+        """Send datagrams; one that cannot be sent is dropped, as in any network.
 
         Returns:
             How many were dropped.
 
         Raises:
-            trio.BrokenResourceError: the link is dead.
+            trio.BrokenResourceError: the link failed.
         """
         ...
 
@@ -142,25 +142,26 @@ class PacketLink(Protocol):
 
 
 class Answer(Protocol):
-    """How an inbound's client learns what became of its request."""
+    """Tells an inbound's client the result of its request."""
 
     async def established(self, remote: StreamSide | None, /) -> None:
-        """Say that the other side is there.
+        """Tell the client that it may send data.
 
         Args:
-            remote: the destination's side; None where it is not connected yet, but may be.
+            remote: the destination's side; None if the destination is not connected yet (dispatch
+                wants to sniff the client's first bytes).
         """
         ...
 
     async def refused(self, reason: DialFailure, /) -> None:
-        """Say that it is not."""
+        """Tell the client that the destination was not reached."""
         ...
 
 
 class SilentAnswer:
-    """Says nothing: VMess has no word for it, dokodemo-door's clients have asked for nothing.
+    """Sends nothing: the client sees data or a close.
 
-    The client sees data or a close.
+    For protocols without a reply: VMess has none, and clients of dokodemo-door send no request.
     """
 
     async def established(self, remote: StreamSide | None, /) -> None:
@@ -174,35 +175,35 @@ SILENT_ANSWER: Final = SilentAnswer()
 
 
 class Dispatch(Protocol):
-    """What an inbound calls when it has understood a request.
+    """What an inbound calls when it has read a request.
 
-    Both return when the flow is over, and raise nothing but cancellation: what goes wrong with one
-    flow is logged, not passed on.
+    Both methods return when the flow has ended. They raise nothing but `trio.Cancelled`: failures
+    of a flow are logged, not raised.
     """
 
     def stream(self, flow: Flow, client: StreamSide, answer: Answer, /) -> Awaitable[None]:
-        """Connect `client` with the flow's destination, and close both in the end."""
+        """Connect to the flow's destination, relay, and close both sides."""
         ...
 
     def packets(self, flow: Flow, client: PacketLink, /) -> Awaitable[None]:
-        """The same for datagrams."""
+        """Do the same for datagrams."""
         ...
 
 
 class Inbound(Protocol):
-    """A way into the node: it understands one client's requests and hands them to dispatch."""
+    """Reads the requests of clients by one protocol, and passes them to dispatch."""
 
     async def serve(self, transport: Transport, *, source: str, deadline: float) -> None:
         """Serve one connection to its end, and close it.
 
         Args:
-            transport: the client's connection; its `local` is what the client has reached.
-            source: where it comes from, as `host:port`; empty for a Unix socket.
-            deadline: on Trio's clock: by then the request must be understood. The listener sets it
-                when it accepts, and every layer in between passes it on as it is.
+            transport: the client's connection; its `local` is the address that the client reached.
+            source: the client's address as `host:port`; empty for a Unix socket.
+            deadline: on Trio's clock, for the complete request. The listener sets it when it
+                accepts the connection, and every layer in between passes it on unchanged.
 
         Raises:
-            trio.Cancelled: from outside; everything that belongs to the connection is closed then.
+            trio.Cancelled: from outside; everything that belongs to the connection is closed.
         """
         ...
 
@@ -211,10 +212,10 @@ RemoteT_co = TypeVar("RemoteT_co", bound="StreamSide | PacketLink", covariant=Tr
 
 
 class Connected(NamedTuple, Generic[RemoteT_co]):
-    """What an outbound has reached.
+    """The result of `Outbound.connect`.
 
     Attributes:
-        outbound_tag: the tag of the outbound that did; a balancer tries several.
+        outbound_tag: the outbound that connected; a balancer may have tried several.
         remote: the destination's side.
     """
 
@@ -239,7 +240,7 @@ class Outbound(Protocol):
         ...
 
     async def connect_packets(self, flow: Flow, /) -> Connected[PacketLink]:
-        """The same for datagrams.
+        """Do the same for datagrams.
 
         Raises:
             DialError: it cannot be reached.

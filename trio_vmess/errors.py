@@ -1,7 +1,7 @@
 """Every exception class of the package.
 
-A class exists only where some caller treats it differently from its neighbours.
-Mistakes of the calling programmer stay `ValueError` and `TypeError`.
+There is a class of its own only for errors that some caller handles differently.
+Programming errors of the caller are `ValueError` and `TypeError`.
 """
 
 import enum
@@ -26,7 +26,7 @@ __all__ = [
 
 
 class VMessError(Exception):
-    """Base of all errors that this package raises on purpose."""
+    """Base class of all errors that this package defines."""
 
 
 @attrs.frozen(kw_only=True)
@@ -35,10 +35,10 @@ class ConfigProblem:
 
     Attributes:
         where: the key path, as in `inbounds[0].settings.clients[2].id`; empty for the whole file.
-        message: what was found, what was expected, and what to do.
-        file: the file's name as the user gave it; empty when there is no file.
-        line: counted from 1; None where the parser does not know.
-        column: counted from 1; None where the parser does not know.
+        message: what was found, what was expected, and how to correct it.
+        file: the file name as the user gave it; empty if there is no file.
+        line: counted from 1; None if the parser does not report it.
+        column: counted from 1; None if the parser does not report it.
     """
 
     where: str
@@ -48,19 +48,19 @@ class ConfigProblem:
     column: int | None = None
 
     def __str__(self) -> str:
-        place = self.file
+        location = self.file
         if self.line is not None:
-            place += f":{self.line}"
+            location += f":{self.line}"
             if self.column is not None:
-                place += f":{self.column}"
-        return ": ".join(part for part in (place, self.where, self.message) if part)
+                location += f":{self.column}"
+        return ": ".join(part for part in (location, self.where, self.message) if part)
 
 
 class ConfigError(VMessError):
     """A configuration cannot be used.
 
     Attributes:
-        problems: everything that is wrong, in the order of the file; never empty.
+        problems: all problems, in the order of the file; never empty.
     """
 
     def __init__(self, *problems: ConfigProblem) -> None:
@@ -71,17 +71,18 @@ class ConfigError(VMessError):
 
 
 class ProtocolError(VMessError):
-    """Base of the two: the protocol was broken, by us or by them."""
+    """Base class of `LocalProtocolError` and `RemoteProtocolError`."""
 
 
 class LocalProtocolError(ProtocolError):
-    """Our own side asked for something that the protocol does not allow now."""
+    """Our own side tried to do something that the protocol does not allow now."""
 
 
 class RemoteProtocolError(ProtocolError):
     """The peer broke the protocol; the connection cannot go on.
 
-    This is the only kind that the receiving verbs of the core let out.
+    The receiving methods of core (`receive_data`, `next_event`, …) raise no other kind for bytes
+    from the peer.
     """
 
     def copy(self) -> Self:
@@ -110,14 +111,14 @@ class Refusal(enum.Enum):
 
 
 class AuthenticationError(RemoteProtocolError):
-    """A request is not from a user we know, or not from now, or not for the first time.
+    """A request is from an unknown user, has a wrong timestamp, is damaged, or is a replay.
 
-    All of these have one face on the wire (silence); the log tells them apart.
+    On the wire all of these look the same (silence); only the log distinguishes them.
 
     Attributes:
-        reason: the class of refusal.
-        user: the email (or id, where there is no email) of the user it concerns, if one is known.
-        clock_offset: by how many seconds the client's clock is ahead of ours, if that is known.
+        reason: why the request was refused.
+        user: the user's email (or id, if there is no email), if the user is known.
+        clock_offset: seconds by which the client's clock is ahead of ours, if known.
     """
 
     def __init__(
@@ -151,7 +152,7 @@ class DialError(VMessError):
     """An outbound could not reach its destination.
 
     Attributes:
-        reason: each inbound maps it to its own reply in one table.
+        reason: the category; each inbound maps it to a reply of its protocol.
     """
 
     def __init__(self, message: str, *, reason: DialFailure) -> None:
@@ -160,8 +161,8 @@ class DialError(VMessError):
 
 
 class NoRouteError(VMessError):
-    """No outbound is there to take a connection."""
+    """There is no outbound for a connection."""
 
 
 class PortsExhausted(VMessError):  # noqa: N818  (the field says "exhausted", not "error")
-    """A range of ports has no free port left."""
+    """No port of a range is free."""

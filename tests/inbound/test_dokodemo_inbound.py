@@ -1,4 +1,4 @@
-"""A port that stands for another one, by TCP over memory streams and by UDP over loopback."""
+"""Forwarding to a fixed destination: TCP over memory streams, UDP over loopback."""
 
 import socket
 

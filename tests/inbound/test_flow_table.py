@@ -18,7 +18,7 @@ from trio_vmess.inbound.flow_table import (
 
 
 class HeldFlows:
-    """A dispatch that keeps its flows until the test lets them go."""
+    """A dispatch whose flows last until the test ends them."""
 
     def __init__(self) -> None:
         self.links: list[PacketLink] = []
@@ -122,7 +122,7 @@ async def test_one_flow_for_each_key(autojump_clock: trio.testing.MockClock) -> 
             for name, link in zip(dispatch.names, dispatch.links, strict=True)
         }
         assert received == {"a": [b"1", b"3"], "b": [b"2"]}
-        # A flow that is over is forgotten, and its key begins anew.
+        # A flow that has ended is removed, and its key opens a new one.
         dispatch.let_go.set()
         await trio.testing.wait_all_tasks_blocked()
         assert len(flows) == 0
@@ -146,7 +146,7 @@ async def test_a_full_table_evicts_the_least_recently_used_flow(
         await trio.testing.wait_all_tasks_blocked()
         assert dispatch.cancelled == ["b"]
         assert len(flows) == 3
-        # Its end does not take away the flow that has its key by then.
+        # The end of an evicted flow does not remove a new flow with the same key.
         flows.deliver("b", b"", nursery)
         flows.deliver("b", b"", nursery)
         await trio.testing.wait_all_tasks_blocked()

@@ -1,4 +1,4 @@
-"""What the relay sees of a forwarded request."""
+"""A forwarded request as a transport for the relay."""
 
 import pytest
 import trio

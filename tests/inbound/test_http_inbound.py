@@ -1,4 +1,4 @@
-"""HTTP over memory streams: tunnels, forwarded requests, and connections that go on."""
+"""The HTTP inbound over memory streams: tunnels, forwarded requests, keep-alive."""
 
 import base64
 import logging
@@ -107,7 +107,7 @@ async def test_three_requests_on_one_connection(
                 await client.send(request(str(number)))
                 _, body = await receive_response(client)
                 assert body == b"GET /%d" % number
-            # A server that does not close keeps nobody waiting.
+            # The client does not have to wait for the server to close.
             assert trio.current_time() == begin
             assert [flow.destination for flow in remote.outbound.flows] == [WEB] * 3
             await client.stream.aclose()
@@ -180,7 +180,7 @@ async def test_connect_after_a_forwarded_request(autojump_clock: trio.testing.Mo
 async def test_a_half_closed_client_still_gets_a_slow_response(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    # The limit of a connection with one direction is for after the response, not before it.
+    # The idle limits of a half-closed relay must not apply before the response.
     policy = Policy(downlink_only=1.0, uplink_only=1.0)
     servers = WebServers(name_the_path, delay=60.0)
     async with (
@@ -282,7 +282,7 @@ async def test_a_response_before_the_end_of_the_request_closes_the_connection(
         await client.send(request("", method="POST", headers=b"Content-Length: 9\r\n") + b"abc")
         head = await client.receive_until(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 413 ")
-        # Nobody can tell the rest of the body from the next request.
+        # The rest of the body cannot be distinguished from the next request.
         await client.send(b"def" + request(""))
         assert await client.receive_rest() == b""
         assert len(remote.outbound.flows) == 1
@@ -383,7 +383,7 @@ async def test_a_client_that_closes_before_the_response(
         assert trio.current_time() < 20
 
 
-# Who is let in ----------------------------------------------------------------------------------
+# Authentication and refusals --------------------------------------------------------------------
 
 
 async def test_basic_authentication_is_required(autojump_clock: trio.testing.MockClock) -> None:
@@ -400,7 +400,7 @@ async def test_basic_authentication_is_required(autojump_clock: trio.testing.Moc
             head, _ = await receive_response(client)
             assert head.startswith(b"HTTP/1.1 407 ")
             assert b'Basic realm="proxy"' in head
-            # A person types; each attempt has its own time.
+            # A person has to type the password: each attempt gets the full time.
             await trio.sleep(9)
         login = b"Proxy-Authorization: Basic " + base64.b64encode(b"ann:secret") + b"\r\n"
         await client.send(request("mine", headers=login))
@@ -430,7 +430,7 @@ async def test_invalid_requests_are_refused(
         received = await client.receive_rest()
         assert received.startswith(answer)
         assert bool(received) == bool(answer)
-        # The end follows at once, though the inbound waits a moment for the client's.
+        # The inbound half-closes at once, though it lingers before it closes.
         assert trio.current_time() == 0
         assert remote.outbound.flows == []
     (message,) = caplog.messages

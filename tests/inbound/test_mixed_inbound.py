@@ -1,4 +1,4 @@
-"""One port for two protocols."""
+"""The mixed inbound: SOCKS and HTTP on one port."""
 
 import logging
 
@@ -16,12 +16,12 @@ from trio_vmess.inbound import HttpInbound, MixedInbound, SocksInbound
 SOCKS_BYTES = frozenset({4, 5})
 
 
-class Notebook:
-    """An inbound that writes down what reaches it, and to whom it went."""
+class RecordingInbound:
+    """An inbound that records its name and the bytes that it receives."""
 
-    def __init__(self, name: str, notes: list[tuple[str, bytes, str]]) -> None:
+    def __init__(self, name: str, records: list[tuple[str, bytes, str]]) -> None:
         self._name = name
-        self._notes = notes
+        self._records = records
 
     async def serve(self, transport: Transport, *, source: str, deadline: float) -> None:
         assert transport.local == LOCAL
@@ -29,13 +29,13 @@ class Notebook:
         received = b""
         while size := await transport.receive_into(buffer):
             received += buffer[:size]
-        self._notes.append((self._name, received, source))
+        self._records.append((self._name, received, source))
         await transport.aclose()
 
 
 async def test_the_first_byte_selects_the_inbound(autojump_clock: trio.testing.MockClock) -> None:
-    notes: list[tuple[str, bytes, str]] = []
-    mixed = MixedInbound(Notebook("socks", notes), Notebook("http", notes))
+    records: list[tuple[str, bytes, str]] = []
+    mixed = MixedInbound(RecordingInbound("socks", records), RecordingInbound("http", records))
     for first in range(256):
         data = bytes([first]) + b" and the rest"
         async with open_client(mixed) as client:
@@ -44,23 +44,23 @@ async def test_the_first_byte_selects_the_inbound(autojump_clock: trio.testing.M
             await client.stream.send_eof()
             await client.returned.wait()
         expected = "socks" if first in SOCKS_BYTES else "http"
-        assert notes.pop() == (expected, data, SOURCE)
-    assert notes == []
+        assert records.pop() == (expected, data, SOURCE)
+    assert records == []
 
 
 async def test_a_client_that_sends_nothing_is_closed(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    notes: list[tuple[str, bytes, str]] = []
-    mixed = MixedInbound(Notebook("socks", notes), Notebook("http", notes))
+    records: list[tuple[str, bytes, str]] = []
+    mixed = MixedInbound(RecordingInbound("socks", records), RecordingInbound("http", records))
     async with open_client(mixed, handshake=5.0) as client:
         assert await client.receive_rest() == b""
         assert trio.current_time() == pytest.approx(5.0)
     async with open_client(mixed) as client:
         await client.stream.send_eof()
         assert await client.receive_rest() == b""
-    assert notes == []
+    assert records == []
     assert caplog.messages == [
         f"mixed.refused source={SOURCE} reason='no data before the handshake deadline'"
     ]

@@ -1,4 +1,4 @@
-"""SOCKS over memory streams; its UDP over loopback sockets."""
+"""The SOCKS inbound: streams over memory streams, UDP over loopback sockets."""
 
 import ipaddress
 import logging

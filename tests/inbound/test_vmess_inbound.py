@@ -1,4 +1,4 @@
-"""The VMess inbound: friends are served, and strangers hear nothing whatever they try."""
+"""The VMess inbound: known users are served; refused clients get no byte, whatever they send."""
 
 import logging
 import math
@@ -128,7 +128,7 @@ def refusals(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 LogLines = Callable[[], list[str]]
 
 
-# Friends ----------------------------------------------------------------------------------------
+# Known users ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("alter_ids", [0, 4], ids=["aead", "legacy"])
@@ -280,7 +280,7 @@ async def test_end_to_end_over_loopback() -> None:
     close_sockets()
 
 
-# Strangers --------------------------------------------------------------------------------------
+# Refused clients --------------------------------------------------------------------------------
 
 
 def request_on_the_wire(what: Request) -> bytes:
@@ -465,7 +465,7 @@ async def test_the_handshake_deadline_does_not_limit_the_relay(autojump_clock: M
 
 
 async def connect_with_wrong_clock(inbound: VMessInbound, nursery: trio.Nursery, seed: int) -> None:
-    """Call as a legacy client whose clock is an hour ahead."""
+    """Send a request as a legacy client whose clock is an hour ahead."""
     caller = Caller(inbound, seed=seed)
     nursery.start_soon(caller.served)
     await caller.ask(request(account(4), timestamp=now() + 3600))
@@ -555,7 +555,7 @@ async def test_a_removed_user_is_refused(autojump_clock: MockClock, refusals: Lo
         await trio.testing.wait_all_tasks_blocked()
         assert len(remote.outbound.flows) == 1
         assert "unknown or removed" in refusals()[0]
-        # Who is in already stays in.
+        # Connections that were accepted before the removal continue.
         await stream.send(b"y")
         assert await stream.receive_exactly(1) == b"y"
         nursery.cancel_scope.cancel()

@@ -1,4 +1,4 @@
-"""Where nothing comes back from."""
+"""The blackhole outbound drops everything, and ends streams soon."""
 
 import pytest
 import trio
@@ -30,7 +30,7 @@ async def test_the_connection_closes_without_a_byte(autojump_clock: trio.testing
     async with open_client(inbound_to(BlackholeOutbound(tag="drop"))) as client:
         assert await client.receive_rest() == b""
         assert trio.current_time() == 0
-        # Who goes on sending is not listened to for long.
+        # A client that keeps sending does not keep the connection open.
         with pytest.raises(trio.BrokenResourceError):  # noqa: PT012  (the end takes a moment)
             while True:
                 await client.send(b"x")

@@ -1,4 +1,4 @@
-"""Freedom: straight to the destination, but not for everyone to everywhere."""
+"""The freedom outbound: direct connections, and addresses that remote users may not reach."""
 
 import ipaddress
 import socket
@@ -59,7 +59,7 @@ def skip_without_ipv6(host: str) -> None:
         pytest.skip("there is no ::1 here")
 
 
-# Who may go where -------------------------------------------------------------------------------
+# Permission -------------------------------------------------------------------------------------
 
 
 @everywhere
@@ -118,7 +118,7 @@ async def test_allow_private_lets_remote_clients_reach_this_machine(host: str) -
         await check_datagrams(outbound, what)
 
 
-# Where to ---------------------------------------------------------------------------------------
+# Targets ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("what", ["host", "port", "both"])
@@ -130,13 +130,13 @@ async def test_redirection_replaces_host_and_port(what: str) -> None:
                 redirect_host=None if what == "port" else parse_host(place.host),
                 redirect_port=None if what == "host" else place.port,
             )
-            asked = flow(
+            requested = flow(
                 place.host if what == "port" else "nowhere.invalid",
                 place.port if what == "host" else 9,
                 network=network,
             )
             check = check_stream if network is Network.TCP else check_datagrams
-            await check(outbound, asked)
+            await check(outbound, requested)
 
 
 async def test_redirected_addresses_need_permission_too() -> None:
@@ -200,7 +200,7 @@ async def test_unreachable_destinations_have_a_reason(network: Network) -> None:
 
 
 async def test_running_out_of_descriptors_is_a_dial_error() -> None:
-    """Running out of descriptors is a failure of one flow, not a bug."""
+    """Running out of descriptors fails one flow, not the node."""
     resource = pytest.importorskip("resource")
     outbound = FreedomOutbound(tag="direct")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

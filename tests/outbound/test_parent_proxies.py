@@ -1,4 +1,4 @@
-"""Through other proxies, over loopback."""
+"""The SOCKS and HTTP outbounds through parent proxies on loopback."""
 
 import ipaddress
 import socket
@@ -172,7 +172,7 @@ async def test_servers_take_turns_and_replace_one_that_is_down(kind: Kind) -> No
             outbound = kind(tag="", servers=[server(port) for port in ports], connect=dial)
             for _ in range(3):
                 await (await outbound.connect(FLOW)).remote.transport.aclose()
-        # The second turn was the dead port's; the server behind it stepped in.
+        # The second turn was the refused port's; the next server replaced it.
         assert (len(one.outbound.flows), len(two.outbound.flows)) == (1, 2)
 
 
@@ -267,7 +267,7 @@ async def test_datagrams_go_to_the_bound_address_of_the_reply(reply_host: bytes)
             await link.send([b"ping"])
             packet, client = relay.recvfrom(1000)
             assert packet == b"\x00\x00\x00\x03\x0bexample.com\x00\x35ping"
-            # What has no legal header is dropped; the sender inside it does not matter.
+            # Datagrams without a valid header are dropped; the address in a valid one is ignored.
             relay.sendto(b"rubbish", client)
             relay.sendto(b"\x00\x00\x01\x01\x01\x02\x03\x04\x00\x35fragment", client)
             relay.sendto(b"\x00\x00\x00\x01\x01\x02\x03\x04\x00\x35pong", client)

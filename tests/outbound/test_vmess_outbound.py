@@ -1,7 +1,7 @@
-"""The VMess outbound: servers in turn, and the ports that they offer for a while.
+"""The VMess outbound: servers in turn, and the ports that they offer for some minutes.
 
-The servers are our own inbound on loopback. Where time matters the clock stands still until the
-test moves it: it must not jump while real sockets are busy.
+The servers are our own inbound on loopback. Tests that depend on time use a clock that only the
+test moves: an autojump clock would jump while real sockets are busy.
 """
 
 import ipaddress
@@ -77,7 +77,7 @@ class EchoServer:
 
     @property
     def users(self) -> list[str]:
-        """Who has asked."""
+        """The emails of the users of these requests."""
         return [flow.user.email for flow in self.remote.outbound.flows]
 
 
@@ -265,7 +265,7 @@ async def test_the_terminator_is_optional(sends_terminator: bool) -> None:
         await side.transport.send_all(out[: side.sealer.update_into(b"x", out)])
         assert (side.sealer.finalize_into(out) > 0) is sends_terminator
         await side.transport.aclose()
-        # Either way the relay ends well when the connection does.
+        # The relay finishes without an error in both cases.
         await visit(outbound)
 
 
@@ -321,7 +321,7 @@ async def test_an_offered_port_that_refuses_is_given_up_at_once(mock_clock: Mock
         await visit(outbound)
         assert outbound.offered_ports == []
         assert main.count == 2
-        # The clock stood still: the fallback waited for nothing.
+        # The clock did not move: the fallback did not wait.
         assert trio.current_time() == 0
 
 
@@ -417,7 +417,7 @@ async def test_only_so_many_places_are_set_aside(mock_clock: MockClock) -> None:
 
 
 async def test_an_offered_account_that_is_unknown_is_passed_over(mock_clock: MockClock) -> None:
-    """The server was started anew: its old accounts are strangers to it, and hear nothing."""
+    """The server was restarted: it does not know its old accounts, and is silent to them."""
     async with echo_server() as main, echo_server(OWN) as offered:
         main.offers = lambda: offer(offered.port, OTHER)
         outbound = make_outbound(server(main.port))
@@ -426,7 +426,7 @@ async def test_an_offered_account_that_is_unknown_is_passed_over(mock_clock: Moc
             side = (await outbound.connect(FLOW)).remote
             await side.transport.aclose()
         assert main.count == 1
-        # The offer comes again, and changes nothing.
+        # The server repeats the offer; the account is still skipped.
         await visit(outbound)
         await visit(outbound)
         assert (main.count, offered.count) == (3, 0)

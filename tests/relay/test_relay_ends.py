@@ -1,4 +1,4 @@
-"""How a relay ends when all is well: each direction for itself, and by its limits."""
+"""How a relay ends without faults: each direction on its own, and by idle limits."""
 
 import hashlib
 from functools import partial

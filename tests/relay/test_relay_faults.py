@@ -1,4 +1,4 @@
-"""How a relay ends when something is wrong, and whose fault it says that was."""
+"""How a relay ends after a fault, and to which side it attributes the fault."""
 
 import contextlib
 from collections.abc import Callable
@@ -29,7 +29,7 @@ async def test_a_reset_is_attributed_to_the_side_that_sent_it(who: str, doing: s
     client_side = StreamSide(transport=SocketTransport(client_side_socket))
     remote_side = StreamSide(transport=SocketTransport(remote_side_socket))
     async with running(client_side, remote_side) as relay:
-        # What went well before must not count.
+        # Earlier successful reads and sends must not affect the result.
         for speaker, listener in ((client, origin), (origin, client)):
             speaker.sendall(b"hello")
             await trio.lowlevel.wait_readable(listener)
@@ -37,7 +37,7 @@ async def test_a_reset_is_attributed_to_the_side_that_sent_it(who: str, doing: s
         if doing == "receiving":
             reset(client if who == "client" else origin)
         else:
-            # What is on its way to the side that resets, fails there: the relay is sending.
+            # The relay is sending to the side that resets, so the send fails.
             victim, other = (client, origin) if who == "client" else (origin, client)
             other_end = SocketTransport(other)
             async with trio.open_nursery() as nursery:
@@ -61,7 +61,7 @@ async def send_until_broken(transport: SocketTransport) -> None:
 
 
 class SilentBrokenTransport:
-    """Says nothing, and breaks when it is sent to."""
+    """Receives nothing, and fails when it sends."""
 
     async def receive_into(self, buffer: memoryview, /) -> int:
         """Wait for ever."""

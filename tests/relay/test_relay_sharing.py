@@ -1,4 +1,4 @@
-"""Relays are good neighbours: backpressure, fairness, and buffers that all of them share."""
+"""Relays beside each other: backpressure, fairness, and shared buffers."""
 
 import itertools
 from functools import partial
@@ -47,7 +47,7 @@ async def test_backpressure_reaches_the_sender(
         while sent != stuck:
             stuck = sent
             await trio.testing.wait_all_tasks_blocked(0.01)
-        # Two kernel buffers on each connection, and one read on its way: no more than that.
+        # At most two kernel buffers on each connection, and one read inside the relay.
         assert 0 < stuck < 1_000_000
         assert await reader.receive_all() == pattern(16_384) * 400
 
@@ -89,7 +89,7 @@ async def test_two_relays_share_one_run() -> None:
 
 
 async def test_a_busy_relay_lets_other_tasks_run() -> None:
-    """A relay whose source and sink never make it wait must still let others run."""
+    """A relay whose source and sink are always ready must still let other tasks run."""
 
     client_side, client = plain_side(transport_pair)
     remote_side, origin = plain_side(transport_pair)
@@ -119,7 +119,7 @@ async def test_a_busy_relay_lets_other_tasks_run() -> None:
 async def test_no_data_is_kept_in_shared_buffers_across_a_checkpoint(
     client_codec: str, remote_codec: str, make: TransportPair
 ) -> None:
-    """Another task scribbles over the buffers whenever it runs; nothing may come of it."""
+    """Another task overwrites the buffers whenever it runs; the payload must stay intact."""
     if make is transport_pair:
         make = partial(transport_pair, buffer_size=8192)
     client_side, client = CLIENT_SIDES[client_codec](make)

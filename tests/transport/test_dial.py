@@ -124,7 +124,7 @@ async def test_names_without_addresses(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["a..b", "x" * 64 + ".example", "-"])
 async def test_names_that_the_system_resolver_rejects(name: str) -> None:
-    # All of these fail before the system would ask anybody.
+    # All of these are rejected before the system sends a query.
     with pytest.raises(DialError) as caught:
         await resolve(name + "..")
     assert caught.value.reason is DialFailure.NAME_NOT_FOUND

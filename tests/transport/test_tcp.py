@@ -1,4 +1,4 @@
-"""What a transport over a socket owes its callers: partial sends, ends, resets, closing, turns."""
+"""Transports over sockets: partial sends, half-close, resets, closing, fairness."""
 
 import socket
 from collections.abc import Callable
@@ -124,7 +124,7 @@ async def test_a_closed_transport_raises_closed_resource_error(make: Make) -> No
     assert await transport.receive_into(buffer[:1]) == 1
     for _ in range(2):
         await transport.aclose()
-    # Once as after a read that waited, and once more: the two ways through.
+    # Twice: a read that waits first, and one that tries first.
     for _ in range(2):
         with pytest.raises(trio.ClosedResourceError):
             await transport.receive_into(buffer)

@@ -1,4 +1,4 @@
-"""A transport over any Trio stream keeps the same promises."""
+"""Transports over any Trio stream behave as transports over sockets."""
 
 import pytest
 import trio

@@ -124,7 +124,7 @@ async def test_a_closed_transport_raises_closed_resource_error(make: Make) -> No
     assert await transport.receive_into(buffer[:1]) == 1
     for _ in range(2):
         await transport.aclose()
-    # Twice: a read that waits first, and one that tries first.
+    # Every call raises it, not only the first one.
     for _ in range(2):
         with pytest.raises(trio.ClosedResourceError):
             await transport.receive_into(buffer)

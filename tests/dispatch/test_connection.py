@@ -1,4 +1,4 @@
-"""Connections that are ended from outside, and who is told of them."""
+"""Connections cancelled from outside, and observers."""
 
 import contextlib
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ LAST: Final = -1
 
 
 class Recorder(Observer):
-    """Writes down what it is told."""
+    """Records its notifications."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, Connection, str]] = []

@@ -288,7 +288,7 @@ async def test_a_bug_ends_only_its_own_connection(
 async def test_a_bug_that_comes_with_a_cancellation(
     kind: str, autojump_clock: MockClock, messages: LogLines
 ) -> None:
-    """Then there is a group of both: the bug stays here, the cancellation goes on."""
+    """Both are in one group: the bug is logged here, the cancellation propagates."""
 
     async def break_when_cancelled(*args: object) -> int:
         try:
@@ -403,7 +403,7 @@ class ListLink(EchoLink):
         return self._left.pop(0) if self._left else ()
 
     async def send(self, datagrams: Sequence[bytes], /) -> int:
-        """Remember them."""
+        """Record them."""
         await trio.lowlevel.checkpoint()
         self.batches.append(list(datagrams))
         return 0

@@ -235,16 +235,16 @@ async def test_datagrams_are_examined_and_kept(
 
 
 @attrs.define(eq=False)
-class Told:
-    """What the client was told, and when."""
+class RecordedAnswer:
+    """Records how and when the client was answered."""
 
-    words: list[tuple[str, float]] = attrs.field(factory=list)
+    calls: list[tuple[str, float]] = attrs.field(factory=list)
 
     async def established(self, remote: StreamSide | None, /) -> None:
-        self.words.append(("established", trio.current_time()))
+        self.calls.append(("established", trio.current_time()))
 
     async def refused(self, reason: DialFailure, /) -> None:
-        self.words.append(("refused", trio.current_time()))
+        self.calls.append(("refused", trio.current_time()))
 
 
 class Outbound:
@@ -291,10 +291,10 @@ class DispatcherFixture:
         self.transport = TrackedTransport(ours)
         self.client_side = StreamSide(transport=self.transport)
         self.client = RemoteEnd(theirs)
-        self.told = Told()
+        self.answer = RecordedAnswer()
 
     async def stream(self) -> None:
-        await self.dispatcher.stream(FLOW, self.client_side, self.told)
+        await self.dispatcher.stream(FLOW, self.client_side, self.answer)
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ async def test_the_outbound_is_given_the_sniffed_name(
     (flow,) = fixture.outbound.flows
     assert (flow.destination.host, flow.destination.port) == (host, 8443)
     assert (flow.sniffed_protocol, flow.sniffed_domain) == (protocol, domain)
-    assert fixture.told.words == [("established", 0 if settings else 1)]
+    assert fixture.answer.calls == [("established", 0 if settings else 1)]
     assert fixture.transport.closed
 
 
@@ -346,7 +346,7 @@ async def test_a_client_that_was_accepted_is_not_refused_later(
     fixture.client_side.early = early
     await fixture.client.send(b"" if early else HEAD)
     await fixture.stream()
-    assert fixture.told.words == [("refused", 1) if early else ("established", 0)]
+    assert fixture.answer.calls == [("refused", 1) if early else ("established", 0)]
     assert fixture.transport.closed
     assert fixture.outbound.flows[0].destination.host == NAME
 
@@ -371,7 +371,7 @@ async def test_a_server_may_speak_first(autojump_clock: MockClock) -> None:
         await fixture.client.send(b"EHLO\r\n")
         assert await fixture.outbound.end.receive() == b"EHLO\r\n"
         nursery.cancel_scope.cancel()
-    assert fixture.told.words == [("established", 0)]
+    assert fixture.answer.calls == [("established", 0)]
 
 
 @pytest.mark.parametrize("payload", [b"", HELLO[:50], HELLO], ids=["nothing", "a part", "all"])
@@ -397,7 +397,7 @@ async def test_a_body_that_ends_while_it_is_sniffed(
     fixture = DispatcherFixture()
     await client.transport.send_all((client.seal(payload) if payload else b"") + client.seal_end())
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(fixture.dispatcher.stream, FLOW, side, fixture.told)
+        nursery.start_soon(fixture.dispatcher.stream, FLOW, side, fixture.answer)
         assert await fixture.outbound.end.receive_all() == payload
         await fixture.outbound.end.send(b"answer")
         await fixture.outbound.end.send_eof()
@@ -430,7 +430,7 @@ async def test_a_client_that_breaks_the_protocol(
     wire[100] ^= 1
     await client.transport.send_all(bytes(wire))
     fixture = DispatcherFixture()
-    await fixture.dispatcher.stream(FLOW, side, fixture.told)
+    await fixture.dispatcher.stream(FLOW, side, fixture.answer)
     assert not fixture.outbound.flows
     assert caplog.messages[-1].endswith("reason='client broke the protocol'")
 
@@ -516,7 +516,7 @@ def test_cancellation_at_any_step_closes_everything() -> None:
 
         def check() -> None:
             # Before the first step, dispatch may not know the connection yet.
-            if fixture.told.words:
+            if fixture.answer.calls:
                 assert fixture.transport.closed
                 assert not fixture.dispatcher.connections
 

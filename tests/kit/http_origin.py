@@ -24,7 +24,7 @@ from tests.kit.pattern import pattern_pieces, pattern_sha256
 
 ASSET_COUNT: Final = 100
 DOWNLOAD_SIZE: Final = 8 << 20
-"""Bytes the page downloads unless told otherwise."""
+"""Bytes the page downloads by default."""
 
 _READ_SIZE: Final = 65_536
 _MAX_BODY: Final = 16 << 20

@@ -1,4 +1,4 @@
-"""What a peer is asked to be, and which peer can be it.
+"""What a peer should do, and which peer supports it.
 
 `CAPABILITIES` is the one table of what exists: tests are parametrised from it, and a spec that
 is not in it is refused before a process starts.
@@ -182,7 +182,7 @@ class Capability:
         peer: name of the peer.
         role: server or client.
         alter_ids: counts to test with; any other positive count works where one is listed.
-        securities: configuration words.
+        securities: names in the configuration.
         option_sets: the sets of options that may be on together.
     """
 

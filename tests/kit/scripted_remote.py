@@ -28,7 +28,7 @@ Script = Callable[[trio.abc.HalfCloseableStream], Awaitable[None]]
 
 
 class TrackedTransport:
-    """Another transport, which remembers that it was closed, and has an address of its own."""
+    """Wraps a transport; records that it was closed, and has a local address of its own."""
 
     def __init__(self, transport: Transport, *, local: Destination | None = None) -> None:
         self._transport = transport
@@ -85,7 +85,7 @@ class ScriptedOutbound:
     Attributes:
         script: what servers do.
         failure: None, or what dialling comes to.
-        flows: all that were asked for.
+        flows: all that were requested.
         transports: our ends of the connections.
         links: our ends of the datagram flows.
     """

@@ -11,7 +11,7 @@ from trio_vmess.listen import Handler, PortHandler
 
 @attrs.define(eq=False)
 class FakePort:
-    """A listener on which nobody ever calls."""
+    """A listener that never accepts a connection."""
 
     machine: "FakeMachine"
     port: int
@@ -44,7 +44,7 @@ class FakeMachine:
         errors: what opening a port ends in.
         binds: every port that was tried, in order.
         handlers: everything that was built, in order.
-        closed: the handlers that were told of a closed port, in order.
+        closed: the handlers whose `close` was called, in order.
     """
 
     open: dict[int, FakePort] = attrs.field(factory=dict)

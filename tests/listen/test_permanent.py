@@ -11,7 +11,7 @@ import trio.testing
 from tests.kit.entropy import SeededEntropy
 from tests.kit.ports import free_port_range
 from tests.listen.machine import FakeMachine
-from tests.listen.test_static import EchoOnce, ask
+from tests.listen.test_static import EchoOnce, exchange
 from trio_vmess.core import PortPlan
 from trio_vmess.listen import (
     BoundPort,
@@ -109,7 +109,7 @@ async def test_a_real_range() -> None:
         await listeners.start(serve)
         for port in ports:
             async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-                assert await ask(stream) == b"hello"
+                assert await exchange(stream) == b"hello"
         listeners.cancel_scope.cancel()
     assert [local.port for _, local in echo.calls if local is not None] == list(ports)
 
@@ -141,5 +141,5 @@ async def test_a_real_generation_and_a_connection_that_outlives_it() -> None:
             assert plan._in_use == frozenset()
             for port, stream in zip(opened, streams, strict=True):
                 async with stream:
-                    assert await ask(stream) == b"hello"
+                    assert await exchange(stream) == b"hello"
                 open_listener(LOOPBACK, port).close()

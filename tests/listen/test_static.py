@@ -106,7 +106,7 @@ async def connect(listener: Listener) -> trio.SocketStream:
     return await trio.open_tcp_stream("127.0.0.1", listener.port)
 
 
-async def ask(stream: trio.SocketStream, request: bytes = b"hello") -> bytes:
+async def exchange(stream: trio.SocketStream, request: bytes = b"hello") -> bytes:
     await stream.send_all(request)
     answer = b""
     while piece := await stream.receive_some():
@@ -136,7 +136,7 @@ async def test_an_ip_address(listen: str, host: str) -> None:
         stream = await trio.open_tcp_stream(host, listener.port)
         async with stream:
             own = stream.socket.getsockname()
-            assert await ask(stream) == b"hello"
+            assert await exchange(stream) == b"hello"
     source = f"[{host}]:{own[1]}" if ":" in host else f"{own[0]}:{own[1]}"
     local = Destination(host=ipaddress.ip_address(host), port=listener.port)
     assert echo.calls == [(source, local)]
@@ -177,7 +177,7 @@ async def test_both_families_share_a_port() -> None:
 async def test_a_port_is_free_again_at_once() -> None:
     listener, echo = open_listener(IPV4), EchoOnce()
     async with serving(listener, echo), await connect(listener) as stream:
-        assert await ask(stream) == b"hello"
+        assert await exchange(stream) == b"hello"
     again = open_listener(IPV4, listener.port)
     assert again.port == listener.port
     again.close()
@@ -230,7 +230,7 @@ async def test_a_unix_socket(tmp_path: Path) -> None:
     listener, echo = open_listener(path), EchoOnce()
     assert (str(listener), listener.port) == (path, 0)
     async with serving(listener, echo), await trio.open_unix_socket(path) as stream:
-        assert await ask(stream) == b"hello"
+        assert await exchange(stream) == b"hello"
     assert echo.calls == [("", None)]
     assert not await trio.Path(path).exists()
 
@@ -245,7 +245,7 @@ async def test_an_abstract_socket() -> None:
     async with serving(listener, echo):
         with trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             await client.connect("\0" + name[1:])
-            assert await ask(trio.SocketStream(client)) == b"hello"
+            assert await exchange(trio.SocketStream(client)) == b"hello"
     assert echo.calls == [("", None)]
     open_listener(name).close()
 
@@ -355,7 +355,7 @@ async def test_connections_outlive_the_listener() -> None:
         with pytest.raises(OSError, match="connect"):
             await connect(listener)
         async with stream:
-            assert await ask(stream) == b"hello"
+            assert await exchange(stream) == b"hello"
 
 
 async def test_a_bug_ends_only_its_own_connection(caplog: pytest.LogCaptureFixture) -> None:
@@ -376,7 +376,7 @@ async def test_a_bug_ends_only_its_own_connection(caplog: pytest.LogCaptureFixtu
             await echo.until(lambda: bool(echo.running))
             async with await connect(listener) as bad:
                 assert await bad.receive_some() == b""
-            assert await ask(good) == b"hello"
+            assert await exchange(good) == b"hello"
         connections.cancel_scope.cancel()
     (record,) = caplog.records
     assert record.getMessage().startswith("listen.bug source=127.0.0.1:")
@@ -403,7 +403,7 @@ async def test_a_peer_that_has_already_disconnected() -> None:
 
         connections.start_soon(serve)
         async with await connect(listener) as stream:
-            assert await ask(stream) == b"hello"
+            assert await exchange(stream) == b"hello"
         connections.cancel_scope.cancel()
 
 
@@ -412,7 +412,7 @@ def build_one_conversation() -> Scenario:
 
     async def run() -> None:
         async with serving(listener, echo), await connect(listener) as stream:
-            assert await ask(stream) == b"hello"
+            assert await exchange(stream) == b"hello"
 
     def check() -> None:
         # Cancelled before it began to serve, a listener still belongs to its opener.
@@ -455,7 +455,7 @@ async def connect_and_ask(listener: Listener) -> float:
     """Return how many seconds a connection took."""
     before = trio.current_time()
     async with serving(listener, EchoOnce()), await connect(listener) as stream:
-        assert await ask(stream) == b"hello"
+        assert await exchange(stream) == b"hello"
     return trio.current_time() - before
 
 
@@ -485,7 +485,7 @@ async def test_every_shortage_is_reported_once(
     async with serving(listener, EchoOnce()):
         for _ in range(2):
             async with await connect(listener) as stream:
-                assert await ask(stream) == b"hello"
+                assert await exchange(stream) == b"hello"
             sock = listener._socket
             assert isinstance(sock, FailingSocket)
             sock.errors += [errno.EMFILE] * 2

@@ -1,4 +1,4 @@
-"""Several servers behind one client: they take turns, and a dead one is passed over."""
+"""Several servers behind one client: they are used in turn, and an unreachable one is skipped."""
 
 import pytest
 import trio

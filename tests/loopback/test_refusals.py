@@ -90,7 +90,7 @@ async def test_the_socks_reply_when_the_server_is_down() -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
+    "sent",
     [
         b"",
         b"\x00",
@@ -104,7 +104,7 @@ async def test_the_socks_reply_when_the_server_is_down() -> None:
     ids=["nothing", "a byte", "16 bytes", "256 bytes", "much", "HTTP", "SOCKS", "TLS"],
 )
 @pytest.mark.parametrize("alter_id", [0, 4])
-async def test_an_unknown_user_gets_no_response(words: bytes, alter_id: int) -> None:
+async def test_an_unknown_user_gets_no_response(sent: bytes, alter_id: int) -> None:
     """No byte is sent, and the connection stays open equally long whatever was sent.
 
     It begins with the first byte; without one, when the system shows us the connection.
@@ -114,9 +114,9 @@ async def test_an_unknown_user_gets_no_response(words: bytes, alter_id: int) -> 
         await trio.open_tcp_stream("127.0.0.1", server.port) as stream,
     ):
         begin = trio.current_time()
-        await stream.send_all(words)
+        await stream.send_all(sent)
         assert await stream.receive_some() == b""
-        most = HANDSHAKE + 1 + (0 if words else SILENCE_LIMIT)
+        most = HANDSHAKE + 1 + (0 if sent else SILENCE_LIMIT)
         assert HANDSHAKE - 0.05 < trio.current_time() - begin < most
 
 

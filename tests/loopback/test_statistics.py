@@ -55,7 +55,7 @@ def client_settings(path: Path, server_port: int) -> config.Config:
     )
 
 
-async def ask(*arguments: str, environment: dict[str, str] | None = None) -> str:
+async def run_stats(*arguments: str, environment: dict[str, str] | None = None) -> str:
     done = await trio.run_process(
         [sys.executable, "-m", "trio_vmess", "stats", *arguments],
         capture_stdout=True,
@@ -66,7 +66,7 @@ async def ask(*arguments: str, environment: dict[str, str] | None = None) -> str
 
 
 async def counters(path: Path, node: str, *arguments: str) -> dict[str, int]:
-    text = await ask("--socket", str(path / f"{node}.sock"), "--json", *arguments)
+    text = await run_stats("--socket", str(path / f"{node}.sock"), "--json", *arguments)
     found: dict[str, int] = json.loads(text)["counters"]
     return found
 
@@ -100,7 +100,7 @@ async def test_every_byte_is_counted_on_both_nodes(tmp_path: Path) -> None:
         assert await counters(tmp_path, "server", "--reset") == both_directions(0, SIZE, *on_server)
         assert await counters(tmp_path, "server") == both_directions(0, 0, *on_server)
 
-        # A connection that goes on is in the sum, too.
+        # An open connection is included, too.
         async with await open_socks_stream(client.port, echo.host, echo.port) as stream:
             await stream.send_all(b"x" * 5000)
             received = 0
@@ -110,10 +110,10 @@ async def test_every_byte_is_counted_on_both_nodes(tmp_path: Path) -> None:
                 5000, SIZE + 5000, *on_client
             )
             assert await counters(tmp_path, "server") == both_directions(5000, 5000, *on_server)
-            text = await ask("--socket", str(tmp_path / "server.sock"))
+            text = await run_stats("--socket", str(tmp_path / "server.sock"))
             assert f"user      {USER}" in text
             assert "4.9 KiB   4.9 KiB" in text
-            text = await ask("--socket", str(tmp_path / "client.sock"), "--connections")
+            text = await run_stats("--socket", str(tmp_path / "client.sock"), "--connections")
             assert f"127.0.0.1:{echo.port}" in text
 
 
@@ -141,7 +141,7 @@ async def test_the_only_node_is_found_without_its_path(
     settings = attrs.evolve(server_settings(tmp_path), control="")
     async with start_node(settings) as server:
         assert server.node.control_path == str(tmp_path / "trio-vmess" / f"{os.getpid()}.sock")
-        assert json.loads(await ask("--json"))["counters"] == {}
+        assert json.loads(await run_stats("--json"))["counters"] == {}
     assert not list((tmp_path / "trio-vmess").iterdir())
 
 

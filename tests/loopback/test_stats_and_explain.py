@@ -111,16 +111,16 @@ def test_explain(node_file: Path) -> None:
 
 
 def test_explain_with_wrong_arguments_or_files(node_file: Path) -> None:
-    asked = ("explain", "--config", str(node_file))
-    code, _, err = run_command(*asked, "a.example:1", "--from", "other")
+    command = ("explain", "--config", str(node_file))
+    code, _, err = run_command(*command, "a.example:1", "--from", "other")
     assert code == 1
     assert "no inbound has the tag" in err
     for mistake in (("a.example",), ("a.example:x",), ("a.example:1", "--network", "sctp")):
-        code, _, err = run_command(*asked, *mistake)
+        code, _, err = run_command(*command, *mistake)
         assert code == 2
         assert "usage" in err
     node_file.write_text(node_file.read_text().replace("domain:ads.example", "ext:none.dat:x"))
-    code, _, err = run_command(*asked, "a.example:1")
+    code, _, err = run_command(*command, "a.example:1")
     assert code == 23
     assert "none.dat" in err
 

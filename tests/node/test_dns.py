@@ -1,4 +1,4 @@
-"""From a `dns` object to a resolver, and nodes whose freedom asks it."""
+"""Resolvers built from a `dns` object, and nodes whose freedom outbound uses them."""
 
 from typing import Any
 

@@ -17,7 +17,7 @@ def now() -> int:
 
 
 class CountingRegistry(UserRegistry):
-    """A registry that remembers how it was prepared."""
+    """A registry that records how it was prepared."""
 
     def __init__(self, accounts: Iterable[Account] = ()) -> None:
         super().__init__(accounts)

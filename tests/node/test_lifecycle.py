@@ -126,7 +126,7 @@ async def test_a_connection_that_drains_still_reaches_its_outbound(
     class Dialling(OneConnection):
         async def _connection(self) -> None:
             await trio.sleep(self.seconds)
-            flow = Flow(destination=None)  # type: ignore[arg-type]  (nobody looks at it)
+            flow = Flow(destination=None)  # type: ignore[arg-type]  (not used)
             self.note((await outbound.connect(flow)).outbound_tag)
 
     await run(Lifecycle(services=[outbound], listeners=[Dialling(note)]), note, grace=5)

@@ -70,12 +70,12 @@ def test_strategy_and_balancer_reach_the_router() -> None:
         '[[routing.balancers]]\ntag = "some"\nselector = ["di"]\n'
     )
     router = make_router(parse_config(HEAD + rules, format="toml"), no_files)
-    asked = context("a.example")
-    assert router.decide(asked) is NEED_ADDRESSES
+    routed = context("a.example")
+    assert router.decide(routed) is NEED_ADDRESSES
     address = parse_host("192.0.2.1")
     assert not isinstance(address, str)
-    assert router.decide(asked, [address]) == Decision(rule=0, balancer_tag="some")
-    assert asked.destination.network is Network.TCP
+    assert router.decide(routed, [address]) == Decision(rule=0, balancer_tag="some")
+    assert routed.destination.network is Network.TCP
 
 
 def test_a_mistake_is_reported_with_its_line() -> None:

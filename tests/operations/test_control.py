@@ -20,10 +20,10 @@ from trio_vmess.errors import ConfigError
 from trio_vmess.operations import control
 from trio_vmess.operations.control import (
     ControlServer,
-    ask,
     find_socket,
     find_sockets,
     open_control,
+    send_request,
 )
 
 pytestmark = pytest.mark.skipif(
@@ -56,8 +56,8 @@ async def serving(path: str = "") -> AsyncIterator[str]:
         nursery.cancel_scope.cancel()
 
 
-async def asked(path: str, request: Mapping[str, object]) -> dict[str, object]:
-    return await trio.to_thread.run_sync(partial(ask, path, request))
+async def request(path: str, request: Mapping[str, object]) -> dict[str, object]:
+    return await trio.to_thread.run_sync(partial(send_request, path, request))
 
 
 # Server ----------------------------------------------------------------------------------------
@@ -67,13 +67,13 @@ async def test_a_request_and_its_response(tmp_path: Path) -> None:
     path = str(tmp_path / "node.sock")
     async with serving(path) as place:
         assert place == path
-        assert await asked(path, {"command": "echo"}) == {"request": {"command": "echo"}}
+        assert await request(path, {"command": "echo"}) == {"request": {"command": "echo"}}
     assert not os.path.exists(path)
 
 
 async def test_a_large_response(tmp_path: Path) -> None:
     async with serving() as path:
-        assert len(str((await asked(path, {"command": "large"}))["text"])) == 3_000_000
+        assert len(str((await request(path, {"command": "large"}))["text"])) == 3_000_000
 
 
 async def test_the_socket_is_accessible_to_its_user_only(folder: Path) -> None:
@@ -88,7 +88,7 @@ async def test_the_socket_is_accessible_to_its_user_only(folder: Path) -> None:
         os.umask(before)
 
 
-async def test_a_folder_of_somebody_else_is_not_used(folder: Path, tmp_path: Path) -> None:
+async def test_a_folder_that_others_can_access_is_not_used(folder: Path, tmp_path: Path) -> None:
     folder.mkdir(mode=0o755)
     folder.chmod(0o755)
     with pytest.raises(OSError, match="not accessible to this user only"):
@@ -105,7 +105,9 @@ async def test_two_nodes_of_one_process(folder: Path) -> None:
         assert find_sockets(folder) == [second, first]
         with pytest.raises(OSError, match="several nodes"):
             find_socket()
-        assert await asked(first, {"command": "echo"}) == await asked(second, {"command": "echo"})
+        assert await request(first, {"command": "echo"}) == await request(
+            second, {"command": "echo"}
+        )
     assert find_sockets(folder) == []
 
 
@@ -113,8 +115,8 @@ async def test_sockets_of_killed_nodes_are_removed(folder: Path) -> None:
     folder.mkdir(mode=0o700)
     left, other = folder / "99999999.sock", folder / "other.sock"
     for path in (left, other):
-        with socket.socket(socket.AF_UNIX) as dead:
-            dead.bind(str(path))
+        with socket.socket(socket.AF_UNIX) as stale:
+            stale.bind(str(path))
     async with serving() as path:
         assert not left.exists()
         assert other.exists()
@@ -171,7 +173,7 @@ async def test_a_line_that_is_too_long() -> None:
             async for data in stream:
                 received += data
         assert json.loads(received) == {"error": "expected a line of at most 4096 bytes"}
-        assert await asked(path, {"command": "echo"})
+        assert await request(path, {"command": "echo"})
 
 
 async def test_too_many_connections() -> None:
@@ -181,11 +183,11 @@ async def test_too_many_connections() -> None:
             await stream.send_all(b'{"command": "echo"}\n')
             assert await stream.receive_some()
         with pytest.raises((OSError, ValueError), match="node"):
-            await asked(path, {"command": "echo"})
+            await request(path, {"command": "echo"})
         for stream in streams:
             await stream.aclose()
         await trio.testing.wait_all_tasks_blocked(0.01)
-        assert await asked(path, {"command": "echo"})
+        assert await request(path, {"command": "echo"})
 
 
 async def test_an_idle_client_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,12 +211,12 @@ def test_the_path_can_be_set_in_toml_only() -> None:
 async def test_an_error_response_is_raised() -> None:
     async with serving() as path:
         with pytest.raises(ValueError, match="the node reports: not that"):
-            await asked(path, {"command": "other"})
+            await request(path, {"command": "other"})
 
 
 def test_no_node_is_running(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(OSError, match=r"cannot reach a node at .*missing\.sock: No such file"):
-        ask(str(tmp_path / "missing.sock"), {})
+        send_request(str(tmp_path / "missing.sock"), {})
     with pytest.raises(OSError, match="no running node was found"):
         find_socket()
 
@@ -232,7 +234,7 @@ async def test_a_socket_of_another_program(tmp_path: Path) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(trio.serve_listeners, serve, [trio.SocketListener(sock)])
         with pytest.raises(ValueError, match=r"other\.sock is not a trio-vmess control socket"):
-            await asked(path, {})
+            await request(path, {})
         nursery.cancel_scope.cancel()
 
 
@@ -246,7 +248,7 @@ def test_without_a_runtime_folder_the_temporary_one_is_used(
 
 def test_systems_without_unix_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(socket, "AF_UNIX")
-    for attempt in (open_control, find_socket, partial(ask, "x", {})):
+    for attempt in (open_control, find_socket, partial(send_request, "x", {})):
         with pytest.raises(OSError, match="no Unix sockets") as caught:
             attempt()
         assert caught.value.errno == errno.EAFNOSUPPORT

@@ -102,7 +102,7 @@ def test_a_reset_keeps_names_and_meters() -> None:
 def test_every_byte_is_reported_once(steps: list[tuple[str, int]]) -> None:
     counters, running = Statistics(users=lambda _level: BOTH), []
     name = counter_name(("user", "ann@x"), "downlink")
-    carried = told = 0
+    carried = reported = 0
     for step, size in steps:
         if step == "open":
             running.append(connection())
@@ -112,11 +112,11 @@ def test_every_byte_is_reported_once(steps: list[tuple[str, int]]) -> None:
         elif step == "close" and running:
             counters.closed(running.pop(size % len(running)))
         elif step == "read":
-            assert told + counters.read(running).get(name, 0) == carried
+            assert reported + counters.read(running).get(name, 0) == carried
         elif step == "reset":
-            told += counters.read(running, reset=True).get(name, 0)
-            assert told == carried
-    assert told + counters.read(running).get(name, 0) == carried
+            reported += counters.read(running, reset=True).get(name, 0)
+            assert reported == carried
+    assert reported + counters.read(running).get(name, 0) == carried
 
 
 @given(st.sampled_from(["user", "inbound", "outbound"]), st.text(), st.sampled_from(["uplink"]))

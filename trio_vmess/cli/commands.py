@@ -45,7 +45,7 @@ from trio_vmess.config import (
 from trio_vmess.core import Destination, parse_endpoint
 from trio_vmess.errors import NoRouteError
 from trio_vmess.node import Node
-from trio_vmess.operations import ask, find_socket
+from trio_vmess.operations import find_socket, send_request
 
 _CLEAR_SCREEN: Final = "\x1b[H\x1b[2J"
 
@@ -197,7 +197,7 @@ def _show_stats(arguments: StatsArguments) -> None:
         before = _CLEAR_SCREEN
     try:
         while True:
-            response = ask(arguments.socket or find_socket(), request)
+            response = send_request(arguments.socket or find_socket(), request)
             text = json.dumps(response) if arguments.json else show(response)
             print(f"{before}{text}", flush=True)
             if arguments.watch is None:

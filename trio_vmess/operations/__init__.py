@@ -1,6 +1,6 @@
 """Observing a running node: traffic counters and the control socket."""
 
-from trio_vmess.operations.control import ControlServer, ask, find_socket, open_control
+from trio_vmess.operations.control import ControlServer, find_socket, open_control, send_request
 from trio_vmess.operations.counters import Directions, Statistics, parse_counter_name
 from trio_vmess.operations.monitor import Monitor
 
@@ -9,8 +9,8 @@ __all__ = [
     "Directions",
     "Monitor",
     "Statistics",
-    "ask",
     "find_socket",
     "open_control",
     "parse_counter_name",
+    "send_request",
 ]

@@ -205,7 +205,7 @@ def _error_response(text: str) -> Values:
 # Client ------------------------------------------------------------------------------------------
 
 
-def ask(path: str, request: Values) -> dict[str, object]:
+def send_request(path: str, request: Values) -> dict[str, object]:
     """Send a request to a running node and return its response.
 
     Args:

@@ -8,7 +8,14 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.dispatch.test_dispatcher import DATAGRAMS, FLOW, DispatcherFixture, ListLink
+from tests.dispatch.test_dispatcher import (
+    DATAGRAMS,
+    FLOW,
+    DispatcherFixture,
+    ListLink,
+    RecordedAnswer,
+)
+from trio_vmess.contracts import StreamSide
 from trio_vmess.dispatch import AccessLog, Connection, Dispatcher, FirstOutbound, Observer
 from trio_vmess.relay import CloseReason, SharedBuffers
 
@@ -164,4 +171,27 @@ async def test_a_connection_cancelled_while_connecting_is_never_relayed(
     assert [name for name, _, _ in recorder.events] == ["opened", "closed"]
     assert recorder.events[LAST] == ("closed", connection, "ended by operator")
     assert fixture.answer.count == 0
+    fixture.check_closed()
+
+
+async def test_one_that_is_cancelled_while_its_client_is_answered_carries_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    recorder = Recorder()
+    fixture = fixture_with(recorder)
+
+    class SlowAnswer(RecordedAnswer):
+        async def established(self, remote: StreamSide | None, /) -> None:
+            await trio.sleep(5)
+
+    fixture.answer = SlowAnswer()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fixture.stream)
+        await fixture.client.send(b"never carried")
+        await trio.sleep(1)
+        (connection,) = fixture.dispatcher.connections
+        connection.cancel()
+    assert trio.current_time() == 5
+    assert recorder.events[LAST] == ("closed", connection, "ended by operator")
+    assert await fixture.outbound.end.receive_all() == b""
     fixture.check_closed()

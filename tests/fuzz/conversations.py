@@ -261,7 +261,7 @@ def check_end(outcome: Outcome, connection: ClientConnection | ServerConnection)
     try:
         connection.next_event()
     except RemoteProtocolError as exc:
-        if exc is not outcome.error:
+        if (type(exc), str(exc)) != (type(outcome.error), str(outcome.error)):
             raise ValueError(f"{exc} after {outcome.error}") from exc
     else:
         raise ValueError(f"events go on after {outcome.error}")

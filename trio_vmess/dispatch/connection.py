@@ -50,6 +50,9 @@ class Connection:
     def attach(self, scope: trio.CancelScope | None) -> None:
         """Set the cancel scope of the running relay; None when it has ended."""
         self._scope = scope
+        if scope is not None and self.close_reason is not None:
+            # Somebody has ended it while its client was told that it is connected.
+            scope.cancel()
 
 
 class Observer:

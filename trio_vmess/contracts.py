@@ -56,6 +56,13 @@ class Transport(Protocol):
         """
         ...
 
+    def limit_receive_buffer(self, size: int, /) -> None:
+        """Ask the system to hold about `size` received bytes at most; it is no error if it cannot.
+
+        For a peer that is not trusted: its bytes then wait on its own machine.
+        """
+        ...
+
     async def send_all(self, data: bytes | bytearray | memoryview, /) -> None:
         """Send all of `data`, which is not read any more after the first checkpoint.
 

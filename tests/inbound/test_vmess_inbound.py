@@ -48,6 +48,7 @@ from trio_vmess.dispatch.access_log import AccessLog
 from trio_vmess.dispatch.dispatcher import Dispatcher
 from trio_vmess.dispatch.selection import FirstOutbound
 from trio_vmess.errors import DialFailure
+from trio_vmess.inbound import RefusedConnections
 from trio_vmess.inbound.vmess import CLOCK_SEARCH_PAUSE, VMessInbound
 from trio_vmess.outbound.freedom import FreedomOutbound
 from trio_vmess.relay import SharedBuffers
@@ -83,6 +84,7 @@ def make_inbound(
         entropy=SeededEntropy(5),
         clock=clock,
         buffer=SharedBuffers().received,
+        refused=RefusedConnections(),
         switch_account=switch_account,
     )
 

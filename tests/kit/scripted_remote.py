@@ -36,6 +36,9 @@ class TrackedTransport:
         self.local = local
         self.remote: Destination | None = None
 
+    def limit_receive_buffer(self, size: int, /) -> None:
+        self._transport.limit_receive_buffer(size)
+
     async def receive_into(self, buffer: memoryview, /) -> int:
         return await self._transport.receive_into(buffer)
 

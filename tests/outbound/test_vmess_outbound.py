@@ -29,6 +29,7 @@ from trio_vmess.core import Destination, Network, parse_host
 from trio_vmess.core.flow import Flow
 from trio_vmess.core.vmess import V2RAY, Account, ReplayCache, SwitchAccount, UserRegistry
 from trio_vmess.errors import DialError, DialFailure
+from trio_vmess.inbound import RefusedConnections
 from trio_vmess.inbound.vmess import VMessInbound
 from trio_vmess.outbound.offered_accounts import (
     OFFERED_MAX,
@@ -98,6 +99,7 @@ async def echo_server(*accounts: Account) -> AsyncIterator[EchoServer]:
             entropy=SeededEntropy(here.port),
             clock=lambda: NOW,
             buffer=SharedBuffers().received,
+            refused=RefusedConnections(),
             switch_account=lambda _email: here.offers(),
         )
 

@@ -4,6 +4,7 @@ from trio_vmess.inbound.assigned_accounts import DefaultUser
 from trio_vmess.inbound.dokodemo import DokodemoInbound
 from trio_vmess.inbound.http import HttpInbound
 from trio_vmess.inbound.mixed import MixedInbound
+from trio_vmess.inbound.refused import RefusedConnections
 from trio_vmess.inbound.socks import SocksInbound
 from trio_vmess.inbound.vmess import VMessInbound
 
@@ -12,6 +13,7 @@ __all__ = [
     "DokodemoInbound",
     "HttpInbound",
     "MixedInbound",
+    "RefusedConnections",
     "SocksInbound",
     "VMessInbound",
 ]

@@ -59,6 +59,10 @@ class ForwardTransport:
         """See `Transport.remote`."""
         return self._client.remote
 
+    def limit_receive_buffer(self, size: int, /) -> None:
+        """See `Transport.limit_receive_buffer`."""
+        self._client.limit_receive_buffer(size)
+
     async def receive_into(self, buffer: memoryview, /) -> int:
         """See `Transport.receive_into`; reads the request, which ends when the response does.
 

@@ -31,6 +31,7 @@ from trio_vmess.core.vmess import (
 )
 from trio_vmess.errors import AuthenticationError, Refusal, RemoteProtocolError
 from trio_vmess.inbound.assigned_accounts import AssignedAccounts, DefaultUser
+from trio_vmess.inbound.refused import RefusedConnections
 from trio_vmess.transport import BodyPacketLink
 
 log: Final = logging.getLogger("trio_vmess.inbound.vmess")
@@ -56,6 +57,7 @@ class VMessInbound:
         entropy: source of padding and of new user ids.
         clock: returns UTC seconds.
         buffer: the read buffer; shared by all connections.
+        refused: holds the connections that are refused.
         switch_account: called with a user's email; returns another port and account to offer in
             the response, or None.
     """
@@ -73,6 +75,7 @@ class VMessInbound:
         entropy: Entropy,
         clock: Callable[[], int],
         buffer: memoryview,
+        refused: RefusedConnections,
         switch_account: Callable[[str], SwitchAccount | None] | None = None,
     ) -> None:
         self.users = users
@@ -87,6 +90,7 @@ class VMessInbound:
         self._entropy = entropy
         self._clock = clock
         self._buffer = buffer
+        self._refused = refused
         self._switch_account = switch_account
         self._next_search = 0.0
 
@@ -125,7 +129,7 @@ class VMessInbound:
         self, connection: ServerConnection, transport: Transport, source: str
     ) -> Request | None:
         """Read until the request is complete; None if it is refused and the client has closed."""
-        first_bytes = b""
+        first_bytes, is_unknown = b"", False
         try:
             while True:
                 size = await transport.receive_into(self._buffer)
@@ -151,40 +155,42 @@ class VMessInbound:
                 exc.user or "-",
                 str(exc),
             )
-            if exc.reason is Refusal.UNKNOWN_USER:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(
-                        self._search_clock, first_bytes[:AUTH_SIZE], source, name="clock search"
-                    )
-                    await self._read_to_the_end(transport, source)
-                return None
+            is_unknown = exc.reason is Refusal.UNKNOWN_USER
         except RemoteProtocolError as exc:
             log.warning("vmess.refused source=%s reason=%r", source, str(exc))
-        await self._read_to_the_end(transport, source)
+        if is_unknown and self._may_search_clock(first_bytes):
+            # Beside the silence: a close must not wait for what the log will say.
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(
+                    self._search_clock, first_bytes[:AUTH_SIZE], source, name="clock search"
+                )
+                await self._keep_silent(transport, source)
+        else:
+            await self._keep_silent(transport, source)
         return None
 
-    async def _read_to_the_end(self, transport: Transport, source: str) -> None:
-        """Read in silence, and close when the peer does, at once, whatever else is done about it.
-
-        To a stranger all refusals look like a server that has nothing to say.
-        """
+    async def _keep_silent(self, transport: Transport, source: str) -> None:
+        """Read in silence until the peer closes the connection, and close it at once."""
         try:
-            while await transport.receive_into(self._buffer):
-                pass
+            await self._refused.hold(transport, source, self._buffer)
         except trio.BrokenResourceError:
             log.debug("vmess.reset source=%s", source)
         finally:
             await transport.aclose()
+
+    def _may_search_clock(self, first_bytes: bytes) -> bool:
+        """Tell whether a clock search is possible and due; the next one has to wait then."""
+        now = trio.current_time()
+        if len(first_bytes) < AUTH_SIZE or now < self._next_search:
+            return False
+        self._next_search = now + CLOCK_SEARCH_PAUSE
+        return True
 
     async def _search_clock(self, user_hash: bytes, source: str) -> None:
         """Log whether the request was a known user's with a wrong clock or alterId.
 
         The search is expensive, so it runs at most once per `CLOCK_SEARCH_PAUSE`.
         """
-        now = trio.current_time()
-        if len(user_hash) < AUTH_SIZE or now < self._next_search:
-            return
-        self._next_search = now + CLOCK_SEARCH_PAUSE
         search = ClockSearch(self.users, user_hash, self._clock())
         while not search.step(CLOCK_SEARCH_SLICE):
             await trio.lowlevel.checkpoint()

@@ -25,6 +25,7 @@ from trio_vmess.inbound import (
     DokodemoInbound,
     HttpInbound,
     MixedInbound,
+    RefusedConnections,
     SocksInbound,
     VMessInbound,
 )
@@ -108,12 +109,14 @@ class Assembler:
         buffers: shared by all connections of this Trio run.
         policy_of: returns the limits of a user level.
         resolve: used by outbounds whose domain strategy is to resolve names.
+        refused: holds the connections that VMess inbounds refuse.
         services: the objects built so far that have tasks of their own; the node runs them.
     """
 
     buffers: SharedBuffers
     policy_of: Callable[[int], Policy]
     resolve: Resolve = resolve
+    refused: RefusedConnections = attrs.field(factory=RefusedConnections, init=False)
     services: list[Service] = attrs.field(factory=lambda: list[Service](), init=False)
 
     def user_store(
@@ -160,6 +163,7 @@ class Assembler:
             entropy=secrets,
             clock=utc_seconds,
             buffer=self.buffers.received,
+            refused=self.refused,
             switch_account=switch_account,
         )
 

@@ -69,6 +69,9 @@ class BlackholeTransport:
         """See `Transport.remote`; there is none."""
         return None
 
+    def limit_receive_buffer(self, size: int, /) -> None:
+        """See `Transport.limit_receive_buffer`; nothing is received."""
+
     async def receive_into(self, buffer: memoryview, /) -> int:
         """See `Transport.receive_into`; there is never a byte."""
         await trio.sleep(self._linger)

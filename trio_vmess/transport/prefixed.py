@@ -28,6 +28,10 @@ class PrefixedTransport:
         """See `Transport.remote`."""
         return self._transport.remote
 
+    def limit_receive_buffer(self, size: int, /) -> None:
+        """See `Transport.limit_receive_buffer`."""
+        self._transport.limit_receive_buffer(size)
+
     async def receive_into(self, buffer: memoryview, /) -> int:
         """See `Transport.receive_into`; returns the prefix first, without waiting."""
         if not self._prefix:

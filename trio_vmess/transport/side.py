@@ -71,6 +71,10 @@ class SideTransport:
         """True while the header has not been sent, so that the peer has seen nothing of us."""
         return not self._header_taken.is_set()
 
+    def limit_receive_buffer(self, size: int, /) -> None:
+        """See `Transport.limit_receive_buffer`."""
+        self._side.transport.limit_receive_buffer(size)
+
     async def receive_into(self, buffer: memoryview, /) -> int:
         """See `Transport.receive_into`; payload that does not fit is kept for the next call.
 

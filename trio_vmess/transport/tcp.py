@@ -6,6 +6,7 @@ more data is likely; and a read that needed no wait is always followed by one th
 busy connection passes a checkpoint at every second read and cannot starve the others.
 """
 
+import contextlib
 import functools
 import socket
 from collections.abc import Awaitable, Callable
@@ -61,6 +62,11 @@ class SocketTransport:
     def remote(self) -> Destination | None:
         """See `Transport.remote`; None for a Unix socket, and for one that is closed."""
         return _find_address(self._socket.getpeername)
+
+    def limit_receive_buffer(self, size: int, /) -> None:
+        """See `Transport.limit_receive_buffer`."""
+        with contextlib.suppress(OSError):
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
     async def receive_into(self, buffer: memoryview, /) -> int:
         """See `Transport.receive_into`."""

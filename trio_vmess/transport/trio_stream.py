@@ -31,6 +31,9 @@ class StreamTransport:
         """See `Transport.remote`; always None, since Trio streams have no addresses."""
         return None
 
+    def limit_receive_buffer(self, size: int, /) -> None:
+        """See `Transport.limit_receive_buffer`; a stream has no such setting."""
+
     async def receive_into(self, buffer: memoryview, /) -> int:
         """See `Transport.receive_into`."""
         data = await self._stream.receive_some(len(buffer))

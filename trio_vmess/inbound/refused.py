@@ -1,0 +1,119 @@
+"""Refused connections: read in silence, slowly, and not too many of them.
+
+To a stranger, every refusal looks alike: whatever is sent is read, nothing is answered, and the
+connection is closed when the peer closes it or when the handshake deadline is over. Reading as fast
+as a stranger can send would take the processor from honest users, and holding every stranger would
+take the memory. So the first bytes are read at once, as those of any request, and what comes behind
+them at a few reads a second; the kernel is told to hold little. Beyond a number, in all and for
+each source, the connections that were refused first are closed.
+"""
+
+import ipaddress
+from collections import OrderedDict
+from typing import Final
+
+import trio
+
+from trio_vmess.contracts import Transport
+
+FREE_SIZE: Final = 16 * 1024
+"""Bytes that are read without a pause: more than any request header has, with its padding."""
+
+READ_SIZE: Final = 4096
+READ_PAUSE: Final = 0.25
+"""Seconds between two reads behind the first bytes."""
+
+RECEIVE_BUFFER_SIZE: Final = 4096
+"""Bytes that the kernel is asked to hold; Linux takes twice as many, with its own bookkeeping."""
+
+HELD_MAX: Final = 2048
+"""Refused connections that are held in silence, in all."""
+
+HELD_PER_SOURCE_MAX: Final = 64
+"""The same for one source: an IPv4 address, or the /64 network of an IPv6 address."""
+
+_SOURCE_PREFIX: Final = 64
+
+
+class RefusedConnections:
+    """The refused connections of one node.
+
+    Args:
+        held_max: connections that are held in all.
+        held_per_source_max: connections that are held of one source.
+    """
+
+    def __init__(
+        self, *, held_max: int = HELD_MAX, held_per_source_max: int = HELD_PER_SOURCE_MAX
+    ) -> None:
+        self._held_max = held_max
+        self._held_per_source_max = held_per_source_max
+        # In the order of refusal: the first is the oldest.
+        self._held: OrderedDict[trio.CancelScope, str] = OrderedDict()
+        self._by_source: dict[str, OrderedDict[trio.CancelScope, None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    async def hold(self, transport: Transport, source: str, buffer: memoryview) -> None:
+        """Read a refused connection in silence until its peer ends it, or others take its place.
+
+        Args:
+            transport: is not closed.
+            source: where it comes from, as `host:port`.
+            buffer: where reads go to; what is read is not looked at.
+
+        Raises:
+            trio.BrokenResourceError: the connection was reset.
+            trio.Cancelled: the handshake deadline is over.
+        """
+        key = source_key(source)
+        with trio.CancelScope() as scope:
+            self._add(scope, key)
+            try:
+                transport.limit_receive_buffer(RECEIVE_BUFFER_SIZE)
+                free = FREE_SIZE
+                while size := await transport.receive_into(buffer[:READ_SIZE]):
+                    free -= size
+                    if free < 0:
+                        await trio.sleep(READ_PAUSE)
+            finally:
+                self._remove(scope, key)
+
+    def _add(self, scope: trio.CancelScope, key: str) -> None:
+        same = self._by_source.setdefault(key, OrderedDict())
+        if len(same) >= self._held_per_source_max:
+            self._end(next(iter(same)), key)
+        elif len(self._held) >= self._held_max:
+            self._end(*next(iter(self._held.items())))
+        self._held[scope] = key
+        self._by_source.setdefault(key, OrderedDict())[scope] = None
+
+    def _end(self, scope: trio.CancelScope, key: str) -> None:
+        # At once: the task of the connection has its turn later.
+        self._remove(scope, key)
+        scope.cancel()
+
+    def _remove(self, scope: trio.CancelScope, key: str) -> None:
+        if self._held.pop(scope, None) is None:
+            return
+        same = self._by_source[key]
+        del same[scope]
+        if not same:
+            del self._by_source[key]
+
+
+def source_key(source: str) -> str:
+    """Return what is counted as one source.
+
+    Args:
+        source: `host:port`, `[host]:port`, or nothing for a Unix socket.
+
+    Returns:
+        An IPv4 address as it is; of an IPv6 address its /64 network, which one machine may have.
+    """
+    host = source.rpartition(":")[0]
+    if not host.startswith("["):
+        return host
+    address = ipaddress.IPv6Address(host[1:-1])
+    return str(ipaddress.IPv6Network((address, _SOURCE_PREFIX), strict=False))

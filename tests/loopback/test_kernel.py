@@ -12,11 +12,7 @@ import trio
 import trio.testing
 
 from tests.kit.sockets import clogged_listener
-from tests.kit.waiting import wait_until
-from tests.listen.test_static import IPV4, accepted_by, linux_only
 from trio_vmess.core import parse_host
-from trio_vmess.listen import open_listener
-from trio_vmess.listen.static import SILENCE_LIMIT
 from trio_vmess.transport.dial import dial
 
 
@@ -35,14 +31,6 @@ async def test_an_address_that_accepts_late_is_reached() -> None:
             transport = await dial(parse_host("127.0.0.1"), clogged.getsockname()[1])
         assert transport.socket.getpeername() == clogged.getsockname()
         await transport.aclose()
-
-
-@linux_only
-async def test_silent_clients_are_accepted_after_the_limit() -> None:
-    async with accepted_by(open_listener(IPV4, clients_speak_first=True)) as (_, transports):
-        begin = trio.current_time()
-        await wait_until(lambda: bool(transports))
-        assert trio.current_time() - begin > 0.5 * SILENCE_LIMIT
 
 
 _CROWDED = """

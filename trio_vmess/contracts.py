@@ -87,6 +87,13 @@ class Transport(Protocol):
         """Close both directions; always does, even when cancelled."""
         ...
 
+    async def abort(self) -> None:
+        """Close both directions so that the peer sees a reset, not an end, if the system can.
+
+        What has not been sent yet is dropped. It never waits.
+        """
+        ...
+
 
 Connect = Callable[[Host, int], Awaitable[Transport]]
 """Opens a transport to a host and port; raises `DialError`.
@@ -107,6 +114,7 @@ class StreamSide:
         payload: payload that was opened already, for example by sniffing; relayed first.
         flush_after: seconds after which a header held back by the sealer is sent alone, unless
             payload was sent with it before. None if there is none, or if it may wait for ever.
+        is_ended: the peer was told that nothing more will come.
     """
 
     transport: Transport
@@ -115,6 +123,7 @@ class StreamSide:
     early: bytes = attrs.field(default=b"", repr=False)
     payload: bytes = attrs.field(default=b"", repr=False)
     flush_after: float | None = None
+    is_ended: bool = False
 
 
 class PacketLink(Protocol):

@@ -421,11 +421,29 @@ async def test_datagrams_from_beginning_to_end(
     )
     assert messages("access") == [
         f"accepted {facts}",
-        f"closed {facts} up=11 down=35 seconds=3.000 reason=finished",
+        f"closed {facts} up=11 down=35 seconds=4.000 reason=finished",
     ]
     assert link.closed
     assert fixture.outbound.link.closed
     assert not fixture.dispatcher.connections
+
+
+async def test_answers_under_way_outlive_the_end_of_the_request(autojump_clock: MockClock) -> None:
+    fixture = DispatcherFixture(policy=Policy(downlink_only=5))
+    link = ListLink([[b"one"]])
+    echo = fixture.outbound.link.receive
+
+    async def answer_late() -> Sequence[bytes]:
+        datagrams = await echo()
+        await trio.sleep(3)
+        return datagrams
+
+    fixture.outbound.link.receive = answer_late  # type: ignore[method-assign]
+    await fixture.dispatcher.packets(DATAGRAMS, link)
+    # The request comes after one second and ends after two; the answer comes after four.
+    assert link.batches == [[b"remote: one"]]
+    assert link.closed
+    assert 9 <= trio.current_time() <= 10
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ class TrackedTransport:
 
     def __init__(self, transport: Transport, *, local: Destination | None = None) -> None:
         self._transport = transport
-        self.closed = False
+        self.closed = self.aborted = False
         self.local = local
         self.remote: Destination | None = None
 
@@ -47,6 +47,10 @@ class TrackedTransport:
 
     async def send_eof(self, last: bytes | memoryview = b"", /) -> None:
         await self._transport.send_eof(last)
+
+    async def abort(self) -> None:
+        self.aborted = self.closed = True
+        await self._transport.abort()
 
     async def aclose(self) -> None:
         self.closed = True

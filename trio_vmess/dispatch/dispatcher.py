@@ -163,13 +163,14 @@ class _Exchange(Protocol):
 
 
 class _StreamExchange:
-    __slots__ = ("_answer", "_buffers", "_client", "_remote")
+    __slots__ = ("_answer", "_buffers", "_client", "_is_relayed", "_remote")
 
     def __init__(self, client: StreamSide, answer: Answer, buffers: SharedBuffers) -> None:
         self._client = client
         self._remote: StreamSide | None = None
         self._answer = answer
         self._buffers = buffers
+        self._is_relayed = False
 
     async def sniff(self) -> Sniffed | None:
         found = look(self._client)
@@ -194,6 +195,7 @@ class _StreamExchange:
     def relay(self, connection: Connection, policy: Policy) -> Awaitable[tuple[CloseReason, str]]:
         if self._remote is None:
             raise TypeError("relay() was called before connect()")
+        self._is_relayed = True
         return relay_streams(
             self._client,
             self._remote,
@@ -205,10 +207,20 @@ class _StreamExchange:
 
     async def close(self) -> None:
         try:
-            await self._client.transport.aclose()
+            await self._close_side(self._client)
         finally:
             if self._remote is not None:
-                await self._remote.transport.aclose()
+                await self._close_side(self._remote)
+
+    async def _close_side(self, side: StreamSide) -> None:
+        """Close a side; reset it if it may still expect something.
+
+        A transfer that breaks off must not look as if it were complete, whatever broke it.
+        """
+        if self._is_relayed and not side.is_ended:
+            await side.transport.abort()
+        else:
+            await side.transport.aclose()
 
 
 class _PacketExchange:

@@ -32,6 +32,8 @@ class ForwardTransport:
 
     Attributes:
         over: set when this object no longer uses `server` and `client`.
+        has_begun: whether the client has got a part of the response.
+        is_complete: whether the client has got the whole response.
         keep_alive: whether the client may send another request.
         failure: what was wrong with the response; empty if nothing was.
     """
@@ -39,6 +41,8 @@ class ForwardTransport:
     def __init__(self, server: HttpProxyServer, client: Transport) -> None:
         self.over = trio.Event()
         self.keep_alive = False
+        self.has_begun = False
+        self.is_complete = False
         self.failure = ""
         self._server = server
         self._client = client
@@ -159,15 +163,21 @@ class ForwardTransport:
             self.failure = str(exc)
             raise
         if data := b"".join(payloads):
+            self.has_begun = True
             await self._client.send_all(data)
         if end is not None:
             self.keep_alive = end.keep_alive
+            self.is_complete = True
             self._delivered.set()
             if self._reading is None:
                 self.over.set()
             else:
                 # `over` has to wait: two tasks must not read from the client at the same time.
                 self._reading.cancel()
+
+    async def abort(self) -> None:
+        """See `Transport.abort`; whoever owns the client's connection sees `is_complete`."""
+        await self.aclose()
 
     async def aclose(self) -> None:
         """See `Transport.aclose`; the client's connection stays open. It never waits."""

@@ -216,6 +216,10 @@ class _Conversation:
         scope.deadline = trio.current_time() + FLOW_LINGER
         if forward.keep_alive:
             return True
+        if forward.has_begun and not forward.is_complete:
+            # An orderly end would tell the client that this was the whole response.
+            await self._transport.abort()
+            return False
         reason = forward.failure or "the connection to the server ended without a response"
         await self._close_lingering(f"{_name(request.destination)}: {reason}.")
         return False

@@ -93,6 +93,10 @@ class BlackholeTransport:
         """See `Transport.send_eof`."""
         await trio.lowlevel.checkpoint()
 
+    async def abort(self) -> None:
+        """See `Transport.abort`."""
+        await self.aclose()
+
     async def aclose(self) -> None:
         """See `Transport.aclose`; it never waits."""
         self._ended = True

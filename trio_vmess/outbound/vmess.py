@@ -30,6 +30,7 @@ from trio_vmess.core.vmess import (
     Request,
     Response,
     StreamBody,
+    TerminatorHabit,
     choose_security,
 )
 from trio_vmess.errors import DialError, DialFailure, LocalProtocolError
@@ -49,6 +50,9 @@ Source:
 
 OFFER_DIAL_LIMIT: Final = 4.0
 """Seconds in which an offered port must be reached: the main port is there to fall back on."""
+
+HABITS_MAX: Final = 256
+"""Servers of which is remembered whether they send terminators; offers may name any host."""
 
 PACKET_READ_SIZE: Final = 64 * 1024
 
@@ -110,6 +114,8 @@ class VMessOutbound:
         self._jitter = jitter
         self._turn = 0
         self._offers = OfferedAccounts()
+        # By host: a server speaks alike on all its ports.
+        self._habits: dict[Host, TerminatorHabit] = {}
 
     @property
     def offered_ports(self) -> Sequence[tuple[Host, int]]:
@@ -244,7 +250,12 @@ class VMessOutbound:
             if response.switch_account is not None:
                 self._offers.add(response.switch_account, host, identity, trio.current_time())
 
-        return header, connection.hand_over_early(on_response)
+        return header, connection.hand_over_early(on_response, habit=self._habit_of(host))
+
+    def _habit_of(self, host: Host) -> TerminatorHabit:
+        if host not in self._habits and len(self._habits) >= HABITS_MAX:
+            del self._habits[next(iter(self._habits))]
+        return self._habits.setdefault(host, TerminatorHabit())
 
     # Candidates ---------------------------------------------------------------------------------
 

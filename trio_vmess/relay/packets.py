@@ -21,12 +21,14 @@ async def relay_packets(
     on_start: OnStart,
     early: Sequence[bytes] = (),
 ) -> tuple[CloseReason, str]:
-    """Carry datagrams between two links until one of them ends, or both are idle for too long.
+    """Carry datagrams between two links until they end, or both are idle for too long.
+
+    When the client has ended, its last requests may still be answered, as with streams.
 
     Args:
         client: the client's side.
         remote: the destination's side.
-        policy: its `connection_idle` is the limit.
+        policy: `connection_idle` is the limit, and `downlink_only` once the client has ended.
         meter: kept up to date while the relay runs.
         on_start: called with the relay's cancel scope before anything is relayed.
         early: datagrams that were received from the client already.
@@ -48,6 +50,8 @@ class _Relay:
         self._client = client
         self._remote = remote
         self._limit = policy.connection_idle
+        self._limit_after_request = policy.downlink_only
+        self._on_limit = CloseReason.IDLE
         self._meter = meter
         self._scope: trio.CancelScope
         self._next_move = 0.0
@@ -61,7 +65,7 @@ class _Relay:
             on_start(self._scope)
             nursery.start_soon(self._uplink, early, name="uplink")
             await self._carry(self._remote, self._client, (), uplink=False)
-        return self._reason or CloseReason.IDLE, self._fault
+        return self._reason or self._on_limit, self._fault
 
     async def _uplink(self, early: Sequence[bytes]) -> None:
         await self._carry(self._client, self._remote, early, uplink=True)
@@ -69,7 +73,7 @@ class _Relay:
     async def _carry(
         self, source: PacketLink, sink: PacketLink, datagrams: Sequence[bytes], *, uplink: bool
     ) -> None:
-        """Run one direction to its end, which ends the other one too."""
+        """Run one direction to its end."""
         meter, is_sending = self._meter, False
         try:
             while datagrams or (datagrams := await source.receive()):
@@ -93,7 +97,10 @@ class _Relay:
                 CloseReason.CLIENT_RESET if uplink != is_sending else CloseReason.REMOTE_RESET
             )
         else:
-            self._end(CloseReason.FINISHED)
+            if uplink:
+                self._linger()
+            else:
+                self._end(CloseReason.FINISHED)
 
     def _touch(self) -> None:
         """Move the idle deadline, at most once per `DEADLINE_GRAIN`."""
@@ -101,6 +108,13 @@ class _Relay:
         if now >= self._next_move:
             self._next_move = now + DEADLINE_GRAIN
             self._scope.deadline = now + self._limit + DEADLINE_GRAIN
+
+    def _linger(self) -> None:
+        """Let answers that are under way still come, until none has come for a moment."""
+        self._limit = self._limit_after_request
+        self._on_limit = CloseReason.FINISHED
+        self._next_move = now = trio.current_time()
+        self._scope.deadline = now + self._limit
 
     def _end(self, reason: CloseReason, fault: str = "") -> None:
         """End both directions; the first reason counts."""

@@ -185,6 +185,7 @@ class _Relay:
         size = 0 if sink.sealer is None else sink.sealer.finalize_into(sealed)
         try:
             await sink.transport.send_eof(sealed[:size])
+            sink.is_ended = True
         except trio.BrokenResourceError:
             raise _SinkBroken from None
 

@@ -49,6 +49,10 @@ class PrefixedTransport:
         """See `Transport.send_eof`."""
         await self._transport.send_eof(last)
 
+    async def abort(self) -> None:
+        """See `Transport.abort`."""
+        await self._transport.abort()
+
     async def aclose(self) -> None:
         """See `Transport.aclose`; the rest of the prefix is dropped."""
         self._prefix = b""

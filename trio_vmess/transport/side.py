@@ -118,6 +118,10 @@ class SideTransport:
         size += sealer.finalize_into(out[size:])
         await self._send(out[:size], is_last=True)
 
+    async def abort(self) -> None:
+        """See `Transport.abort`."""
+        await self._side.transport.abort()
+
     async def aclose(self) -> None:
         """See `Transport.aclose`; the terminator is not sent: `send_eof` does that."""
         self._opened = memoryview(b"")

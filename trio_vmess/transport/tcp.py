@@ -9,12 +9,16 @@ busy connection passes a checkpoint at every second read and cannot starve the o
 import contextlib
 import functools
 import socket
+import struct
 from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
 import trio
 
 from trio_vmess.core import Destination, Host, parse_host
+
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
+"""A `struct linger` (socket(7)): switched on, with no time."""
 
 _LARGE_READ: Final = 64 * 1024
 """Bytes. A read of at least this size suggests that the peer sends in bulk and more has arrived."""
@@ -103,6 +107,13 @@ class SocketTransport:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError as exc:
             raise self._failure("half-closing", exc) from exc
+
+    async def abort(self) -> None:
+        """See `Transport.abort`; the peer of a Unix socket sees an end all the same."""
+        with contextlib.suppress(OSError):
+            # Seconds to wait for what is unsent: with none, the system resets the connection.
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        await self.aclose()
 
     async def aclose(self) -> None:
         """See `Transport.aclose`; it never waits."""

@@ -52,6 +52,10 @@ class StreamTransport:
         if isinstance(self._stream, trio.abc.HalfCloseableStream):
             await self._stream.send_eof()
 
+    async def abort(self) -> None:
+        """See `Transport.abort`; without the end that TLS would announce."""
+        await trio.aclose_forcefully(self._stream)
+
     async def aclose(self) -> None:
         """See `Transport.aclose`; an orderly close that takes too long is cut short."""
         with trio.move_on_after(CLOSE_LIMIT):

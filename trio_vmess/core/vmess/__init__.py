@@ -33,6 +33,7 @@ from trio_vmess.core.vmess.replay import ReplayCache
 from trio_vmess.core.vmess.security import SECURITY_WORDS, choose_security
 from trio_vmess.core.vmess.server import ServerConnection
 from trio_vmess.core.vmess.state import Phase
+from trio_vmess.core.vmess.terminator_habit import TerminatorHabit
 from trio_vmess.core.vmess.users import AuthMatch, UserRegistry, authentication_window
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "ServerConnection",
     "StreamBody",
     "SwitchAccount",
+    "TerminatorHabit",
     "UserRegistry",
     "authentication_window",
     "choose_security",

@@ -48,6 +48,7 @@ from trio_vmess.core.vmess.response import (
 )
 from trio_vmess.core.vmess.security import BodyKeys, choose_framing, derive_response_keys
 from trio_vmess.core.vmess.state import Phase, Signal, advance
+from trio_vmess.core.vmess.terminator_habit import TerminatorHabit
 from trio_vmess.errors import LocalProtocolError, RemoteProtocolError
 
 _SECRETS: Final = struct.Struct(
@@ -123,13 +124,17 @@ class ClientConnection(Conversation):
             case _:
                 assert_never(event)
 
-    def hand_over_early(self, on_response: Callable[[Response], None]) -> StreamBody | PacketBody:
+    def hand_over_early(
+        self, on_response: Callable[[Response], None], *, habit: TerminatorHabit | None = None
+    ) -> StreamBody | PacketBody:
         """Hand over the codecs right after the request, before the server has answered.
 
         The opener then reads the response header itself, whenever it comes.
 
         Args:
             on_response: is called once with the header, during `update_into`.
+            habit: what is known of the server: a body that is cut between two chunks is a
+                `RemoteProtocolError` then. None takes every end between chunks for the end.
 
         Raises:
             LocalProtocolError: no request was sent, or the response has begun.
@@ -142,7 +147,7 @@ class ClientConnection(Conversation):
         sealer, trailing = self._sealer, self._buffer.take()
         self._sending = phase
         self._boundaries = [] if self._plan.framing.packets else None
-        opener = ResponseOpener(self, on_response)
+        opener = ResponseOpener(self, on_response, habit if self._plan.framing.terminated else None)
         if isinstance(sealer, PacketSealer):
             boundaries = self._boundaries if self._plan.framing.chunked else None
             return PacketBody(
@@ -277,11 +282,16 @@ class ResponseOpener:
     Args:
         connection: knows how to read the header.
         on_response: is called with it.
+        habit: what is known of the server, if it may be expected to send a terminator.
     """
 
     def __init__(
-        self, connection: ClientConnection, on_response: Callable[[Response], None]
+        self,
+        connection: ClientConnection,
+        on_response: Callable[[Response], None],
+        habit: TerminatorHabit | None,
     ) -> None:
+        self._habit = habit
         self._connection = connection
         self._on_response = on_response
         self._codec: Codec | None = None
@@ -290,7 +300,11 @@ class ResponseOpener:
     @property
     def ended(self) -> bool:
         """True once the body has ended."""
-        return self._codec is not None and self._codec.ended
+        if self._codec is None or not self._codec.ended:
+            return False
+        if self._habit is not None:
+            self._habit.note_terminator()
+        return True
 
     def output_size(self, size: int, /) -> int:
         """See `Codec.output_size`: opening never makes more bytes."""
@@ -316,4 +330,10 @@ class ResponseOpener:
         if self._codec is None:
             self._connection.read_response(b"")
             return 0
-        return self._codec.finalize_into(out)
+        size = self._codec.finalize_into(out)
+        if self._habit is not None and not self.ended and self._habit.is_missed():
+            raise RemoteProtocolError(
+                "the server closed the connection before the end of the body: it was stopped, or "
+                "something between has cut the connection"
+            )
+        return size

@@ -42,7 +42,7 @@ class SocksAuth(enum.Enum):
     """How SOCKS clients authenticate."""
 
     NOAUTH = "noauth"
-    PASSWORD = "password"
+    PASSWORD = "password"  # noqa: S105  (the name of a method)
 
 
 class BlackholeResponse(enum.Enum):

@@ -17,7 +17,7 @@ NOT_A_WEB_SERVER: Final = (
     "This is the port of an HTTP proxy, not a web server. Enter it as the HTTP proxy of your "
     "program instead of opening it as an address."
 )
-PASSWORD_NEEDED: Final = "This proxy asks for a user name and a password."
+PASSWORD_NEEDED: Final = "This proxy asks for a user name and a password."  # noqa: S105
 
 _SOCKS_HINT: Final = (
     "this looks like SOCKS: the program's proxy type is probably set to SOCKS, but this inbound "

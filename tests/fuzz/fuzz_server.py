@@ -46,6 +46,7 @@ from trio_vmess.core.crypto import fnv1a
 from trio_vmess.core.vmess import (
     DOCUMENT,
     V2RAY,
+    AuthMatch,
     Data,
     Dialect,
     EndOfStream,
@@ -95,7 +96,7 @@ def _plain(kind: Kind, wire: bytes) -> bytes:
             raise ValueError("the header is not whole")
         return opened[0][:-4]
     match = USERS[kind.dialect.name].find_user_hash(wire[:AUTH_SIZE], now=NOW)
-    if match is None:
+    if not isinstance(match, AuthMatch):
         raise ValueError("the header is nobody's")
     return decrypt_legacy_header(wire[AUTH_SIZE:], kind.who.cmd_key, match.timestamp)[:-4]
 

@@ -27,6 +27,7 @@ from trio_vmess.core.policy import Policy
 from trio_vmess.core.vmess import (
     MUX_DESTINATION,
     V2RAY,
+    AuthMatch,
     ClientConnection,
     Command,
     PacketBody,
@@ -44,12 +45,13 @@ from trio_vmess.core.vmess.header import (
     encode_request_header,
     seal_aead_header,
 )
+from trio_vmess.core.vmess.legacy_table import NotReady
 from trio_vmess.dispatch.access_log import AccessLog
 from trio_vmess.dispatch.dispatcher import Dispatcher
 from trio_vmess.dispatch.selection import FirstOutbound
 from trio_vmess.errors import DialFailure
 from trio_vmess.inbound import RefusedConnections
-from trio_vmess.inbound.vmess import CLOCK_SEARCH_PAUSE, VMessInbound
+from trio_vmess.inbound.vmess import CLOCK_SEARCH_PAUSE, READ_MEANWHILE, VMessInbound
 from trio_vmess.outbound.freedom import FreedomOutbound
 from trio_vmess.relay import SharedBuffers
 from trio_vmess.transport.packets import BodyPacketLink
@@ -561,6 +563,166 @@ async def test_a_removed_user_is_refused(autojump_clock: MockClock, refusals: Lo
         await stream.send(b"y")
         assert await stream.receive_exactly(1) == b"y"
         nursery.cancel_scope.cancel()
+
+
+# Large tables -----------------------------------------------------------------------------------
+
+SLICE: Final = 2000
+
+
+async def prepare_slowly(users: UserRegistry) -> None:
+    """Build the legacy table, a slice in a tenth of a second."""
+    for _ in range(100):
+        if users.prepare(now(), budget=SLICE):
+            return
+        await trio.sleep(0.1)
+
+
+class CountingRegistry(UserRegistry):
+    """A registry that counts the searches in its legacy table."""
+
+    searches = 0
+
+    def find_user_hash(self, user_hash: bytes, *, now: int) -> AuthMatch | NotReady | None:
+        self.searches += 1
+        return super().find_user_hash(user_hash, now=now)
+
+
+def make_crowded_inbound(dispatch: Dispatch) -> VMessInbound:
+    """Return an inbound with so many legacy ids that no search builds their table."""
+    inbound = make_inbound(dispatch)
+    users = CountingRegistry([attrs.evolve(account(64), level=2)])
+    inbound.users = users
+    return inbound
+
+
+async def test_an_honest_legacy_client_is_served_when_its_second_is_built(
+    autojump_clock: MockClock, refusals: LogLines
+) -> None:
+    async with open_remote() as remote, trio.open_nursery() as nursery:
+        inbound = make_crowded_inbound(remote.dispatch)
+        callers = [Caller(inbound, seed=seed) for seed in range(3)]
+        offsets = (0, 25, -110)
+        answered: list[float] = []
+
+        async def call(caller: Caller, offset: int) -> None:
+            stream = await caller.ask(request(account(64), timestamp=NOW + offset))
+            await stream.send(b"hello")
+            assert await stream.receive_exactly(5) == b"hello"
+            answered.append(trio.current_time())
+            await stream.send_eof()
+            assert await stream.receive_all() == b""
+
+        for caller, offset in zip(callers, offsets, strict=True):
+            nursery.start_soon(caller.served)
+            nursery.start_soon(call, caller, offset)
+        await trio.testing.wait_all_tasks_blocked()
+        assert remote.outbound.flows == []
+        nursery.start_soon(prepare_slowly, inbound.users)
+    # 15 665 HMACs are eight slices; the nearest seconds come first.
+    assert answered == sorted(answered)
+    assert answered[0] <= 0.2
+    assert answered[1] <= 0.3
+    assert answered[2] <= 0.8
+    assert refusals() == []
+
+
+async def test_strangers_cost_a_few_searches_while_the_table_is_built(
+    autojump_clock: MockClock, refusals: LogLines
+) -> None:
+    async with open_remote() as remote, trio.open_nursery() as nursery:
+        inbound = make_crowded_inbound(remote.dispatch)
+        callers = [Caller(inbound) for _ in range(50)]
+        for number, caller in enumerate(callers):
+            nursery.start_soon(caller.served)
+            await caller.transport.send_all(SeededEntropy(number).token_bytes(100))
+        await trio.sleep(5)
+        users = inbound.users
+        assert isinstance(users, CountingRegistry)
+        assert users.searches == 50
+        assert refusals() == []
+        await prepare_slowly(users)
+        await trio.testing.wait_all_tasks_blocked()
+        # Each was called at most every ten seconds of the table.
+        assert users.searches <= 50 * 13
+        assert sum("unknown user" in line for line in refusals()) == 50
+        assert not any(caller.near.closed for caller in callers)
+        await trio.sleep_until(HANDSHAKE)
+        await trio.testing.wait_all_tasks_blocked()
+        assert all(caller.near.closed for caller in callers)
+
+
+async def test_who_hangs_up_while_the_table_is_built_is_let_go(
+    autojump_clock: MockClock, refusals: LogLines
+) -> None:
+    async with open_remote() as remote:
+        inbound = make_crowded_inbound(remote.dispatch)
+        for at_once in (True, False):
+            caller = Caller(inbound)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(caller.served)
+                if at_once:
+                    await caller.transport.send_eof(SeededEntropy(3).token_bytes(100))
+                else:
+                    await caller.transport.send_all(SeededEntropy(3).token_bytes(100))
+                    await trio.testing.wait_all_tasks_blocked()
+                    await caller.transport.send_eof()
+            assert trio.current_time() == 0
+            assert caller.near.closed
+    assert [line.split()[2] for line in refusals()] == ["reason='truncated'"] * 2
+
+
+async def test_a_reset_while_the_table_is_built() -> None:
+    near, far = tcp_pair()
+    async with open_remote() as remote, trio.open_nursery() as nursery:
+        inbound = make_crowded_inbound(remote.dispatch)
+        nursery.start_soon(
+            lambda: inbound.serve(SocketTransport(near), source=SOURCE, deadline=math.inf)
+        )
+        far.sendall(SeededEntropy(3).token_bytes(100))
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        reset(far)
+    assert near.fileno() == -1
+
+
+async def test_only_so_much_is_read_while_the_table_is_built(autojump_clock: MockClock) -> None:
+    taken = 0
+
+    class CountingTransport(TrackedTransport):
+        async def receive_into(self, buffer: memoryview, /) -> int:
+            nonlocal taken
+            size = await super().receive_into(buffer)
+            taken += size
+            return size
+
+    async with open_remote() as remote, trio.open_nursery() as nursery:
+        inbound = make_crowded_inbound(remote.dispatch)
+        caller = Caller(inbound)
+        caller.near = CountingTransport(caller.near)
+        nursery.start_soon(caller.served)
+        stream = await caller.ask(request(account(64)))
+        await trio.testing.wait_all_tasks_blocked()
+        # A memory stream takes whatever is sent, so what the inbound reads is what counts.
+        for start in range(0, 200_000, 1000):
+            await stream.send(pattern(200_000)[start : start + 1000])
+            await trio.testing.wait_all_tasks_blocked()
+        assert READ_MEANWHILE <= taken < 2 * READ_MEANWHILE
+        await stream.send_eof()
+        nursery.start_soon(prepare_slowly, inbound.users)
+        assert await stream.receive_all() == pattern(200_000)
+
+
+async def test_a_table_that_is_never_built_ends_at_the_deadline(
+    autojump_clock: MockClock, refusals: LogLines
+) -> None:
+    async with open_remote() as remote:
+        inbound = make_crowded_inbound(remote.dispatch)
+        caller = Caller(inbound)
+        await caller.ask(request(account(64)))
+        await caller.served()
+        assert trio.current_time() == HANDSHAKE
+    assert "no complete request before the handshake deadline" in refusals()[0]
+    assert not inbound.users._table._waiting
 
 
 # Cancellation -----------------------------------------------------------------------------------

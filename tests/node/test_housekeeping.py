@@ -81,7 +81,7 @@ async def test_every_second_is_ready_before_it_comes(
 async def test_a_large_table_is_built_in_slices(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    # 1000 ids are 245 000 HMACs: 16 slices; the nearest minute takes 4 of them.
+    # 1000 ids are 245 000 HMACs: 60 slices; the nearest minute takes 15 of them.
     registry = CountingRegistry([legacy_account(number, 249) for number in range(4)])
     tables = Registries([registry])
     steps: list[int] = []
@@ -99,8 +99,29 @@ async def test_a_large_table_is_built_in_slices(
         while not (registry.answers and registry.answers[-1]):
             await trio.lowlevel.checkpoint()
         nursery.cancel_scope.cancel()
-    assert len(registry.answers) == 16
+    assert len(registry.answers) == 60
     # The other task had a turn after each slice: before or after the next one, as Trio likes.
+    assert all(after - before <= 2 for before, after in itertools.pairwise(steps))
+
+
+async def test_many_small_tables_are_built_one_at_a_time(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    registries = [CountingRegistry([legacy_account(number, 9)]) for number in range(20)]
+    tables = Registries(registries)
+    steps: list[int] = []
+
+    async def other_task() -> None:
+        while True:
+            steps.append(sum(len(each.answers) for each in registries))
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other_task)
+        await nursery.start(tables.keep)
+        while not all(is_ready(each) for each in registries):
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
     assert all(after - before <= 2 for before, after in itertools.pairwise(steps))
 
 

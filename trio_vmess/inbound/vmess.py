@@ -41,6 +41,9 @@ CLOCK_SEARCH_PAUSE: Final = 10.0
 CLOCK_SEARCH_SLICE: Final = 2000
 """HMACs between two checkpoints; they take less than a millisecond."""
 
+READ_MEANWHILE: Final = 16 * 1024
+"""Bytes of a request that are read, and kept, while it waits for the legacy table."""
+
 
 class VMessInbound:
     """Serves VMess clients.
@@ -138,6 +141,9 @@ class VMessInbound:
                     first_bytes += data[:AUTH_SIZE]
                 connection.receive_data(data, now=self._clock())
                 event = connection.next_event()
+                while event is NEED_DATA and connection.awaits_table:
+                    await self._wait_for_table(connection, transport)
+                    event = connection.retry(now=self._clock())
                 if isinstance(event, Request):
                     if (
                         event.command is Command.MUX
@@ -168,6 +174,34 @@ class VMessInbound:
         else:
             await self._keep_silent(transport, source)
         return None
+
+    async def _wait_for_table(self, connection: ServerConnection, transport: Transport) -> None:
+        """Read on until more of the legacy table is built, or the client has hung up."""
+        grown = trio.Event()
+        self.users.call_when_grown(grown.set)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(
+                    self._read_meanwhile, connection, transport, grown, name="reader meanwhile"
+                )
+                await grown.wait()
+                nursery.cancel_scope.cancel()
+        finally:
+            self.users.forget_call(grown.set)
+
+    async def _read_meanwhile(
+        self, connection: ServerConnection, transport: Transport, stop: trio.Event
+    ) -> None:
+        buffer = self._buffer[:READ_MEANWHILE]
+        size = 1
+        while size and connection.unread < READ_MEANWHILE:
+            try:
+                size = await transport.receive_into(buffer)
+            except trio.BrokenResourceError:
+                size = 0
+            connection.receive_data(buffer[:size], now=self._clock())
+        if not size:
+            stop.set()
 
     async def _keep_silent(self, transport: Transport, source: str) -> None:
         """Read in silence until the peer closes the connection, and close it at once."""

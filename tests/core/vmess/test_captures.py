@@ -116,6 +116,7 @@ def cut(data: bytes, sizes: list[int]) -> list[bytes]:
 def test_server_understands_real_clients(capture: dict[str, Any], whole: bool) -> None:
     account = account_of(capture)
     users = UserRegistry([account])
+    assert users.prepare(capture["captured_at"], budget=10**6)
     server = ServerConnection(users, ReplayCache(window=users.window), entropy=SeededEntropy())
     wire = unpack(capture["client_to_server"])
     events = []

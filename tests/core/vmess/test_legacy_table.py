@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from trio_vmess.core.vmess.account import Account
 from trio_vmess.core.vmess.auth import derive_user_hash
-from trio_vmess.core.vmess.legacy_table import AHEAD_SECONDS, LegacyTable, _Era, _Roster
+from trio_vmess.core.vmess.legacy_table import (
+    _FREED_BUCKETS,
+    AHEAD_SECONDS,
+    GROWTH_STEP,
+    NOT_READY,
+    SEARCH_BUDGET,
+    LegacyTable,
+    _Era,
+    _Roster,
+)
 
 NOW = 1_700_000_000
 WINDOW = 120
@@ -200,6 +209,7 @@ def test_an_era_that_outgrows_its_buckets_is_laid_out_anew() -> None:
     add_user(table, 1)
     prepare_fully(table, NOW)
     account = add_user(table, 2, id_count=900)
+    prepare_fully(table, NOW)
     assert table.find(derive_user_hash(make_id(2899), NOW - 30), NOW) == (account, NOW - 30)
     assert min(len(era._buckets) for era in table._eras.values()) >= 256
 
@@ -272,6 +282,121 @@ def test_after_a_step_of_the_clock_a_search_starts_at_now() -> None:
             if count and second in new
         ]
         assert covered == [now]
+
+
+# Searches that have to wait -----------------------------------------------------------------------
+
+
+def large_table() -> tuple[LegacyTable, Account]:
+    """Return a table in which a search cannot build the window."""
+    table = LegacyTable(WINDOW)
+    account = add_user(table, 1, id_count=40)
+    assert (2 * WINDOW + 1) * 40 > SEARCH_BUDGET
+    return table, account
+
+
+@pytest.mark.parametrize("step", [0, 3600, -3600, WINDOW])
+def test_a_search_builds_nothing_of_a_large_table(step: int) -> None:
+    table, _ = large_table()
+    if step:
+        prepare_fully(table, NOW)
+    before = entry_bytes(table)
+    for _ in range(3):
+        assert table.find(bytes(16), NOW + step) is NOT_READY
+    assert entry_bytes(table) <= before
+
+
+def test_what_is_built_of_a_large_table_is_found_at_once() -> None:
+    table, account = large_table()
+    assert not table.prepare(NOW, 40 * 5)
+    for offset in range(-2, 3):
+        assert table.find(derive_user_hash(make_id(1039), NOW + offset), NOW) == (
+            account,
+            NOW + offset,
+        )
+    far = derive_user_hash(make_id(1039), NOW + 3)
+    assert table.find(far, NOW) is NOT_READY
+    prepare_fully(table, NOW)
+    assert table.find(far, NOW) == (account, NOW + 3)
+    assert table.find(bytes(16), NOW) is None
+
+
+def test_a_search_completes_a_table_that_lacks_little() -> None:
+    table, account = large_table()
+    while table.find(bytes(16), NOW) is NOT_READY:
+        assert not table.prepare(NOW, 1000)
+    assert table.find(derive_user_hash(make_id(1000), NOW - WINDOW), NOW) == (
+        account,
+        NOW - WINDOW,
+    )
+
+
+def test_who_waits_is_called_when_the_ready_range_has_grown() -> None:
+    table, _ = large_table()
+    calls: list[int] = []
+    radius = 0
+
+    def note() -> None:
+        calls.append(radius)
+
+    for _ in range(2):
+        calls.clear()
+        is_ready = False
+        while not is_ready:
+            table.call_when_grown(note)
+            # Two more seconds are ready: one each way.
+            is_ready = table.prepare(NOW, 40 if radius == 0 else 80)
+            radius += 1
+        # Each call is for one notice; the last one is for the whole.
+        assert calls[0] == GROWTH_STEP
+        assert len(calls) == WINDOW // GROWTH_STEP + 1
+        # A leap of the clock makes it start again.
+        assert table.find(bytes(16), NOW + 7200) is NOT_READY
+        radius = 0
+
+
+def test_who_does_not_wait_any_more_is_not_called() -> None:
+    table, _ = large_table()
+    table.call_when_grown(lambda: pytest.fail("was called"))
+    for callback in list(table._waiting):
+        table.forget_call(callback)
+        table.forget_call(callback)
+    prepare_fully(table, NOW)
+
+
+def test_a_user_who_is_added_to_a_large_table_waits_and_the_others_do_not() -> None:
+    table, first = large_table()
+    prepare_fully(table, NOW)
+    second = add_user(table, 2, id_count=40)
+    assert table.find(derive_user_hash(make_id(1000), NOW + 90), NOW) == (first, NOW + 90)
+    late = derive_user_hash(make_id(2000), NOW + 90)
+    assert table.find(late, NOW) is NOT_READY
+    prepare_fully(table, NOW)
+    assert table.find(late, NOW) == (second, NOW + 90)
+
+
+def test_eras_that_have_gone_are_freed_in_parts() -> None:
+    table = LegacyTable(30)
+    for number in range(9):
+        add_user(table, number, id_count=1000)
+    for second in (NOW, NOW + 7200):
+        table._era(second)
+    count = sum(len(era._buckets) for era in table._eras.values())
+    assert count > 2 * _FREED_BUCKETS
+    table.find(bytes(16), NOW + 86_400)
+    calls = 0
+    while table._dropped:
+        table.prepare(NOW + 86_400, 0)
+        calls += 1
+    assert count / _FREED_BUCKETS <= calls <= count / _FREED_BUCKETS + 2
+
+
+def test_eras_that_nobody_frees_do_not_heap_up() -> None:
+    table, _ = large_table()
+    for leap in range(50):
+        assert table.find(bytes(16), NOW + 7200 * leap) is NOT_READY
+        table._era(NOW + 7200 * leap)
+    assert len(table._dropped) <= 18
 
 
 def test_clock_leaps_leave_no_eras_behind() -> None:

@@ -61,6 +61,70 @@ def test_the_same_session_under_another_header_is_a_replay() -> None:
     assert refusal(pair.another_server(), wire).reason is Refusal.REPLAY
 
 
+# Large tables -------------------------------------------------------------------------------------
+
+
+def crowded_pair() -> ConnectionPair:
+    """Return a pair whose server has too many legacy ids for a search to build their table."""
+    return ConnectionPair(alter_id_count=64)
+
+
+def test_a_legacy_request_waits_until_its_second_is_ready() -> None:
+    pair = crowded_pair()
+    wire = pair.client.send(request(pair.account))
+    pair.server.receive_data(wire[:15], now=NOW)
+    assert pair.server.next_event() is NEED_DATA
+    assert not pair.server.awaits_table
+    pair.server.receive_data(wire[15:], now=NOW)
+    for _ in range(3):
+        assert pair.server.next_event() is NEED_DATA
+        assert pair.server.awaits_table
+    assert pair.server.retry(now=NOW + 1) is NEED_DATA
+    assert pair.users.prepare(NOW + 2, budget=10**6)
+    event = pair.server.retry(now=NOW + 2)
+    assert isinstance(event, Request)
+    assert event.account == pair.account
+    assert not pair.server.awaits_table
+
+
+def test_a_stranger_is_refused_when_the_table_is_ready() -> None:
+    pair = crowded_pair()
+    pair.server.receive_data(bytes(100), now=NOW)
+    assert pair.server.next_event() is NEED_DATA
+    assert pair.users.prepare(NOW, budget=10**6)
+    with pytest.raises(AuthenticationError) as caught:
+        pair.server.retry(now=NOW)
+    assert caught.value.reason is Refusal.UNKNOWN_USER
+
+
+def test_the_time_of_the_answer_decides_and_not_that_of_the_bytes() -> None:
+    pair = crowded_pair()
+    wire = pair.client.send(request(pair.account))
+    pair.server.receive_data(wire, now=NOW)
+    assert pair.server.next_event() is NEED_DATA
+    late = NOW + pair.users.window + 31
+    assert pair.users.prepare(late, budget=10**6)
+    with pytest.raises(AuthenticationError):
+        pair.server.retry(now=late)
+
+
+def test_who_hangs_up_while_the_table_is_built_is_refused_at_once() -> None:
+    pair = crowded_pair()
+    pair.server.receive_data(pair.client.send(request(pair.account)), now=NOW)
+    assert pair.server.next_event() is NEED_DATA
+    pair.server.receive_eof()
+    with pytest.raises(AuthenticationError) as caught:
+        pair.server.next_event()
+    assert caught.value.reason is Refusal.TRUNCATED
+
+
+def test_an_aead_request_does_not_wait_for_the_table() -> None:
+    pair = crowded_pair()
+    wire = ClientConnection(entropy=SeededEntropy()).send(request(account()))
+    pair.server.receive_data(wire, now=NOW)
+    assert isinstance(pair.server.next_event(), Request)
+
+
 @FORMS
 def test_a_header_that_was_never_finished_is_not_remembered(alter_ids: int) -> None:
     pair = ConnectionPair(alter_id_count=alter_ids)

@@ -45,6 +45,7 @@ BOB = make_account(2, alter_id_count=4, email="bob@example.com")
 def test_the_window_includes_the_jitter_and_its_edges(skew: float, window: int) -> None:
     registry = UserRegistry([ALICE, BOB], max_clock_skew=skew)
     assert registry.window == window
+    assert registry.prepare(NOW, budget=10**6)
     for offset, good in [(window, True), (window + 1, False), (0, True)]:
         for timestamp in (NOW + offset, NOW - offset):
             assert registry.accepts(timestamp, NOW) is good

@@ -56,6 +56,11 @@ class Conversation(abc.ABC):
         """The phase of the peer's direction."""
         return self._receiving
 
+    @property
+    def unread(self) -> int:
+        """How many received bytes wait to be parsed."""
+        return len(self._buffer)
+
     def receive_eof(self) -> None:
         """Note that the peer has ended its stream; `receive_data(b"")` does the same.
 

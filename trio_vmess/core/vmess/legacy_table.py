@@ -14,16 +14,19 @@ computed again for that id and second and compared in full. A false candidate (a
 chance match, a match across two entries) costs one comparison and has no other effect.
 
 Seconds in any order. Each second knows how many slots it covers, so it can be built ahead of time,
-in parts, or when a search needs it. New ids get the slots at the end, which makes every second
+in parts, or, where little is missing, when a search needs it. A search that needs more says so, and
+is repeated when more is built: a stranger costs a look at what is there, never the building of it.
+New ids get the slots at the end, which makes every second
 incomplete by just these ids. Slots are not used twice; when most of them are unused, later eras are
 given a new numbering, and the old one disappears together with the eras that use it.
 """
 
+import enum
 import struct
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import Final
+from typing import Final, Literal
 
 import attrs
 
@@ -33,6 +36,12 @@ from trio_vmess.core.vmess.auth import TIMESTAMP_MAX, TIMESTAMP_MIN, encode_time
 
 AHEAD_SECONDS: Final = 4
 """How far beyond the window's edge `prepare` works, so that a search never meets a new second."""
+
+SEARCH_BUDGET: Final = 4096
+"""HMACs that a search may compute to complete the window, at some 0.6 µs each."""
+
+GROWTH_STEP: Final = 10
+"""Seconds each way by which the ready range grows between two notices to those who wait."""
 
 SLOT_LIMIT: Final = 1 << 24
 
@@ -46,6 +55,22 @@ _GROWTH_LIMIT: Final = 4
 _BLOCK: Final = 4096
 """Ids per turn of the building loop: bounds its temporary memory to some 500 KB."""
 _UNUSED_SLOTS_MIN: Final = 1024
+_FREED_BUCKETS: Final = 1024
+"""Buckets that `prepare` frees at a time: an era of 65 000 ids has 16 384, and they take 10 ms."""
+_DROPPED_ERAS_MAX: Final = 18
+"""Eras that wait to be freed; more than the window has are there only if `prepare` never runs."""
+
+
+class NotReady(enum.Enum):
+    """The type of `NOT_READY`: an enum, so that `is` narrows."""
+
+    NOT_READY = enum.auto()
+
+    def __repr__(self) -> str:
+        return "NOT_READY"
+
+
+NOT_READY: Final[Literal[NotReady.NOT_READY]] = NotReady.NOT_READY
 
 
 @attrs.define(eq=False)
@@ -115,6 +140,12 @@ class _Era:
         count = 1 << (wanted - 1).bit_length()
         self._buckets = [bytearray() for _ in range(count)]
         self._mask = count - 1
+
+    def shrink(self, count: int) -> int:
+        """Free at most so many buckets of an era that is not used any more; returns how many."""
+        count = min(count, len(self._buckets))
+        del self._buckets[len(self._buckets) - count :]
+        return count
 
     def is_complete(self, second: int) -> bool:
         return self.covered[second - self.start] == len(self.roster.owners)
@@ -190,16 +221,22 @@ class LegacyTable:
     _roster: _Roster
     _rosters: list[_Roster]
     _eras: dict[int, _Era]
+    _dropped: list[_Era]
     _span: tuple[int, int]
     _ready: tuple[int, int] | None
+    _waiting: dict[Callable[[], None], None]
+    _announced: int
 
     def __init__(self, window: int) -> None:
         self.window = window
         self._roster = _Roster()
         self._rosters = [self._roster]
         self._eras = {}
+        self._dropped = []
         self._span = (0, -1)
         self._ready = None
+        self._waiting = {}
+        self._announced = 0
 
     def __len__(self) -> int:
         """How many ids are in the table."""
@@ -218,10 +255,10 @@ class LegacyTable:
             raise ValueError(f"the legacy table holds at most {SLOT_LIMIT} ids")
         for roster in self._rosters:
             roster.add(account, states)
-        self._ready = None
+        self._ready, self._announced = None, 0
         for number, era in list(self._eras.items()):
             if len(era.roster.owners) > _GROWTH_LIMIT * era.laid_out_for:
-                del self._eras[number]
+                self._drop(number)
 
     def remove(self, user_id: bytes) -> None:
         """Stop finding a user's ids, at once; does nothing if there are none."""
@@ -234,10 +271,12 @@ class LegacyTable:
             self._rosters.append(self._roster)
             self._drop_rosters()
 
-    def find(self, user_hash: bytes, now: int) -> tuple[Account, int] | None:
-        """Return whose hash it is and of which second, or None.
+    def find(self, user_hash: bytes, now: int) -> tuple[Account, int] | NotReady | None:
+        """Return whose hash it is and of which second, None, or NOT_READY.
 
-        Seconds that are not built yet are built here, from `now` outward, until the hash is found.
+        Seconds that are not built yet are built here if they cost no more than SEARCH_BUDGET in
+        all, from `now` outward, until the hash is found. Otherwise the answer is NOT_READY: the
+        hash may be of a second that is missing. See `call_when_grown`.
 
         Args:
             user_hash: 16 bytes.
@@ -250,6 +289,8 @@ class LegacyTable:
         for era in self._eras.values():
             if (match := era.find(user_hash, low, high)) is not None:
                 return match
+        if self._missing_count(now) * len(self) > SEARCH_BUDGET:
+            return NOT_READY
         for second in self._unready(now, high):
             era, match = self._era(second), None
             if not era.is_complete(second):
@@ -259,6 +300,18 @@ class LegacyTable:
             if match is not None:
                 return match
         return None
+
+    def call_when_grown(self, callback: Callable[[], None]) -> None:
+        """Call once, from `prepare`, when a search that was NOT_READY is worth repeating.
+
+        That is each time the range that is ready has grown by GROWTH_STEP seconds each way, and
+        when it is complete.
+        """
+        self._waiting[callback] = None
+
+    def forget_call(self, callback: Callable[[], None]) -> None:
+        """Do not call; does nothing if the call is over."""
+        self._waiting.pop(callback, None)
 
     def prepare(self, now: int, budget: int) -> bool:
         """Build what searches at `now` and shortly after will need.
@@ -271,8 +324,12 @@ class LegacyTable:
             True if nothing is left to do.
         """
         self._move(now)
-        if not len(self):
-            return True
+        is_complete = not len(self) or self._build(now, budget)
+        self._announce(now, is_complete)
+        self._free(_FREED_BUCKETS)
+        return is_complete and not self._dropped
+
+    def _build(self, now: int, budget: int) -> bool:
         for second in self._unready(now, now + self.window + AHEAD_SECONDS):
             era = self._era(second)
             budget -= era.build(second, max(budget, 0))
@@ -280,6 +337,25 @@ class LegacyTable:
                 return False
             self._extend_ready(second)
         return True
+
+    def _announce(self, now: int, is_complete: bool) -> None:
+        radius = self.window
+        if not is_complete:
+            low, high = self._ready or (now, now)
+            radius = min(now - low, high - now)
+        self._announced = min(self._announced, radius)
+        if is_complete or radius >= self._announced + GROWTH_STEP:
+            self._announced = radius
+            waiting, self._waiting = self._waiting, {}
+            for callback in waiting:
+                callback()
+
+    def _missing_count(self, now: int) -> int:
+        """Return how many seconds of the window may be incomplete."""
+        first, last = max(now - self.window, TIMESTAMP_MIN), min(now + self.window, TIMESTAMP_MAX)
+        if self._ready is None or not self._ready[0] <= now <= self._ready[1]:
+            return last - first + 1
+        return max(self._ready[0] - first, 0) + max(last - self._ready[1], 0)
 
     def _era(self, second: int) -> _Era:
         number = second >> _ERA_BITS
@@ -299,12 +375,24 @@ class LegacyTable:
         first, last = self._span = span
         gone = [number for number in self._eras if not first <= number <= last]
         for number in gone:
-            del self._eras[number]
+            self._drop(number)
         if gone and self._ready is not None:
             low = max(self._ready[0], first << _ERA_BITS)
             high = min(self._ready[1], (last << _ERA_BITS) + _ERA_SECONDS - 1)
             self._ready = (low, high) if low <= high else None
         self._drop_rosters()
+
+    def _drop(self, number: int) -> None:
+        """Let an era go; `prepare` frees its memory in parts."""
+        self._dropped.append(self._eras.pop(number))
+        del self._dropped[:-_DROPPED_ERAS_MAX]
+
+    def _free(self, count: int) -> None:
+        while self._dropped and count > 0:
+            freed = self._dropped[-1].shrink(count)
+            if freed < count:
+                self._dropped.pop()
+            count -= freed
 
     def _drop_rosters(self) -> None:
         if len(self._rosters) > 1:
@@ -320,7 +408,7 @@ class LegacyTable:
         so the seconds that are ready stay one unbroken range around `now`.
         """
         if self._ready is None or not self._ready[0] <= now <= self._ready[1]:
-            self._ready = None
+            self._ready, self._announced = None, 0
             yield now
             low = high = now
         else:

@@ -21,6 +21,7 @@ from trio_vmess.core.vmess.header import (
     decrypt_legacy_header,
     open_aead_header,
 )
+from trio_vmess.core.vmess.legacy_table import NOT_READY
 from trio_vmess.core.vmess.replay import ReplayCache, legacy_key, session_key
 from trio_vmess.core.vmess.response import (
     ResponseHeader,
@@ -55,6 +56,10 @@ class ServerConnection(Conversation):
     for something illegal another `RemoteProtocolError`. On the wire both should look the same:
     read on in silence, answer nothing.
 
+    A legacy request that comes before its second is in the registry's table is neither believed nor
+    refused: `next_event` returns NEED_DATA, and `awaits_table` is True. The caller goes on reading,
+    and asks again with `retry` when `UserRegistry.call_when_grown` has called.
+
     Args:
         users: those who are admitted.
         replay: the requests so far; shared by all connections of an inbound.
@@ -81,6 +86,8 @@ class ServerConnection(Conversation):
         self._allow_insecure = allow_insecure
         self._now = 0
         self._match: AuthMatch | None = None
+        self._unaccepted: AuthMatch | None = None
+        self._awaits_table = False
         self._form = HeaderForm.AEAD
         self._plan: BodyPlan | None = None
         self._response_auth = 0
@@ -100,6 +107,24 @@ class ServerConnection(Conversation):
         """
         self._now = check_timestamp(now)
         self._receive(data)
+
+    @property
+    def awaits_table(self) -> bool:
+        """Whether NEED_DATA meant that the registry has to build more of its legacy table."""
+        return self._awaits_table
+
+    def retry(self, *, now: int) -> Event | NeedData:
+        """Return what `next_event` returns, when there may be more of the legacy table.
+
+        Args:
+            now: UTC seconds.
+
+        Raises:
+            RemoteProtocolError: as `next_event`.
+            LocalProtocolError: `now` does not fit 64 bits.
+        """
+        self._now = check_timestamp(now)
+        return self.next_event()
 
     def send(self, event: Event) -> bytes:
         """Return the bytes of `event`.
@@ -127,7 +152,10 @@ class ServerConnection(Conversation):
                 if self._buffer.ended:
                     raise self._truncated()
                 return NEED_DATA
-            match = self._authenticate(self._buffer.peek(AUTH_SIZE))
+            found = self._authenticate(self._buffer.peek(AUTH_SIZE))
+            if found is NEED_DATA:
+                return NEED_DATA
+            match = found
         read = self._read_aead if self._form is HeaderForm.AEAD else self._read_legacy
         try:
             decoded = read(match)
@@ -156,20 +184,30 @@ class ServerConnection(Conversation):
             form=self._form,
         )
 
-    def _authenticate(self, auth: bytes) -> AuthMatch:
+    def _authenticate(self, auth: bytes) -> AuthMatch | NeedData:
         """Find the user: as an AEAD header first, then as a legacy one."""
         users, replay, now = self._users, self._replay, self._now
-        found = users.find_auth_id(auth, now=now, source=self._source)
-        speaks_aead = self._dialect.has_aead_header
-        if speaks_aead and found is not None and users.accepts(found.timestamp, now):
-            self._match = found
-            if replay.seen(auth, now=now):
-                raise self._refuse("the auth id was used before", Refusal.REPLAY)
-            return found
-        self._form = HeaderForm.LEGACY
+        if not self._awaits_table:
+            found = users.find_auth_id(auth, now=now, source=self._source)
+            speaks_aead = self._dialect.has_aead_header
+            if speaks_aead and found is not None and users.accepts(found.timestamp, now):
+                self._match = found
+                if replay.seen(auth, now=now):
+                    raise self._refuse("the auth id was used before", Refusal.REPLAY)
+                return found
+            self._form = HeaderForm.LEGACY
+            self._unaccepted = found
         match = users.find_user_hash(auth, now=now)
+        self._awaits_table = match is NOT_READY
+        if match is NOT_READY:
+            # Who hangs up is let go now, as every stranger is.
+            if self._buffer.ended:
+                raise self._truncated()
+            return NEED_DATA
         if match is None:
-            raise diagnose(self._buffer.peek(_RECOGNISABLE), users, now=now, match=found).error()
+            raise diagnose(
+                self._buffer.peek(_RECOGNISABLE), users, now=now, match=self._unaccepted
+            ).error()
         self._match = match
         if replay.is_tainted(auth, now=now):
             raise self._refuse("the user hash was used for a broken header before", Refusal.TAINTED)

@@ -27,7 +27,7 @@ from trio_vmess.core.crypto import aes_block_decryptor
 from trio_vmess.core.vmess.account import Account
 from trio_vmess.core.vmess.auth import read_auth_time
 from trio_vmess.core.vmess.constants import AUTH_SIZE, DEFAULT_MAX_CLOCK_SKEW, TIMESTAMP_JITTER
-from trio_vmess.core.vmess.legacy_table import LegacyTable
+from trio_vmess.core.vmess.legacy_table import NOT_READY, LegacyTable, NotReady
 
 SOURCES_MAX: Final = 65_536
 """How many sources are remembered with their user; the least recent goes first."""
@@ -286,16 +286,19 @@ class UserRegistry:
 
     # Legacy -------------------------------------------------------------------------------------
 
-    def find_user_hash(self, user_hash: bytes, *, now: int) -> AuthMatch | None:
+    def find_user_hash(self, user_hash: bytes, *, now: int) -> AuthMatch | NotReady | None:
         """Find whose user hash this is; what is found is within the window.
 
         Costs some microseconds if `prepare` has returned True at this `now`, or up to AHEAD_SECONDS
-        before. Otherwise what is missing is computed here, from `now` outward until the hash is
-        found: up to `(2 * window + 1) * legacy_id_count` HMACs for an unknown hash.
+        before. Otherwise what is missing is computed here if it is little, some 2 ms at most.
 
         Args:
             user_hash: the first 16 bytes as received.
             now: UTC seconds.
+
+        Returns:
+            The user and the second; None if it is nobody's; NOT_READY if that cannot be said before
+            `prepare` has done more: ask again when what was passed to `call_when_grown` is called.
 
         Raises:
             ValueError: `user_hash` does not have 16 bytes.
@@ -304,9 +307,17 @@ class UserRegistry:
         if len(user_hash) != AUTH_SIZE:
             raise ValueError(f"a user hash must have {AUTH_SIZE} bytes, not {len(user_hash)}")
         found = self._table.find(user_hash, now)
-        if found is None:
-            return None
+        if found is None or found is NOT_READY:
+            return found
         return AuthMatch(account=found[0], timestamp=found[1])
+
+    def call_when_grown(self, callback: Callable[[], None]) -> None:
+        """Call once when `find_user_hash` may say more: from `prepare`, after every few slices."""
+        self._table.call_when_grown(callback)
+
+    def forget_call(self, callback: Callable[[], None]) -> None:
+        """Do not call; does nothing if the call is over."""
+        self._table.forget_call(callback)
 
     def prepare(self, now: int, *, budget: int) -> bool:
         """Do some of the legacy table's work ahead of time: the seconds nearest to `now` first.

@@ -646,10 +646,10 @@ async def test_strangers_cost_a_few_searches_while_the_table_is_built(
         # Each was called at most every ten seconds of the table.
         assert users.searches <= 50 * 13
         assert sum("unknown user" in line for line in refusals()) == 50
-        assert not any(caller.near.closed for caller in callers)
+        assert not any(caller.accepted.closed for caller in callers)
         await trio.sleep_until(HANDSHAKE)
         await trio.testing.wait_all_tasks_blocked()
-        assert all(caller.near.closed for caller in callers)
+        assert all(caller.accepted.closed for caller in callers)
 
 
 async def test_who_hangs_up_while_the_table_is_built_is_let_go(
@@ -668,7 +668,7 @@ async def test_who_hangs_up_while_the_table_is_built_is_let_go(
                     await trio.testing.wait_all_tasks_blocked()
                     await caller.transport.send_eof()
             assert trio.current_time() == 0
-            assert caller.near.closed
+            assert caller.accepted.closed
     assert [line.split()[2] for line in refusals()] == ["reason='truncated'"] * 2
 
 
@@ -698,7 +698,7 @@ async def test_only_so_much_is_read_while_the_table_is_built(autojump_clock: Moc
     async with open_remote() as remote, trio.open_nursery() as nursery:
         inbound = make_crowded_inbound(remote.dispatch)
         caller = Caller(inbound)
-        caller.near = CountingTransport(caller.near)
+        caller.accepted = CountingTransport(caller.accepted)
         nursery.start_soon(caller.served)
         stream = await caller.ask(request(account(64)))
         await trio.testing.wait_all_tasks_blocked()

@@ -24,6 +24,7 @@ from tests.kit.ports import free_port
 from trio_vmess.config import PolicySettings
 from trio_vmess.contracts import Outbound, PacketLink, Transport
 from trio_vmess.core import Destination, Flow
+from trio_vmess.core.vmess import ReplayCache
 from trio_vmess.dns import (
     Answer,
     DatagramServer,
@@ -220,7 +221,11 @@ async def test_queries_go_through_a_chain_of_proxies() -> None:
         start_server_node() as last,
         start_chain_node(ServerSpec(), ClientSpec(server_port=last.port)) as first,
     ):
-        assembler = Assembler(buffers=SharedBuffers(), policy_of=PolicySettings().level)
+        assembler = Assembler(
+            buffers=SharedBuffers(),
+            policy_of=PolicySettings().level,
+            replay=ReplayCache(window=120),
+        )
         proxy = assembler.outbound(vmess_outbound(ClientSpec(server_port=first.port)))
 
         async def through(_flow: Flow) -> Outbound:

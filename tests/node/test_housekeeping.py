@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from trio_vmess.core.vmess import Account, ReplayCache, UserRegistry
-from trio_vmess.node.housekeeping import SLICE, Housekeeping
+from trio_vmess.node.housekeeping import SLICE, SWEEP_SLICE, Housekeeping
 
 EPOCH = 1_700_000_000
 
@@ -48,7 +48,10 @@ class Registries:
 
     async def keep(self, task_status: trio.TaskStatus[None]) -> None:
         housekeeping = Housekeeping(
-            registries=lambda: iter(self.registries), replays=lambda: iter(self.replays), now=now
+            registries=lambda: iter(self.registries),
+            replays=lambda: iter(self.replays),
+            now=now,
+            settled=now,
         )
         await housekeeping.run(task_status=task_status)
 
@@ -159,9 +162,28 @@ async def test_expired_replay_entries_are_removed(autojump_clock: trio.testing.M
     tables = Registries(replays=[replay])
     async with trio.open_nursery() as nursery:
         await nursery.start(tables.keep)
-        assert replay.admit(key=b"k" * 16, session=b"s" * 48, timestamp=now(), now=now())
+        for number in range(5 * SWEEP_SLICE):
+            key = number.to_bytes(16, "big")
+            assert replay.admit(key=key, session=key, timestamp=now(), now=now())
+        await trio.sleep(240.0)
+        assert len(replay) == 5 * SWEEP_SLICE
+        await trio.sleep(2.0)
+        assert len(replay) == 0
+        nursery.cancel_scope.cancel()
+
+
+async def test_replays_are_forgotten_by_the_settled_clock(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    replay = ReplayCache(window=120)
+    housekeeping = Housekeeping(
+        registries=list, replays=lambda: [replay], now=lambda: now() + 500, settled=now
+    )
+    async with trio.open_nursery() as nursery:
+        await nursery.start(housekeeping.run)
+        assert replay.admit(key=b"k" * 16, session=b"s", timestamp=now(), now=now())
         await trio.sleep(240.0)
         assert len(replay) == 1
-        await trio.sleep(31.0)
+        await trio.sleep(2.0)
         assert len(replay) == 0
         nursery.cancel_scope.cancel()

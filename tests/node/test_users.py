@@ -80,14 +80,6 @@ def test_an_unknown_user_cannot_be_removed() -> None:
         make_store(ANN).remove(BOB.user_id)
 
 
-def test_all_ports_share_one_replay_cache() -> None:
-    store = make_store(ANN)
-    replay = store.replay
-    assert store.open_registry().window == 120
-    assert store.open_registry() is not store.open_registry()
-    assert store.replay is replay
-
-
 # In a node ----------------------------------------------------------------------------------------
 
 

@@ -52,7 +52,7 @@ class VMessInbound:
         dispatch: gets every flow.
         tag: the inbound's name.
         users: the accounts that may connect.
-        replay: the requests seen within the replay window.
+        replay: the requests that were seen before, on any inbound of the node.
         default_user: settings of accounts that are created for clients redirected by another
             inbound; None for level 0 and no alter ids.
         dialect: the VMess variant to serve.

@@ -1,7 +1,7 @@
 """A running node: settings become objects, and objects become tasks."""
 
 from trio_vmess.node.assets import Assets
-from trio_vmess.node.endpoints import utc_seconds
+from trio_vmess.node.clock import utc_seconds
 from trio_vmess.node.node import Listening, Node
 from trio_vmess.node.routing import make_router, rule_name
 

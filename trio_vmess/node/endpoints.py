@@ -4,7 +4,6 @@ import functools
 import platform
 import secrets
 import socket
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, assert_never
 
@@ -29,6 +28,7 @@ from trio_vmess.inbound import (
     SocksInbound,
     VMessInbound,
 )
+from trio_vmess.node.clock import utc_seconds
 from trio_vmess.node.lifecycle import Service
 from trio_vmess.node.users import UserStore
 from trio_vmess.operations import Directions, Statistics
@@ -47,11 +47,6 @@ from trio_vmess.transport import dial, resolve
 
 SwitchSource = Callable[[str], SwitchAccount | None]
 """Returns a port and account to redirect the user with this email to, or None."""
-
-
-def utc_seconds() -> int:
-    """Return the UTC second for VMess authentication; nothing else reads the wall clock."""
-    return int(time.time())
 
 
 _FAMILIES: Final = {
@@ -108,6 +103,8 @@ class Assembler:
     Attributes:
         buffers: shared by all connections of this Trio run.
         policy_of: returns the limits of a user level.
+        replay: the requests that were seen on any port of any inbound: what was recorded at one
+            must not open another one of the same user.
         resolve: used by outbounds whose domain strategy is to resolve names.
         refused: holds the connections that VMess inbounds refuse.
         services: the objects built so far that have tasks of their own; the node runs them.
@@ -115,6 +112,7 @@ class Assembler:
 
     buffers: SharedBuffers
     policy_of: Callable[[int], Policy]
+    replay: ReplayCache
     resolve: Resolve = resolve
     refused: RefusedConnections = attrs.field(factory=RefusedConnections, init=False)
     services: list[Service] = attrs.field(factory=lambda: list[Service](), init=False)
@@ -137,7 +135,6 @@ class Assembler:
         dispatch: Dispatch,
         *,
         users: UserRegistry,
-        replay: ReplayCache,
         switch_account: SwitchSource | None = None,
     ) -> VMessInbound:
         """Build a VMess inbound.
@@ -147,14 +144,13 @@ class Assembler:
             protocol: the VMess part of these settings.
             dispatch: receives the requests.
             users: the registry of this port.
-            replay: the replay cache of the inbound, shared by its ports.
             switch_account: offers a port of the inbound's detour; None without one.
         """
         return VMessInbound(
             dispatch,
             tag=settings.tag,
             users=users,
-            replay=replay,
+            replay=self.replay,
             default_user=DefaultUser(
                 level=protocol.default.level, alter_id_count=protocol.default.alter_id
             ),

@@ -15,8 +15,8 @@ from trio_vmess.core.vmess import TIMESTAMP_JITTER, ReplayCache, UserRegistry
 TICK: Final = 1.0
 """Seconds between two rounds over the registries: each second has its own part of the table."""
 
-SWEEP_INTERVAL: Final = 30.0
-"""Seconds between two sweeps. Source: v2ray-core, proxy/vmess/encoding/server.go."""
+SWEEP_SLICE: Final = 200
+"""Entries of a replay cache that are freed between two checkpoints: some 0.2 ms."""
 
 SLICE: Final = 4096
 """HMACs between two checkpoints: 3 to 7 ms, much of it new memory."""
@@ -33,11 +33,14 @@ class Housekeeping:
         registries: returns the registries in use; they change with dynamic ports.
         replays: returns the replay caches in use.
         now: returns the UTC second, by the clock that authenticates requests.
+        settled: the clock by which replays are forgotten: never ahead of the other, nor of real
+            time where that can be told.
     """
 
     registries: Callable[[], Iterable[UserRegistry]]
     replays: Callable[[], Iterable[ReplayCache]]
     now: Callable[[], int]
+    settled: Callable[[], int]
 
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -55,16 +58,20 @@ class Housekeeping:
 
     async def _keep_sweeping(self) -> NoReturn:
         while True:
-            await trio.sleep(SWEEP_INTERVAL)
+            await trio.sleep(TICK)
+            now = self.settled()
             for replay in self.replays():
-                replay.sweep(self.now())
+                while not replay.sweep(now, count=SWEEP_SLICE):
+                    await trio.lowlevel.checkpoint()
 
 
 async def _build_nearest(registries: Iterable[UserRegistry], now: Callable[[], int]) -> None:
     for registry in registries:
         # `prepare` builds the nearest seconds first, so counting HMACs shows when they are done.
         missing = _NEAREST_SECONDS * registry.legacy_id_count
-        while missing > 0 and not registry.prepare(now(), budget=SLICE):
+        is_ready = False
+        while missing > 0 and not is_ready:
+            is_ready = registry.prepare(now(), budget=SLICE)
             missing -= SLICE
             await trio.lowlevel.checkpoint()
 

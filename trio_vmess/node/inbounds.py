@@ -132,7 +132,6 @@ class InboundBuilder:
                 protocol,
                 self._dispatch,
                 users=registry,
-                replay=users.replay,
                 switch_account=switch_account,
             )
             return PortHandler(

@@ -9,13 +9,15 @@ from typing import Final
 import attrs
 import trio
 
-from trio_vmess.config import Config
+from trio_vmess.config import Config, VMessInboundSettings
 from trio_vmess.contracts import Outbound
 from trio_vmess.core import Flow
+from trio_vmess.core.vmess import ReplayCache, authentication_window
 from trio_vmess.dispatch import AccessLog, Connection, Dispatcher, Prober, Selection
 from trio_vmess.node.assets import Assets
+from trio_vmess.node.clock import SettledClock, utc_seconds
 from trio_vmess.node.dns import FlowDialer, make_resolver
-from trio_vmess.node.endpoints import Assembler, sniffing_of, statistics_of, utc_seconds
+from trio_vmess.node.endpoints import Assembler, sniffing_of, statistics_of
 from trio_vmess.node.housekeeping import Housekeeping
 from trio_vmess.node.inbounds import InboundBuilder
 from trio_vmess.node.lifecycle import Lifecycle, Service
@@ -27,6 +29,9 @@ from trio_vmess.routing import GeoFiles
 from trio_vmess.transport import resolve
 
 log: Final = logging.getLogger("trio_vmess.node")
+
+CLOCK_HOLD_EXTRA: Final = 60.0
+"""Seconds beyond what requests are remembered for which a step of the clock is not followed."""
 
 GRACE: Final = 5.0
 """Default grace period: seconds that connections have to end when the node stops."""
@@ -67,9 +72,13 @@ class Node:
             geo=GeoFiles(assets.load),
         )
         self.statistics = statistics_of(config.policy) if config.stats else None
+        window = _longest_window(config)
+        self._replay = ReplayCache(window=window)
+        self._settled_clock = SettledClock(2 * window + CLOCK_HOLD_EXTRA)
         self._assembler = Assembler(
             buffers=buffers,
             policy_of=config.policy.level,
+            replay=self._replay,
             resolve=resolve if self.resolver is None else self.resolver.resolve,
         )
         self.outbounds = [self._assembler.outbound(settings) for settings in config.outbounds]
@@ -104,8 +113,9 @@ class Node:
             *self._assembler.services,
             Housekeeping(
                 registries=lambda: [each for store in self.users for each in store.registries],
-                replays=lambda: [store.replay for store in self.users],
+                replays=lambda: [self._replay],
                 now=utc_seconds,
+                settled=self._settled_clock.now,
             ),
         ]
         if self._config.control or self.statistics is not None:
@@ -176,6 +186,18 @@ class Node:
 
     async def _choose_for_query(self, flow: Flow) -> Outbound:
         return await self._choose(flow)
+
+
+def _longest_window(config: Config) -> int:
+    """Return for how many seconds each way the most patient VMess inbound takes a request."""
+    return max(
+        (
+            authentication_window(inbound.protocol.max_clock_skew)
+            for inbound in config.inbounds
+            if isinstance(inbound.protocol, VMessInboundSettings)
+        ),
+        default=0,
+    )
 
 
 def _folders(config: Config) -> Sequence[Path]:

@@ -7,12 +7,7 @@ and follows the changes that are made to them while the node runs.
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from trio_vmess.core.vmess import (
-    Account,
-    ReplayCache,
-    UserRegistry,
-    authentication_window,
-)
+from trio_vmess.core.vmess import Account, UserRegistry
 
 
 class UserStore:
@@ -26,8 +21,6 @@ class UserStore:
 
     Attributes:
         tag: the inbound's tag.
-        replay: the replay cache of all ports of the inbound: a request is refused on every port if
-            it was seen on any of them.
 
     Raises:
         ValueError: as `add`.
@@ -42,7 +35,6 @@ class UserStore:
         legacy_without_alter_ids: bool,
     ) -> None:
         self.tag = tag
-        self.replay = ReplayCache(window=authentication_window(max_clock_skew))
         self._max_clock_skew = max_clock_skew
         self._legacy_without_alter_ids = legacy_without_alter_ids
         self._accounts: dict[bytes, Account] = {}

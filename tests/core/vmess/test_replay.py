@@ -3,7 +3,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_vmess.core.vmess.replay import ReplayCache, legacy_key, session_key
+from trio_vmess.core.vmess.replay import (
+    REPLAY_KEY_SIZE,
+    SPAN_GAP,
+    SPANS_MAX,
+    ForgottenTimes,
+    OwnMemory,
+    ReplayCache,
+    legacy_key,
+    session_key,
+)
 
 NOW = 1_700_000_000
 WINDOW = 120
@@ -11,6 +20,9 @@ WINDOW = 120
 
 def key_of(number: int) -> bytes:
     return number.to_bytes(16, "big")
+
+
+MANY = 1_000_000
 
 
 def admit(cache: ReplayCache, number: int, *, timestamp: int = NOW, now: int = NOW) -> bool:
@@ -22,9 +34,7 @@ def admit(cache: ReplayCache, number: int, *, timestamp: int = NOW, now: int = N
 
 def test_a_request_is_admitted_once() -> None:
     cache = ReplayCache(window=WINDOW)
-    assert not cache.seen(key_of(1), now=NOW)
     assert admit(cache, 1)
-    assert cache.seen(key_of(1), now=NOW)
     assert not admit(cache, 1)
     assert admit(cache, 2)
     assert len(cache) == 2
@@ -36,7 +46,8 @@ def test_a_session_is_admitted_once_whatever_its_key() -> None:
     assert cache.admit(key=key_of(1), session=session, timestamp=NOW, now=NOW)
     assert not cache.admit(key=key_of(2), session=session, timestamp=NOW, now=NOW)
     # A refused request leaves no trace.
-    assert not cache.seen(key_of(2), now=NOW)
+    assert len(cache) == 1
+    assert cache.admit(key=key_of(2), session=b"another", timestamp=NOW, now=NOW)
 
 
 def test_a_key_is_admitted_once_whatever_its_session() -> None:
@@ -51,56 +62,120 @@ def test_a_repeated_user_hash_alone_is_no_replay() -> None:
     cache = ReplayCache(window=WINDOW)
     user_id, user_hash, iv = b"u" * 16, b"h" * 16, b"i" * 16
     for body_key, fresh in [(b"a" * 16, True), (b"b" * 16, True), (b"a" * 16, False)]:
+        key = legacy_key(user_hash, body_key, iv)
+        assert len(key) == REPLAY_KEY_SIZE
         admitted = cache.admit(
-            key=legacy_key(user_hash, body_key, iv),
-            session=session_key(user_id, body_key, iv),
-            timestamp=NOW,
-            now=NOW,
+            key=key, session=session_key(user_id, body_key, iv), timestamp=NOW, now=NOW
         )
         assert admitted is fresh
 
 
 @pytest.mark.parametrize("offset", [-WINDOW, 0, WINDOW])
 def test_a_key_outlives_its_window_by_one_more(offset: int) -> None:
-    cache = ReplayCache(window=WINDOW)
+    cache = ReplayCache(window=WINDOW, history_seconds=0)
     timestamp = NOW + offset
     admit(cache, 1, timestamp=timestamp)
     last = timestamp + 2 * WINDOW
     for now in (timestamp + WINDOW, timestamp + WINDOW + 1, last):
-        cache.sweep(now)
-        assert cache.seen(key_of(1), now=now)
-    assert not cache.seen(key_of(1), now=last + 1)
-    cache.sweep(last + 1)
+        assert cache.sweep(now, count=MANY)
+        assert len(cache) == 1
+        assert not cache.is_forgotten(timestamp)
+    cache.sweep(last + 1, count=MANY)
     assert len(cache) == 0
 
 
-def test_a_clock_set_back_by_a_window_admits_no_replay() -> None:
+@pytest.mark.parametrize("back", [1, WINDOW, 3600, 10 * 365 * 86_400])
+def test_no_request_is_admitted_twice_however_far_the_clock_is_set_back(back: int) -> None:
+    cache = ReplayCache(window=WINDOW, history_seconds=0)
+    assert admit(cache, 1)
+    later = NOW + back
+    assert admit(cache, 2, timestamp=later, now=later)
+    cache.sweep(later, count=MANY)
+    # The clock is set back to the time of the first request.
+    assert not admit(cache, 1)
+    # Seconds of which nothing was forgotten are as good as before.
+    assert admit(cache, 3, timestamp=NOW + 1, now=NOW)
+
+
+def test_a_time_is_forgotten_only_if_a_request_was() -> None:
     cache = ReplayCache(window=WINDOW)
-    admit(cache, 1)
-    # The request leaves the window, others come, and the clock is set back.
-    admit(cache, 2, timestamp=NOW + 240, now=NOW + 240)
-    assert not admit(cache, 1, timestamp=NOW, now=NOW + 120)
+    cache.sweep(NOW + 3600, count=MANY)
+    assert not cache.memory.forgotten
+    assert admit(cache, 1)
+    cache.sweep(NOW + 3600, count=MANY)
+    assert cache.is_forgotten(NOW)
+    assert not cache.is_forgotten(NOW - 1)
+    assert not cache.is_forgotten(NOW + 1)
+
+
+def test_times_between_two_that_are_forgotten_stay_open() -> None:
+    times = ForgottenTimes()
+    for second in (NOW, NOW + SPAN_GAP, NOW + 10**6, NOW + 10**6 - 1):
+        times.add(second)
+    for second, forgotten in [
+        (NOW - 1, False),
+        (NOW, True),
+        (NOW + 7, True),
+        (NOW + SPAN_GAP, True),
+        (NOW + SPAN_GAP + 1, False),
+        (NOW + 10**6 - 2, False),
+        (NOW + 10**6 - 1, True),
+        (NOW + 10**6, True),
+        (NOW + 10**6 + 1, False),
+    ]:
+        assert (second in times) is forgotten
+
+
+def test_many_spans_become_fewer_and_nothing_is_remembered_again() -> None:
+    times = ForgottenTimes()
+    seconds = [NOW + 1000 * number for number in range(SPANS_MAX + 3)]
+    for second in seconds:
+        times.add(second)
+    assert all(second in times for second in seconds)
+    assert NOW + 500 in times
+    assert seconds[-1] - 500 not in times
+
+
+def test_only_sweeping_forgets() -> None:
+    cache = ReplayCache(window=WINDOW)
+    assert admit(cache, 1)
+    assert admit(cache, 2, timestamp=NOW + 10**6, now=NOW + 10**6)
+    assert not admit(cache, 1)
+    assert len(cache) == 2
+
+
+def test_sweeping_goes_by_slices_and_the_oldest_first() -> None:
+    cache = ReplayCache(window=WINDOW, history_seconds=0)
+    for number in range(10):
+        assert admit(cache, number, timestamp=NOW - number)
+    late = NOW + 1000
+    assert [cache.sweep(late, count=4) for _ in range(4)] == [False, False, True, True]
+    memory = OwnMemory()
+    for number in range(10):
+        memory.add(key_of(number), NOW - number)
+    assert not memory.sweep(late, 3)
+    assert [number for number in range(10) if key_of(number) in memory] == list(range(7))
+    assert [number for number in range(12) if NOW - number in memory.forgotten] == [7, 8, 9]
 
 
 def test_a_session_is_remembered_for_three_minutes() -> None:
     cache = ReplayCache(window=30)
     for now, admitted in [(NOW, True), (NOW + 180, False), (NOW + 181, True)]:
-        cache.sweep(now)
+        cache.sweep(now, count=MANY)
         key = key_of(now)
         assert cache.admit(key=key, session=b"session", timestamp=now, now=now) is admitted
 
 
 def test_a_tainted_hash_stays_tainted_as_long_as_it_could_come_in() -> None:
     cache = ReplayCache(window=WINDOW)
-    cache.taint(key_of(1), timestamp=NOW, now=NOW)
-    cache.taint(key_of(1), timestamp=NOW, now=NOW + 1)
-    assert cache.is_tainted(key_of(1), now=NOW)
-    assert not cache.is_tainted(key_of(2), now=NOW)
-    assert not cache.seen(key_of(1), now=NOW)
-    cache.sweep(NOW + WINDOW)
-    assert cache.is_tainted(key_of(1), now=NOW + WINDOW)
-    cache.sweep(NOW + 2 * WINDOW + 1)
-    assert not cache.is_tainted(key_of(1), now=NOW)
+    cache.taint(key_of(1), timestamp=NOW)
+    cache.taint(key_of(1), timestamp=NOW)
+    assert cache.is_tainted(key_of(1))
+    assert not cache.is_tainted(key_of(2))
+    cache.sweep(NOW + 2 * WINDOW, count=MANY)
+    assert cache.is_tainted(key_of(1))
+    cache.sweep(NOW + 2 * WINDOW + 1, count=MANY)
+    assert not cache.is_tainted(key_of(1))
 
 
 def test_a_full_cache_forgets_what_expires_first() -> None:
@@ -108,33 +183,28 @@ def test_a_full_cache_forgets_what_expires_first() -> None:
     for number, timestamp in [(1, NOW + 5), (2, NOW - 5), (3, NOW), (4, NOW + 9), (5, NOW + 1)]:
         assert admit(cache, number, timestamp=timestamp)
     assert len(cache) == 3
-    assert [number for number in range(1, 6) if cache.seen(key_of(number), now=NOW)] == [1, 4, 5]
+    memory = cache.memory
+    assert isinstance(memory, OwnMemory)
+    assert [number for number in range(1, 6) if key_of(number) in memory] == [1, 4, 5]
+    # A busy user must not lock out the others: what was crowded out closes no second.
+    assert not cache.is_forgotten(NOW - 5)
 
 
 def test_of_equal_expiries_the_oldest_is_forgotten_first() -> None:
-    cache = ReplayCache(window=WINDOW, capacity=2)
+    memory = OwnMemory(2)
     for number in range(5):
-        assert admit(cache, number)
-    assert [number for number in range(5) if cache.seen(key_of(number), now=NOW)] == [3, 4]
+        assert memory.add(key_of(number), NOW)
+    assert [number for number in range(5) if key_of(number) in memory] == [3, 4]
 
 
 def test_taints_are_bounded_by_themselves() -> None:
     cache = ReplayCache(window=WINDOW, capacity=2)
     admit(cache, 0)
     for number in range(5):
-        cache.taint(key_of(number), timestamp=NOW + number, now=NOW)
-    assert [n for n in range(5) if cache.is_tainted(key_of(n), now=NOW)] == [3, 4]
-    assert cache.seen(key_of(0), now=NOW)
+        cache.taint(key_of(number), timestamp=NOW + number)
+    assert [n for n in range(5) if cache.is_tainted(key_of(n))] == [3, 4]
+    assert not admit(cache, 0)
     assert "2 tainted" in repr(cache)
-
-
-def test_admitting_frees_expired_entries() -> None:
-    cache = ReplayCache(window=WINDOW)
-    for second in range(2000):
-        now = NOW + second
-        assert admit(cache, second, timestamp=now, now=now)
-        assert len(cache) <= 2 * WINDOW + 1
-    assert "181 sessions" in repr(cache)
 
 
 @pytest.mark.parametrize(("window", "capacity", "history"), [(-1, 1, 0), (0, 0, 0), (0, 1, -1)])
@@ -145,72 +215,67 @@ def test_impossible_bounds_are_refused(window: int, capacity: int, history: int)
 
 @attrs.define
 class NaiveMemory:
-    """What the cache should hold, by looking at everything every time."""
+    """What a memory should hold, by looking at everything every time."""
 
     capacity: int
     entries: list[tuple[int, bytes]] = attrs.field(factory=list)
+    forgotten: set[int] = attrs.field(factory=set)
 
-    def holds(self, key: bytes, now: int) -> bool:
-        return any(each == key and now <= expiry for expiry, each in self.entries)
-
-    def add(self, key: bytes, expiry: int, now: int) -> None:
-        self.sweep(now)
-        if expiry < now:
-            return
+    def add(self, key: bytes, second: int) -> bool:
+        if any(each == key for _, each in self.entries):
+            return False
         if len(self.entries) >= self.capacity:
             self.entries.remove(min(self.entries, key=lambda entry: entry[0]))
-        self.entries.append((expiry, key))
+        self.entries.append((second, key))
+        return True
 
-    def sweep(self, now: int) -> None:
-        self.entries = [entry for entry in self.entries if entry[0] >= now]
+    def sweep(self, before: int, count: int) -> bool:
+        for _ in range(count):
+            gone = min(self.entries, key=lambda entry: entry[0], default=None)
+            if gone is None or gone[0] >= before:
+                break
+            self.forgotten.add(gone[0])
+            self.entries.remove(gone)
+        return all(second >= before for second, _ in self.entries)
 
 
 @given(
     st.integers(1, 6),
     st.lists(
         st.tuples(
-            st.sampled_from(["admit", "admit", "taint", "sweep", "step"]),
-            st.integers(0, 8),
-            st.integers(0, 8),
-            st.integers(-30, 12),
+            st.sampled_from(["add", "add", "sweep"]), st.integers(0, 8), st.integers(-30, 12)
         ),
         max_size=60,
     ),
 )
-def test_it_agrees_with_a_naive_model(capacity: int, life: list[tuple[str, int, int, int]]) -> None:
-    window, history = 10, 15
-    cache = ReplayCache(window=window, capacity=capacity, history_seconds=history)
-    requests, sessions, tainted = (NaiveMemory(capacity) for _ in range(3))
-    now = NOW
-    for verb, first, second, amount in life:
-        key, session, timestamp = key_of(first), key_of(100 + second), now + amount
-        expiry = timestamp + 2 * window
-        match verb:
-            case "admit":
-                fresh = not (requests.holds(key, now) or sessions.holds(session, now))
-                admitted = cache.admit(key=key, session=session, timestamp=timestamp, now=now)
-                assert admitted is fresh
-                if fresh:
-                    requests.add(key, expiry, now)
-                    sessions.add(session, now + history, now)
-            case "taint":
-                cache.taint(key, timestamp=timestamp, now=now)
-                if not tainted.holds(key, now):
-                    tainted.add(key, expiry, now)
-            case "sweep":
-                cache.sweep(now)
-                for memory in (requests, sessions, tainted):
-                    memory.sweep(now)
-            case "step":
-                now += amount
-        for number in range(9):
-            assert cache.seen(key_of(number), now=now) is requests.holds(key_of(number), now)
-            assert cache.is_tainted(key_of(number), now=now) is tainted.holds(key_of(number), now)
-    assert len(cache) == len(requests.entries)
+def test_a_memory_agrees_with_a_naive_model(
+    capacity: int, life: list[tuple[str, int, int]]
+) -> None:
+    memory, naive = OwnMemory(capacity), NaiveMemory(capacity)
+    for verb, number, amount in life:
+        if verb == "add":
+            assert memory.add(key_of(number), NOW + amount) is naive.add(
+                key_of(number), NOW + amount
+            )
+        else:
+            assert memory.sweep(NOW + amount, number) is naive.sweep(NOW + amount, number)
+        assert len(memory) == len(naive.entries)
+        span = range(min(naive.forgotten, default=0), max(naive.forgotten, default=-1) + 1)
+        for second in range(NOW - 40, NOW + 20):
+            assert (second in memory.forgotten) is (second in span)
     for number in range(9):
-        # A key that was never used: whether it is admitted depends on the session alone.
-        key, session = b"fresh " + key_of(number), key_of(100 + number)
-        fresh = not sessions.holds(session, now)
-        assert cache.admit(key=key, session=session, timestamp=now, now=now) is fresh
-        if fresh:
-            sessions.add(session, now + history, now)
+        assert (key_of(number) in memory) is any(key_of(number) == key for _, key in naive.entries)
+
+
+class SharedMemory(OwnMemory):
+    """A memory that stands for one outside of the process."""
+
+
+def test_two_caches_of_one_memory_admit_a_request_once() -> None:
+    memory = SharedMemory()
+    first, second = ReplayCache(window=WINDOW), ReplayCache(window=WINDOW)
+    first.memory = second.memory = memory
+    assert admit(first, 1)
+    assert not admit(second, 1)
+    assert admit(second, 2)
+    assert not admit(first, 2)

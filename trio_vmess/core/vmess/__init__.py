@@ -29,7 +29,13 @@ from trio_vmess.core.vmess.events import (
     Response,
 )
 from trio_vmess.core.vmess.header import MUX_DESTINATION
-from trio_vmess.core.vmess.replay import ReplayCache
+from trio_vmess.core.vmess.replay import (
+    REPLAY_KEY_SIZE,
+    ForgottenTimes,
+    OwnMemory,
+    ReplayCache,
+    ReplayMemory,
+)
 from trio_vmess.core.vmess.security import SECURITY_WORDS, choose_security
 from trio_vmess.core.vmess.server import ServerConnection
 from trio_vmess.core.vmess.state import Phase
@@ -41,6 +47,7 @@ __all__ = [
     "DIALECTS",
     "DOCUMENT",
     "MUX_DESTINATION",
+    "REPLAY_KEY_SIZE",
     "SECURITY_WORDS",
     "TIMESTAMP_JITTER",
     "V2RAY",
@@ -54,13 +61,16 @@ __all__ = [
     "Dialect",
     "EndOfStream",
     "Event",
+    "ForgottenTimes",
     "HeaderForm",
     "Option",
+    "OwnMemory",
     "PacketBody",
     "PacketOpener",
     "PacketSealer",
     "Phase",
     "ReplayCache",
+    "ReplayMemory",
     "Request",
     "Response",
     "Security",

@@ -62,7 +62,7 @@ class ServerConnection(Conversation):
 
     Args:
         users: those who are admitted.
-        replay: the requests so far; shared by all connections of an inbound.
+        replay: the requests so far; shared by all connections.
         entropy: where padding comes from.
         dialect: which VMess is spoken.
         source: the client's address, as a hint for the search among many users.
@@ -186,14 +186,12 @@ class ServerConnection(Conversation):
 
     def _authenticate(self, auth: bytes) -> AuthMatch | NeedData:
         """Find the user: as an AEAD header first, then as a legacy one."""
-        users, replay, now = self._users, self._replay, self._now
+        users, now = self._users, self._now
         if not self._awaits_table:
             found = users.find_auth_id(auth, now=now, source=self._source)
             speaks_aead = self._dialect.has_aead_header
             if speaks_aead and found is not None and users.accepts(found.timestamp, now):
                 self._match = found
-                if replay.seen(auth, now=now):
-                    raise self._refuse("the auth id was used before", Refusal.REPLAY)
                 return found
             self._form = HeaderForm.LEGACY
             self._unaccepted = found
@@ -209,7 +207,7 @@ class ServerConnection(Conversation):
                 self._buffer.peek(_RECOGNISABLE), users, now=now, match=self._unaccepted
             ).error()
         self._match = match
-        if replay.is_tainted(auth, now=now):
+        if self._replay.is_tainted(auth):
             raise self._refuse("the user hash was used for a broken header before", Refusal.TAINTED)
         return match
 
@@ -244,8 +242,11 @@ class ServerConnection(Conversation):
             now=self._now,
         ):
             if self._form is HeaderForm.LEGACY:
-                self._replay.taint(auth, timestamp=match.timestamp, now=self._now)
-            raise self._refuse("the request was sent before", Refusal.REPLAY)
+                self._replay.taint(auth, timestamp=match.timestamp)
+            message = "the request was sent before"
+            if self._replay.is_forgotten(match.timestamp):
+                message = "the clock was set back, and requests of that time are not remembered"
+            raise self._refuse(message, Refusal.REPLAY)
 
     def _start_body(self, header: RequestHeader) -> None:
         if not self._allow_insecure and not header.security.is_aead:
@@ -288,9 +289,7 @@ class ServerConnection(Conversation):
     def _taint(self) -> None:
         """Refuse a legacy user hash from now on: it was used for what looks like a probe."""
         if self._form is HeaderForm.LEGACY and self._match is not None:
-            self._replay.taint(
-                self._buffer.peek(AUTH_SIZE), timestamp=self._match.timestamp, now=self._now
-            )
+            self._replay.taint(self._buffer.peek(AUTH_SIZE), timestamp=self._match.timestamp)
 
     def _refuse(self, message: str, reason: Refusal) -> AuthenticationError:
         account: Account | None = self._match.account if self._match else None

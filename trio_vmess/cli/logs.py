@@ -1,11 +1,21 @@
-"""The access log and the error log: each goes to a standard stream, a file, or nowhere."""
+"""The access log and the error log: each goes to a standard stream, a file, or nowhere.
 
+Nothing here may stop a node: see `trio_vmess.cli.log_writer`.
+"""
+
+import contextlib
+import functools
 import logging
 import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+import time
+from collections.abc import Generator, Sequence
 from typing import Final, TextIO
 
+import attrs
+
+from trio_vmess.cli.log_targets import DescriptorTarget, FileTarget, Target, write_all
+from trio_vmess.cli.log_writer import LogWriter
+from trio_vmess.cli.repeats import RepeatLimiter
 from trio_vmess.config import LogLevel, LogSettings
 from trio_vmess.errors import ConfigError, ConfigProblem
 
@@ -19,9 +29,31 @@ _LEVELS: Final = {
 _FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
 _ACCESS_FORMAT: Final = "%(asctime)s %(message)s"
 
+_FAILURE_HINT: Final = "its lines are dropped and counted until it can be written again"
 
-@contextmanager
-def logging_to(settings: LogSettings) -> Generator[None]:
+_STDERR: Final = 2
+
+log: Final = logging.getLogger("trio_vmess.log")
+
+
+@attrs.frozen(kw_only=True)
+class Logs:
+    """The logs of a program while it runs.
+
+    Attributes:
+        files: those that are written to files.
+    """
+
+    files: Sequence[LogWriter]
+
+    def reopen(self) -> None:
+        """Open all files again: somebody may have renamed them."""
+        for each in self.files:
+            each.reopen()
+
+
+@contextlib.contextmanager
+def logging_to(settings: LogSettings) -> Generator[Logs]:
     """Send the package's logs where the settings say, until the context ends.
 
     Raises:
@@ -29,46 +61,100 @@ def logging_to(settings: LogSettings) -> Generator[None]:
     """
     access = logging.getLogger("trio_vmess.access")
     root = logging.getLogger("trio_vmess")
-    pairs: list[tuple[logging.Logger, logging.Handler]] = []
-    try:
-        pairs += _attach(access, settings.access, "access", sys.stdout, _ACCESS_FORMAT)
-        access.setLevel(logging.INFO if pairs else logging.CRITICAL + 1)
-        access.propagate = False
-        level = _LEVELS.get(settings.level)
-        root.setLevel(logging.CRITICAL + 1 if level is None else level)
-        root.propagate = False
+    level = _LEVELS.get(settings.level)
+    with contextlib.ExitStack() as stack:
+        access_writer = _open(stack, access, settings.access, "access", sys.stdout)
+        error_writer = None
         if level is not None:
-            pairs += _attach(root, settings.error, "error", sys.stderr, _FORMAT)
-        if not any(logger is root for logger, _ in pairs):
-            pairs.append((root, logging.NullHandler()))
-            root.addHandler(pairs[-1][1])
-        yield
-    finally:
-        for logger, handler in pairs:
-            logger.removeHandler(handler)
-            handler.close()
-        access.propagate = root.propagate = True
-        access.setLevel(logging.NOTSET)
-        root.setLevel(logging.NOTSET)
+            error_writer = _open(stack, root, settings.error, "error", sys.stderr)
+        if error_writer is None:
+            # Else the standard library would write warnings by itself.
+            silence = logging.NullHandler()
+            root.addHandler(silence)
+            stack.callback(root.removeHandler, silence)
+        stack.callback(_reset, access, root)
+        access.setLevel(logging.INFO if access_writer else logging.CRITICAL + 1)
+        root.setLevel(logging.CRITICAL + 1 if level is None else level)
+        access.propagate = root.propagate = False
+        opened = ((settings.access, access_writer), (settings.error, error_writer))
+        try:
+            yield Logs(files=[each for path, each in opened if path and each is not None])
+        finally:
+            # All at a time: each of them may have to be waited for.
+            for _, each in opened:
+                if each is not None:
+                    each.begin_closing()
 
 
-def _attach(
-    logger: logging.Logger, target: str, key: str, stream: TextIO, line: str
-) -> list[tuple[logging.Logger, logging.Handler]]:
-    if target == "none":
-        return []
-    opener: Callable[[], logging.Handler] = (
-        (lambda: logging.FileHandler(target, encoding="utf-8"))
-        if target
-        else (lambda: logging.StreamHandler(stream))
+def _open(
+    stack: contextlib.ExitStack, logger: logging.Logger, name: str, key: str, stream: TextIO | None
+) -> LogWriter | None:
+    """Give a logger what the setting `name` says; None for nothing."""
+    target = _open_target(name, key, stream)
+    if target is None:
+        return None
+    is_access = key == "access"
+    writer = LogWriter(
+        key,
+        target,
+        report_failure=functools.partial(_report_failure, key, name),
+        limiter=None if is_access else RepeatLimiter(),
     )
+    stack.callback(writer.close)
+    writer.setFormatter(SecondFormatter(_ACCESS_FORMAT if is_access else _FORMAT))
+    logger.addHandler(writer)
+    stack.callback(logger.removeHandler, writer)
+    return writer
+
+
+def _reset(*loggers: logging.Logger) -> None:
+    for each in loggers:
+        each.propagate = True
+        each.setLevel(logging.NOTSET)
+
+
+def _report_failure(key: str, name: str, reason: str) -> None:
+    """Say elsewhere that a log cannot be written; called in its thread."""
+    if key == "access":
+        log.error("log.failed log=access reason=%r hint=%r", reason, _FAILURE_HINT)
+    elif name:
+        text = f"warning: cannot write the error log {name!r}: {reason}; {_FAILURE_HINT}\n"
+        with contextlib.suppress(OSError):
+            write_all(_STDERR, text.encode("utf-8", "backslashreplace"))
+
+
+class SecondFormatter(logging.Formatter):
+    """Writes the time as `logging.Formatter` does, but reads the calendar once a second."""
+
+    def __init__(self, line: str) -> None:
+        super().__init__(line)
+        self._second = -1
+        self._text = ""
+
+    def formatTime(  # noqa: N802  (the name that it replaces)
+        self, record: logging.LogRecord, datefmt: str | None = None
+    ) -> str:
+        """Return the local time with milliseconds."""
+        second = int(record.created)
+        if second != self._second:
+            self._second = second
+            self._text = time.strftime(datefmt or self.default_time_format, time.localtime(second))
+        return f"{self._text},{int(record.msecs):03d}"
+
+
+def _open_target(name: str, key: str, stream: TextIO | None) -> Target | None:
+    """Open what a setting names: a path; `none` for nothing; empty for a standard stream.
+
+    Raises:
+        ConfigError: the file cannot be opened.
+    """
+    if name == "none":
+        return None
+    if not name:
+        # A program without a console has no streams.
+        return None if stream is None else DescriptorTarget(stream.fileno())
     try:
-        handler = opener()
+        return FileTarget(name)
     except OSError as exc:
-        problem = (
-            f"cannot open {target!r}: {exc.strerror}; choose a path that the node can write to"
-        )
+        problem = f"cannot open {name!r}: {exc.strerror}; choose a path that the node can write to"
         raise ConfigError(ConfigProblem(where=f"log.{key}", message=problem)) from None
-    handler.setFormatter(logging.Formatter(line))
-    logger.addHandler(handler)
-    return [(logger, handler)]

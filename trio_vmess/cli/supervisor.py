@@ -8,7 +8,7 @@ import attrs
 import trio
 
 from trio_vmess.cli.garbage import CollectionWatch, rare_collection
-from trio_vmess.cli.logs import logging_to
+from trio_vmess.cli.logs import Logs, logging_to
 from trio_vmess.config import Config, LogLevel, LogSettings
 from trio_vmess.node import Node
 
@@ -61,9 +61,9 @@ def run_nodes(log: LogSettings, log_level: LogLevel | None, start: Start) -> Non
     """
     if log_level is not None:
         log = attrs.evolve(log, level=log_level)
-    with logging_to(log), rare_collection():
+    with logging_to(log) as logs, rare_collection():
         try:
-            trio.run(_supervise, start)
+            trio.run(_supervise, start, logs)
         except* OSError as group:
             # Each nursery adds a group; unwrap it so that the caller sees what the listener raised.
             raise OSError(*_first_of(group).args) from None
@@ -74,7 +74,7 @@ def _first_of(group: BaseExceptionGroup[OSError]) -> OSError:
     return _first_of(first) if isinstance(first, BaseExceptionGroup) else first
 
 
-async def _supervise(start: Start) -> None:
+async def _supervise(start: Start, logs: Logs) -> None:
     """Run nodes: the first signal stops them gracefully, the second one at once."""
     async with trio.open_nursery() as background:
         running: list[Node] = []
@@ -83,6 +83,8 @@ async def _supervise(start: Start) -> None:
             _stop_on_signals, running, background.cancel_scope, name="stop on signals"
         )
         await background.start(CollectionWatch().run, name="garbage collection")
+        if logs.files and sys.platform != "win32":
+            await background.start(_reopen_on_signals, logs, name="reopen logs on signals")
         async with trio.open_nursery() as nodes:
             running += await start(nodes, background)
         background.cancel_scope.cancel()
@@ -103,3 +105,19 @@ async def _stop_on_signals(
             is_stopping = True
             for node in nodes:
                 node.stop()
+
+
+if sys.platform != "win32":
+
+    async def _reopen_on_signals(
+        logs: Logs, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Open log files again at each SIGHUP, as programs that rotate logs expect.
+
+        A node without log files is left to what the signal does by itself: a node ends with its
+        terminal, unless it was started with nohup.
+        """
+        with trio.open_signal_receiver(signal.SIGHUP) as signals:
+            task_status.started()
+            async for _ in signals:
+                logs.reopen()

@@ -23,7 +23,7 @@ from tests.kit.waiting import wait_until
 from trio_vmess.contracts import Transport
 from trio_vmess.core import Destination
 from trio_vmess.listen import Listener, bind_datagram_socket, open_listener
-from trio_vmess.listen.static import ACCEPTS_PER_TURN, RESOURCE_PAUSE, _explain
+from trio_vmess.listen.static import ACCEPTS_PER_TURN, RESOURCE_PAUSE, SHORTAGE_END, _explain
 from trio_vmess.transport.tcp import SocketTransport
 
 IPV4 = ipaddress.IPv4Address("127.0.0.1")
@@ -484,18 +484,24 @@ async def test_a_shortage_is_waited_out(
     assert message.startswith(f"listen.paused listener={listener} reason={os.strerror(code)!r}")
 
 
+@pytest.mark.parametrize(("quiet", "reports"), [(0.0, 1), (SHORTAGE_END, 3)])
 async def test_every_shortage_is_reported_once(
-    fast_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+    quiet: float,
+    reports: int,
+    fast_clock: trio.testing.MockClock,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """Room for one connection now and then does not end it."""
     listener = make_failing(errno.EMFILE)
     async with serving(listener, EchoOnce()):
-        for _ in range(2):
+        for _ in range(3):
             async with await connect(listener) as stream:
                 assert await exchange(stream) == b"hello"
+            fast_clock.jump(quiet)
             sock = listener._socket
             assert isinstance(sock, FailingSocket)
             sock.errors += [errno.EMFILE] * 2
-    assert len(caplog.messages) == 2
+    assert len(caplog.messages) == reports
 
 
 async def test_an_error_of_the_listener_is_raised() -> None:

@@ -61,12 +61,28 @@ def run_nodes(log: LogSettings, log_level: LogLevel | None, start: Start) -> Non
     """
     if log_level is not None:
         log = attrs.evolve(log, level=log_level)
+    _raise_file_limit()
     with logging_to(log) as logs, rare_collection():
         try:
             trio.run(_supervise, start, logs)
         except* OSError as group:
             # Each nursery adds a group; unwrap it so that the caller sees what the listener raised.
             raise OSError(*_first_of(group).args) from None
+
+
+def _raise_file_limit() -> None:
+    """Let the process open as many files as it may allow itself.
+
+    The usual soft limit of 1024 is there for programs that use `select`.
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # macOS has a lower limit than the one that it says.
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _first_of(group: BaseExceptionGroup[OSError]) -> OSError:

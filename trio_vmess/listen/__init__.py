@@ -4,11 +4,13 @@ open_listener, Listener        one address
 PermanentListener              all ports of a range, until cancelled
 DynamicListener                random ports of a range, replaced in generations
 DatagramListener               UDP ports
+file_limit                     how many files the process may open
 
 Whatever serves a port is passed in as a `PortHandler`; nothing here knows about protocols.
 """
 
 from trio_vmess.listen.datagrams import DatagramListener
+from trio_vmess.listen.descriptors import file_limit
 from trio_vmess.listen.dynamic import DynamicListener
 from trio_vmess.listen.open_port import BoundPort, MakeHandler, PortHandler, SwitchOffer
 from trio_vmess.listen.permanent import PermanentListener
@@ -33,6 +35,7 @@ __all__ = [
     "PortHandler",
     "SwitchOffer",
     "bind_datagram_socket",
+    "file_limit",
     "format_listen_address",
     "open_listener",
 ]

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import ipaddress
 import logging
+import math
 import os
 import socket
 import stat
@@ -23,6 +24,7 @@ import trio
 
 from trio_vmess.contracts import Transport
 from trio_vmess.core import Destination, IPAddress, format_endpoint, parse_host
+from trio_vmess.listen.descriptors import DescriptorBudget, descriptor_budget
 from trio_vmess.transport import SocketTransport
 
 ListenAddress = IPAddress | str
@@ -36,6 +38,9 @@ ACCEPTS_PER_TURN: Final = 64
 
 RESOURCE_PAUSE: Final = 0.1
 """Seconds to pause when there are no file descriptors or no memory for another connection."""
+
+SHORTAGE_END: Final = 60.0
+"""Seconds without a shortage after which the next one is reported again."""
 
 _RESOURCE_ERRORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
@@ -100,7 +105,7 @@ class Listener:
         self._brings_data = brings_data
         self._path = path
         self._file = None if path is None else _identify(path)
-        self._short_of_resources = False
+        self._last_shortage = -math.inf
         self._local: Destination | None = None
         self._port = 0
         name: SocketName = sock.getsockname()
@@ -167,10 +172,11 @@ class Listener:
             trio.Cancelled: from outside; connections that were accepted continue.
         """
         try:
+            budget = descriptor_budget(self._socket.fileno())
             task_status.started()
             while True:
                 await trio.lowlevel.wait_readable(self._socket)
-                if not self._accept_waiting(handler, connections, handshake):
+                if not self._accept_waiting(handler, connections, handshake, budget):
                     # The socket stays readable during a shortage, so without a pause this loop
                     # would spin.
                     await trio.sleep(RESOURCE_PAUSE)
@@ -178,27 +184,33 @@ class Listener:
             self.close()
 
     def _accept_waiting(
-        self, handler: Handler, connections: trio.Nursery, handshake: float
+        self,
+        handler: Handler,
+        connections: trio.Nursery,
+        handshake: float,
+        budget: DescriptorBudget,
     ) -> bool:
         """Accept what is waiting; return False if the system is short of resources.
 
         Accepting in a batch saves a turn of the event loop for each connection under load.
         """
         for _ in range(ACCEPTS_PER_TURN):
+            if not budget.has_room(self._socket.fileno()):
+                self._report_shortage(str(budget))
+                return False
             try:
                 sock, name = self._socket.accept()
             except BlockingIOError:
                 break
             except OSError as exc:
                 if exc.errno in _RESOURCE_ERRORS:
-                    self._report_shortage(exc)
+                    self._report_shortage(exc.strerror or str(exc))
                     return False
                 if exc.errno not in _CONNECTION_ERRORS:
                     raise
                 # Only that connection is lost; the next one in the queue may be fine.
                 continue
-            self._short_of_resources = False
-            self._start(sock, name, handler, connections, handshake)
+            self._start(sock, name, handler, connections, handshake, budget)
         return True
 
     def _start(
@@ -208,6 +220,7 @@ class Listener:
         handler: Handler,
         connections: trio.Nursery,
         handshake: float,
+        budget: DescriptorBudget,
     ) -> None:
         try:
             transport = SocketTransport(sock, is_readable=self._brings_data, local=self._local)
@@ -217,20 +230,32 @@ class Listener:
             return
         source = "" if isinstance(name, str | bytes) else format_source(name)
         deadline = trio.current_time() + handshake
-        connections.start_soon(_serve_one, handler, transport, source, deadline, name="connection")
+        budget.enter(sock.fileno())
+        connections.start_soon(
+            _serve_one, handler, transport, source, deadline, budget, name="connection"
+        )
 
-    def _report_shortage(self, exc: OSError) -> None:
-        if not self._short_of_resources:
-            self._short_of_resources = True
+    def _report_shortage(self, reason: str) -> None:
+        # Connections that end make room for some that wait: the shortage goes on meanwhile.
+        now = trio.current_time()
+        is_new = now - self._last_shortage >= SHORTAGE_END
+        self._last_shortage = now
+        if is_new:
             log.warning(
                 "listen.paused listener=%s reason=%r hint=%r",
                 self,
-                exc.strerror or str(exc),
+                reason,
                 "connections wait until others end; raise the limit of open files (ulimit -n)",
             )
 
 
-async def _serve_one(handler: Handler, transport: Transport, source: str, deadline: float) -> None:
+async def _serve_one(
+    handler: Handler,
+    transport: Transport,
+    source: str,
+    deadline: float,
+    budget: DescriptorBudget,
+) -> None:
     try:
         await handler(transport, source=source, deadline=deadline)
     except Exception:
@@ -238,6 +263,8 @@ async def _serve_one(handler: Handler, transport: Transport, source: str, deadli
         # the nursery and with it all other connections.
         log.exception("listen.bug source=%s", source or "-")
         await transport.aclose()
+    finally:
+        budget.leave()
 
 
 # Sockets ------------------------------------------------------------------------------------------

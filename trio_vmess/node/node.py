@@ -14,6 +14,7 @@ from trio_vmess.contracts import Outbound
 from trio_vmess.core import Flow
 from trio_vmess.core.vmess import ReplayCache, authentication_window
 from trio_vmess.dispatch import AccessLog, Connection, Dispatcher, Prober, Selection
+from trio_vmess.listen import file_limit
 from trio_vmess.node.assets import Assets
 from trio_vmess.node.clock import SettledClock, utc_seconds
 from trio_vmess.node.dns import FlowDialer, make_resolver
@@ -167,9 +168,14 @@ class Node:
         self._since = trio.current_time()
         await self._lifecycle.run(
             self._stop,
-            on_started=lambda: task_status.started(self),
+            on_started=lambda: self._report_start(task_status),
             on_stopping=self._begin_stopping,
         )
+
+    def _report_start(self, task_status: trio.TaskStatus["Node"]) -> None:
+        limit = file_limit()
+        log.info("node.started listening=%d files=%s", len(self.listening), limit or "unlimited")
+        task_status.started(self)
 
     def _begin_stopping(self) -> float:
         log.info("node.stopping connections=%d grace=%s", len(self.connections), self._grace)

@@ -20,6 +20,7 @@ from trio_vmess.core import Destination, Flow, Network, User
 from trio_vmess.core.socks import ReplyCode
 from trio_vmess.errors import DialFailure
 from trio_vmess.inbound import SocksInbound
+from trio_vmess.inbound.association_limit import AssociationLimit
 from trio_vmess.inbound.socks import REPLY_CODES
 
 HELLO = b"\x05\x01\x00"
@@ -37,6 +38,7 @@ def inbound(
     accounts: dict[str, str] | None = None,
     udp: bool = False,
     udp_address: str = "",
+    associations: AssociationLimit | None = None,
 ) -> SocksInbound:
     return SocksInbound(
         dispatch,
@@ -45,6 +47,7 @@ def inbound(
         accounts=accounts,
         udp=udp,
         udp_address=ipaddress.ip_address(udp_address) if udp_address else None,
+        associations=associations,
     )
 
 
@@ -242,6 +245,57 @@ async def test_udp_with_two_destinations() -> None:
             for host, port in [("example.com", 53), (ipaddress.ip_address("2001:db8::1"), 5353)]
         ]
         assert remote.outbound.flows == expected
+
+
+FAILED = b"\x05\x01\x00\x01" + bytes(6)
+
+
+async def test_associations_of_one_address_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
+    limit = AssociationLimit(total=3, per_client=2)
+    async with open_remote() as remote:
+        served = inbound(remote.dispatch, udp=True, associations=limit)
+        async with open_client(served) as first, open_client(served) as second:
+            for client in (first, second):
+                await client.send(HELLO + ASSOCIATE)
+                assert (await client.receive(12))[3:4] == b"\x00"
+            async with open_client(served) as third:
+                await third.send(HELLO + ASSOCIATE)
+                assert await third.receive_rest() == b"\x05\x00" + FAILED
+            # Others still have theirs, up to the bound for all.
+            async with open_client(served, source="127.0.0.2:50000") as other:
+                await other.send(HELLO + ASSOCIATE)
+                assert (await other.receive(12))[3:4] == b"\x00"
+                async with open_client(served, source="127.0.0.3:50000") as too_many:
+                    await too_many.send(HELLO + ASSOCIATE)
+                    assert await too_many.receive_rest() == b"\x05\x00" + FAILED
+            await first.stream.aclose()
+            await first.returned.wait()
+            async with open_client(served) as later:
+                await later.send(HELLO + ASSOCIATE)
+                assert (await later.receive(12))[3:4] == b"\x00"
+    assert caplog.messages == [
+        f"socks.refused source={SOURCE} reason='the client has 2 UDP associations already'",
+        "socks.refused source=127.0.0.3:50000 reason='there are 3 UDP associations already'",
+    ]
+
+
+async def test_associations_are_bounded_by_user_where_there_are_users() -> None:
+    limit = AssociationLimit(total=9, per_client=1)
+    bob = b"\x05\x01\x02\x01\x03bob\x05other"
+    async with open_remote() as remote:
+        served = inbound(
+            remote.dispatch,
+            udp=True,
+            accounts={"ann": "secret", "bob": "other"},
+            associations=limit,
+        )
+        async with open_client(served) as first, open_client(served) as second:
+            for client, login in ((first, LOGIN), (second, bob)):
+                await client.send(login + ASSOCIATE)
+                assert (await client.receive(14))[5:6] == b"\x00"
+            async with open_client(served, source="127.0.0.2:50000") as third:
+                await third.send(LOGIN + ASSOCIATE)
+                assert await third.receive_rest() == b"\x05\x02\x01\x00" + FAILED
 
 
 async def test_udp_with_a_burst() -> None:

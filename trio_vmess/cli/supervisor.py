@@ -1,5 +1,6 @@
 """Nodes while they run: their log files, signals, and the garbage collector."""
 
+import contextlib
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence

@@ -37,6 +37,7 @@ from trio_vmess.core.socks import (
     split_datagram,
 )
 from trio_vmess.errors import DialFailure, RemoteProtocolError
+from trio_vmess.inbound.association_limit import AssociationLimit
 from trio_vmess.inbound.flow_table import FlowTable, Opening
 from trio_vmess.inbound.flow_table import Reply as SendReplies
 from trio_vmess.inbound.lingering_close import close_lingering
@@ -73,6 +74,7 @@ class SocksInbound:
         udp: whether to serve UDP ASSOCIATE.
         udp_address: the address in the reply to UDP ASSOCIATE; None for the address on which the
             client has reached us.
+        associations: limits UDP associations; None for the default limits.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class SocksInbound:
         accounts: Mapping[str, str] | None,
         udp: bool,
         udp_address: IPAddress | None,
+        associations: AssociationLimit | None = None,
     ) -> None:
         self._dispatch = dispatch
         self._tag = tag
@@ -91,6 +94,7 @@ class SocksInbound:
         self._accounts = accounts
         self._udp = udp
         self._udp_address = udp_address
+        self._associations = associations or AssociationLimit()
 
     async def serve(self, transport: Transport, *, source: str, deadline: float) -> None:
         """See `Inbound.serve`."""
@@ -104,7 +108,7 @@ class SocksInbound:
                 side = StreamSide(transport=transport, early=server.trailing_data)
                 await self._dispatch.stream(flow, side, _Answer(server, transport))
             elif self._udp:
-                await self._associate(server, request, transport, source)
+                await self._associate_if_allowed(server, request, transport, source)
             else:
                 log.info("socks.refused source=%s reason=%r", source, "UDP is not enabled")
                 reply = Reply(code=ReplyCode.COMMAND_NOT_SUPPORTED)
@@ -146,6 +150,20 @@ class SocksInbound:
         return None
 
     # UDP ----------------------------------------------------------------------------------------
+
+    async def _associate_if_allowed(
+        self, server: SocksServer, request: Request, transport: Transport, source: str
+    ) -> None:
+        client = f"user {request.user}" if request.user else source.rpartition(":")[0]
+        if problem := self._associations.enter(client):
+            log.warning("socks.refused source=%s reason=%r", source, problem)
+            reply = Reply(code=ReplyCode.GENERAL_FAILURE)
+            await close_lingering(transport, server.send(reply))
+            return
+        try:
+            await self._associate(server, request, transport, source)
+        finally:
+            self._associations.leave(client)
 
     async def _associate(
         self,

@@ -33,7 +33,7 @@ protocol = "freedom"
 def start_node(config: Path, *, limits: str) -> "subprocess.Popen[bytes]":
     command = f'{limits} && exec "$0" -m trio_vmess run --config "$1"'
     node = subprocess.Popen(
-        ["sh", "-c", command, sys.executable, str(config)],
+        ["/bin/sh", "-c", command, sys.executable, str(config)],
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[2],
     )

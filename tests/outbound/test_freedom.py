@@ -18,6 +18,7 @@ from trio_vmess.contracts import PacketLink
 from trio_vmess.core import Destination, Network, parse_host
 from trio_vmess.core.flow import Flow
 from trio_vmess.errors import DialError, DialFailure
+from trio_vmess.outbound import freedom
 from trio_vmess.outbound.freedom import FreedomOutbound, SocketPacketLink
 from trio_vmess.transport.udp import BATCH_COUNT
 
@@ -116,6 +117,46 @@ async def test_allow_private_lets_remote_clients_reach_this_machine(host: str) -
     async with start_udp_echo(host) as origin:
         what = flow(host, origin.port, network=Network.UDP, is_remote=True)
         await check_datagrams(outbound, what)
+
+
+OWN = "8.8.4.4"
+"""A public address that the tests below take for this machine's."""
+
+
+@both_networks
+@pytest.mark.parametrize("host", [OWN, "::ffff:8.8.4.4", "2002:808:404::1", "64:ff9b::808:404"])
+async def test_own_public_addresses_are_as_private_as_loopback(
+    host: str, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(freedom, "is_own_address", ipaddress.ip_address(OWN).__eq__)
+    TableResolver({"self.example": [host]}).use()
+    outbound = FreedomOutbound(tag="direct")
+    connect = outbound.connect if network is Network.TCP else outbound.connect_packets
+    for spelling in (host, "self.example"):
+        with pytest.raises(DialError, match="remote users may not reach") as caught:
+            await connect(flow(spelling, 443, network=network, is_remote=True))
+        assert caught.value.reason is DialFailure.FORBIDDEN
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1", "127.1", "0x7f000001", "2130706433", "127.9.9.9", "0.0.0.0", "localhost"),
+        *("::ffff:127.0.0.1", "::", "::1", "self.example"),
+    ],
+)
+async def test_a_flow_does_not_come_back_to_its_inbound(host: str) -> None:
+    TableResolver({"self.example": ["127.0.0.1"], "localhost": ["127.0.0.1"]}).use()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        outbound = FreedomOutbound(tag="direct")
+        loop = attrs.evolve(flow(host, port), looping_port=port)
+        with pytest.raises(DialError, match="the proxy's own address") as caught:
+            await outbound.connect(loop)
+        assert caught.value.reason is DialFailure.FORBIDDEN
+        # Another service of this machine may be asked for.
+        other = attrs.evolve(flow("127.0.0.1", port), looping_port=port - 1)
+        await (await outbound.connect(other)).remote.transport.aclose()
 
 
 # Targets ----------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Dialling: which addresses are tried, in which order, for how long; nothing stays open."""
 
+import errno
 import ipaddress
 import socket
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from tests.kit.cancel_sweep import Scenario, sweep_cancellations
 from tests.kit.names import has_ipv6_loopback
 from tests.kit.resolver import TableResolver
 from tests.kit.sockets import clogged_listener, refused_port
-from trio_vmess.core import Host, is_public, parse_host
+from trio_vmess.core import Host, IPAddress, is_public, parse_host
 from trio_vmess.errors import DialError, DialFailure
 from trio_vmess.transport.dial import (
     ATTEMPT_DELAY,
@@ -203,12 +204,12 @@ async def test_a_name_of_one_family_only() -> None:
 async def test_every_address_needs_permission(listener: socket.socket) -> None:
     queried = []
 
-    def permit(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    def refuse(address: IPAddress) -> str | None:
         queried.append(address)
-        return address == SECOND
+        return None if address == SECOND else "not this one"
 
     TableResolver({NAME: [str(FIRST), str(SECOND)]}).use()
-    transport = await dial(NAME, port_of(listener), permit=permit)
+    transport = await dial(NAME, port_of(listener), refuse=refuse)
     await check_connected(transport, SECOND, port_of(listener))
     assert queried == [FIRST, SECOND]
 
@@ -216,10 +217,8 @@ async def test_every_address_needs_permission(listener: socket.socket) -> None:
 @pytest.mark.parametrize("host", [SECOND, NAME])
 async def test_what_is_not_permitted_is_not_dialled(host: Host, listener: socket.socket) -> None:
     TableResolver({NAME: [str(FIRST), str(SECOND)]}).use()
-    with pytest.raises(
-        DialError, match="remote users may not reach private or special addresses"
-    ) as caught:
-        await dial(host, port_of(listener), permit=lambda _address: False)
+    with pytest.raises(DialError, match=r"127\.0\.0\.3.*: not for you") as caught:
+        await dial(host, port_of(listener), refuse=lambda _address: "not for you")
     assert caught.value.reason is DialFailure.FORBIDDEN
     listener.setblocking(False)
     with pytest.raises(BlockingIOError):
@@ -251,6 +250,16 @@ def test_addresses_that_are_not_public() -> None:
         host = parse_host(text)
         assert not isinstance(host, str)
         assert not is_public(host), text
+
+
+async def test_no_address_is_dialled_while_nobody_can_tell_whether_it_may_be(
+    listener: socket.socket,
+) -> None:
+    def refuse(_address: IPAddress) -> str | None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with pytest.raises(DialError, match="Too many open files"):
+        await dial(SECOND, port_of(listener), refuse=refuse)
 
 
 # Cancellation -----------------------------------------------------------------------------------

@@ -282,7 +282,8 @@ class FreedomOutboundSettings:
 
     Attributes:
         redirect: replaces destinations; None keeps them.
-        allow_private: permit loopback, link-local and private addresses as destinations.
+        allow_private: permit loopback, link-local and private addresses, and all of this
+            machine's own, as destinations of remote users.
     """
 
     domain_strategy: FreedomDomainStrategy = FreedomDomainStrategy.AS_IS

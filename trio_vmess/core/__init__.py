@@ -21,7 +21,7 @@ from trio_vmess.core.flow import Flow, User
 from trio_vmess.core.mixed import ProxyProtocol, detect_proxy_protocol
 from trio_vmess.core.policy import Policy
 from trio_vmess.core.ports import PortPlan
-from trio_vmess.core.public_address import is_public
+from trio_vmess.core.public_address import embedded_address, is_public
 
 __all__ = [
     "NEED_DATA",
@@ -41,6 +41,7 @@ __all__ = [
     "ReceiveBuffer",
     "User",
     "detect_proxy_protocol",
+    "embedded_address",
     "format_endpoint",
     "is_public",
     "parse_endpoint",

@@ -38,6 +38,8 @@ class Flow:
         user: who the client is.
         is_remote: the client came through VMess, from another machine: an outbound lets it reach
             this machine's own services and private networks only if it is configured to.
+        looping_port: the port that the client has reached, if its request would come back to it
+            by the same inbound: no outbound connects to this port of this machine; 0 for none.
         sniffed_protocol: what its first bytes are: `http1`, `tls`, `bittorrent`, `quic`; empty
             if nothing was sniffed or recognised.
         sniffed_domain: the server that they name; may be empty.
@@ -48,5 +50,6 @@ class Flow:
     inbound_tag: str = ""
     user: User = ANONYMOUS
     is_remote: bool = False
+    looping_port: int = 0
     sniffed_protocol: str = ""
     sniffed_domain: str = ""

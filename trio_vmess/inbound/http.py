@@ -76,13 +76,22 @@ class HttpInbound:
             finally:
                 await transport.aclose()
 
-    def flow(self, request: Connect | Forward, source: str) -> Flow:
-        """Return the flow of a request."""
+    def flow(self, request: Connect | Forward, source: str, transport: Transport) -> Flow:
+        """Return the flow of a request.
+
+        Args:
+            request: the client's.
+            source: where the client is.
+            transport: the client's connection.
+        """
+        # What is taken by its Host header would come back, again and again, if that names us.
+        local = transport.local if self.allow_transparent else None
         return Flow(
             destination=request.destination,
             source=source,
             inbound_tag=self._tag,
             user=self._user(request.user),
+            looping_port=0 if local is None else local.port,
         )
 
     def _user(self, name: str | None) -> User:
@@ -117,12 +126,6 @@ class _Conversation:
         """
         while (request := await self._next_request()) is not None:
             self._request_count += 1
-            if self._inbound.allow_transparent and self._is_own(request.destination):
-                # Forwarding it would make this proxy connect to itself in an endless loop.
-                await self._close_lingering(
-                    f"{_name(request.destination)} is this proxy's own address."
-                )
-                return
             if isinstance(request, Connect):
                 await self._open_tunnel(request)
                 return
@@ -185,22 +188,12 @@ class _Conversation:
                 data = self._server.send(Failure(reason=reason))
         await close_lingering(self._transport, data)
 
-    def _is_own(self, destination: Destination) -> bool:
-        """Return whether a destination is the port on which the client has reached us."""
-        local = self._transport.local
-        if local is None or destination.port != local.port:
-            return False
-        host = destination.host
-        if isinstance(host, str):
-            return host.lower().removesuffix(".") == "localhost"
-        return host == local.host or host.is_loopback
-
     # Tunnels and forwarded requests -------------------------------------------------------------
 
     async def _open_tunnel(self, request: Connect) -> None:
         side = StreamSide(transport=self._transport, early=self._server.trailing_data)
         answer = _TunnelAnswer(self._server, self._transport, request.destination)
-        flow = self._inbound.flow(request, self._source)
+        flow = self._inbound.flow(request, self._source, self._transport)
         await self._inbound.dispatch.stream(flow, side, answer)
 
     async def _forward(self, request: Forward, nursery: trio.Nursery) -> bool:
@@ -208,7 +201,7 @@ class _Conversation:
         forward = ForwardTransport(self._server, self._transport)
         side = StreamSide(transport=forward, early=request.head)
         answer = _ForwardAnswer(forward)
-        flow = self._inbound.flow(request, self._source)
+        flow = self._inbound.flow(request, self._source, self._transport)
         scope = trio.CancelScope()
         nursery.start_soon(self._carry, flow, side, answer, scope, name="forwarded request")
         # From here on the client's connection is ours again; the flow may still be running.

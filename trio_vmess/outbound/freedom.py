@@ -1,7 +1,7 @@
 """The freedom outbound: connects directly to the destination.
 
-Remote clients (those of a VMess inbound) must not reach this machine's own services or its private
-networks unless the outbound allows it. The check is made on each address that is dialled, after
+Remote clients (those of a VMess inbound) must not reach this machine's own services, on whatever
+address, or its private networks unless the outbound allows it. The check is made on each address that is dialled, after
 name resolution, so no name can bypass it.
 """
 
@@ -9,9 +9,25 @@ import socket
 from collections.abc import Sequence
 
 from trio_vmess.contracts import Connected, PacketLink, Resolve, StreamSide
-from trio_vmess.core import Destination, Flow, Host, IPAddress, format_endpoint, is_public
+from trio_vmess.core import (
+    Destination,
+    Flow,
+    Host,
+    IPAddress,
+    embedded_address,
+    format_endpoint,
+    is_public,
+)
 from trio_vmess.errors import DialError, DialFailure
-from trio_vmess.transport import DatagramSocket, Permit, connect_datagram_socket, dial, resolve
+from trio_vmess.transport import (
+    DatagramSocket,
+    Refuse,
+    check_refusal,
+    connect_datagram_socket,
+    dial,
+    is_own_address,
+    resolve,
+)
 
 
 class FreedomOutbound:
@@ -54,7 +70,7 @@ class FreedomOutbound:
             port,
             family=self._family,
             local=self._local,
-            permit=self._permit(flow),
+            refuse=self._refuse(flow, port),
             resolve=self._resolve,
         )
         return Connected(self.tag, StreamSide(transport=transport))
@@ -66,16 +82,12 @@ class FreedomOutbound:
         if not port:
             raise DialError(f"{target}: port 0 cannot be reached", reason=DialFailure.REFUSED)
         addresses = [host] if not isinstance(host, str) else await self._resolve(host, self._family)
-        permit = self._permit(flow)
+        refuse = self._refuse(flow, port)
         failure = f"{target}: the name has no address", DialFailure.NAME_NOT_FOUND
         for address in addresses:
-            if permit is not None and not permit(address):
-                failure = (
-                    f"{target}: remote users may not reach private or special addresses",
-                    DialFailure.FORBIDDEN,
-                )
-                continue
             try:
+                if refuse is not None:
+                    check_refusal(refuse, address, port)
                 datagrams = connect_datagram_socket(address, port, local=self._local)
                 return Connected(self.tag, SocketPacketLink(datagrams))
             except DialError as exc:
@@ -88,8 +100,26 @@ class FreedomOutbound:
         port = destination.port if self._redirect_port is None else self._redirect_port
         return host, port
 
-    def _permit(self, flow: Flow) -> Permit | None:
-        return is_public if flow.is_remote and not self._allow_private else None
+    def _refuse(self, flow: Flow, port: int) -> Refuse | None:
+        """Return what says which addresses a flow must not be connected to, if any."""
+        if flow.is_remote and not self._allow_private:
+            return _not_for_remote_users
+        return _comes_back if flow.looping_port and flow.looping_port == port else None
+
+
+def _not_for_remote_users(address: IPAddress) -> str | None:
+    if not is_public(address):
+        return "remote users may not reach private or special addresses"
+    # What listens here is as much this machine's own where it listens on a public address.
+    if is_own_address(address) or is_own_address(embedded_address(address)):
+        return "remote users may not reach this machine's own addresses"
+    return None
+
+
+def _comes_back(address: IPAddress) -> str | None:
+    if is_own_address(embedded_address(address)):
+        return "this is the proxy's own address"
+    return None
 
 
 class SocketPacketLink:

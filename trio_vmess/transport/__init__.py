@@ -1,7 +1,15 @@
 """Transports: byte streams over sockets, Trio streams or codecs; datagrams; dialling."""
 
 from trio_vmess.transport.control_connection import cancel_at_end
-from trio_vmess.transport.dial import Permit, connect_datagram_socket, dial, dial_error, resolve
+from trio_vmess.transport.dial import (
+    Refuse,
+    check_refusal,
+    connect_datagram_socket,
+    dial,
+    dial_error,
+    resolve,
+)
+from trio_vmess.transport.own_addresses import is_own_address
 from trio_vmess.transport.packets import BodyPacketLink
 from trio_vmess.transport.prefixed import PrefixedTransport
 from trio_vmess.transport.side import SideTransport
@@ -12,15 +20,17 @@ from trio_vmess.transport.udp import DatagramSocket, SocketAddress
 __all__ = [
     "BodyPacketLink",
     "DatagramSocket",
-    "Permit",
     "PrefixedTransport",
+    "Refuse",
     "SideTransport",
     "SocketAddress",
     "SocketTransport",
     "StreamTransport",
     "cancel_at_end",
+    "check_refusal",
     "connect_datagram_socket",
     "dial",
     "dial_error",
+    "is_own_address",
     "resolve",
 ]

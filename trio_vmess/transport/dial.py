@@ -22,8 +22,8 @@ from trio_vmess.errors import DialError, DialFailure
 from trio_vmess.transport.tcp import SocketTransport
 from trio_vmess.transport.udp import DatagramSocket
 
-Permit = Callable[[IPAddress], bool]
-"""Tells whether an address may be dialled."""
+Refuse = Callable[[IPAddress], str | None]
+"""Says why an address must not be dialled; None where it may be."""
 
 ATTEMPT_DELAY: Final = 0.25
 """Seconds between two attempts: RFC 8305 section 5, "Connection Attempt Delay"."""
@@ -82,7 +82,7 @@ async def dial(
     *,
     family: socket.AddressFamily = socket.AF_UNSPEC,
     local: IPAddress | None = None,
-    permit: Permit | None = None,
+    refuse: Refuse | None = None,
     resolve: Resolve = resolve,
 ) -> SocketTransport:
     """Connect to a host by TCP.
@@ -92,31 +92,28 @@ async def dial(
         port: 1 to 65535.
         family: which addresses of a name are looked up.
         local: the address to connect from; None leaves it to the system.
-        permit: called with each address before it is dialled; None permits all.
+        refuse: called with each address before it is dialled; an `OSError` of it is a failure.
         resolve: finds the addresses of a name.
 
     Raises:
-        DialError: no address could be reached, or none was permitted.
+        DialError: no address could be reached, or all were refused.
         trio.Cancelled: from outside; nothing stays open.
     """
     if not port:
         raise DialError(f"{host}: port 0 cannot be reached", reason=DialFailure.REFUSED)
     if not isinstance(host, str):
-        return await _dial_address(host, port, local, permit)
+        return await _dial_address(host, port, local, refuse)
     with trio.move_on_after(DIAL_TIMEOUT):
         addresses = _interleave_families(await resolve(host, family))
-        return await _race(addresses, host, port, local, permit)
+        return await _race(addresses, host, port, local, refuse)
     raise _timed_out(host, port)
 
 
 async def _dial_address(
-    address: IPAddress, port: int, local: IPAddress | None, permit: Permit | None
+    address: IPAddress, port: int, local: IPAddress | None, refuse: Refuse | None
 ) -> SocketTransport:
-    if permit is not None and not permit(address):
-        raise DialError(
-            f"{address}:{port}: remote users may not reach private or special addresses",
-            reason=DialFailure.FORBIDDEN,
-        )
+    if refuse is not None:
+        check_refusal(refuse, address, port)
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
         sock = socket.socket(family, socket.SOCK_STREAM)
@@ -151,6 +148,21 @@ async def _dial_address(
         raise
 
 
+def check_refusal(refuse: Refuse, address: IPAddress, port: int) -> None:
+    """Ask whether an address may be dialled.
+
+    Raises:
+        DialError: it must not be, or nobody can tell now.
+    """
+    target = format_endpoint(address, port)
+    try:
+        why = refuse(address)
+    except OSError as exc:
+        raise dial_error(exc, target) from None
+    if why is not None:
+        raise DialError(f"{target}: {why}", reason=DialFailure.FORBIDDEN)
+
+
 def _timed_out(host: Host, port: int) -> DialError:
     return DialError(
         f"{format_endpoint(host, port)}: connection attempt timed out",
@@ -178,7 +190,7 @@ async def _race(
     name: str,
     port: int,
     local: IPAddress | None,
-    permit: Permit | None,
+    refuse: Refuse | None,
 ) -> SocketTransport:
     """Dial addresses in order, each with a head start; return the first that connects."""
     winner: SocketTransport | None = None
@@ -188,7 +200,7 @@ async def _race(
     async def attempt(number: int, failed: trio.Event, nursery: trio.Nursery) -> None:
         nonlocal winner
         try:
-            transport = await _dial_address(addresses[number], port, local, permit)
+            transport = await _dial_address(addresses[number], port, local, refuse)
         except DialError as exc:
             failures.append((str(exc), exc.reason))
             failed.set()

@@ -71,7 +71,7 @@ ROOMS: Final[Mapping[str, Room]] = {
         libraries=("trio",),
     ),
     "dns": Room(
-        purpose="a resolver: fixed hosts, a cache, name servers by UDP, TCP and HTTPS",
+        purpose="resolvers: the machine's, fixed hosts, a cache, servers by UDP, TCP and HTTPS",
         rooms=("core", "contracts"),
         libraries=("trio",),
     ),
@@ -115,7 +115,7 @@ ROOMS: Final[Mapping[str, Room]] = {
     ),
     "diagnosis": Room(
         purpose="how a connection would be routed, and why",
-        rooms=("core", "config", "routing", "dns", "transport", "node"),
+        rooms=("core", "config", "routing", "dns", "node"),
     ),
     "bench": Room(
         purpose="nodes measured on this machine: an origin, loads, what the processes cost",

@@ -7,7 +7,7 @@ PacketLink    datagrams to and from one peer
 Answer        tells an inbound's client whether its destination was reached
 Inbound       serves a connection that a listener has accepted
 Dispatch      what an inbound calls when it has read a request
-Resolve       resolves a name
+Resolve       resolves a name; `ResolveFor`: on behalf of a flow
 Outbound      what dispatch calls to reach a destination
 Connected     a remote side, and the outbound that has reached it
 """
@@ -23,6 +23,9 @@ from trio_vmess.errors import DialFailure
 
 Resolve = Callable[[str, socket.AddressFamily], Awaitable[list[IPAddress]]]
 """Resolves a name to addresses of one family or both; raises `DialError` if there are none."""
+
+ResolveFor = Callable[[Flow], Resolve]
+"""Returns what resolves names on behalf of a flow: one user's lookups never hold up another's."""
 
 
 class Transport(Protocol):

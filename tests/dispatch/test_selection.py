@@ -89,7 +89,7 @@ def select(
         router=Router(rules, load=no_files, strategy=strategy, balancers=["any"]),
         balancers={"any": balancer},
         health=health,
-        resolve=resolve,
+        resolve_for=lambda _flow: resolve,
         running=lambda: running,
     )
 

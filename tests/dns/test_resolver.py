@@ -267,6 +267,15 @@ async def test_a_fixed_host_needs_no_query(autojump_clock: MockClock) -> None:
     assert server.count == 0
 
 
+async def test_localhost_needs_no_query(autojump_clock: MockClock) -> None:
+    server = Server(v4=["192.0.2.9"])
+    names = resolver(server, hosts={"own.localhost": addresses("192.0.2.1")})
+    assert await names.resolve("LocalHost.") == addresses("127.0.0.1", "::1")
+    assert await names.resolve("a.localhost", V4) == addresses("127.0.0.1")
+    assert await names.resolve("own.localhost") == addresses("192.0.2.1")
+    assert server.count == 0
+
+
 async def test_a_fixed_host_without_the_family_needs_no_query(
     autojump_clock: MockClock,
 ) -> None:

@@ -40,7 +40,7 @@ from trio_vmess.node.dns import FlowDialer
 from trio_vmess.node.endpoints import Assembler
 from trio_vmess.outbound import FreedomOutbound
 from trio_vmess.relay import SharedBuffers
-from trio_vmess.transport import StreamTransport
+from trio_vmess.transport import StreamTransport, resolve
 
 LOOPBACK = ipaddress.IPv4Address("127.0.0.1")
 A = Query("www.example", socket.AF_INET)
@@ -225,6 +225,9 @@ async def test_queries_go_through_a_chain_of_proxies() -> None:
             buffers=SharedBuffers(),
             policy_of=PolicySettings().level,
             replay=ReplayCache(window=120),
+            resolve=resolve,
+            resolve_as_system=lambda _flow: resolve,
+            resolve_for=lambda _flow: resolve,
         )
         proxy = assembler.outbound(vmess_outbound(ClientSpec(server_port=first.port)))
 

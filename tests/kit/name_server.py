@@ -40,6 +40,7 @@ class NameServer:
         ttl: seconds that its answers hold.
         rcode: what it answers to everything, instead of what it knows.
         is_silent: it does not answer at all.
+        silent_names: names that it does not answer.
         delay: seconds before it answers.
         truncates: answers by UDP are empty and marked as cut off.
         forges: before each answer by UDP, it sends the same with another number, and noise.
@@ -52,6 +53,7 @@ class NameServer:
     ttl: int = 300
     rcode: dns.rcode.Rcode | None = None
     is_silent: bool = False
+    silent_names: frozenset[str] = frozenset()
     delay: float = 0.0
     truncates: bool = False
     forges: bool = False
@@ -124,7 +126,7 @@ async def _serve_datagrams(
 ) -> None:
     async def answer(wire: bytes, source: object) -> None:
         response = server.answer(wire, "udp")
-        if server.is_silent:
+        if server.is_silent or server.asked[-1][0] in server.silent_names:
             return
         await trio.sleep(server.delay)
         data = response.to_wire()

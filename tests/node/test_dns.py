@@ -28,6 +28,7 @@ from trio_vmess.node.dns import FlowDialer, make_resolver
 from trio_vmess.node.node import Node
 from trio_vmess.outbound import FreedomOutbound
 from trio_vmess.routing import GeoFiles
+from trio_vmess.transport import resolve
 
 
 async def straight(_flow: Flow) -> Outbound:
@@ -43,6 +44,7 @@ def made(dialer: DnsDialer | None = None, **settings: Any) -> Resolver | None:
         config.Config(dns=config.DnsSettings(**settings), file="node.toml"),
         dialer=dialer or FlowDialer(straight),
         geo=GeoFiles(no_files),
+        system=resolve,
     )
 
 

@@ -25,7 +25,6 @@ from trio_vmess.dns import Answer
 from trio_vmess.errors import DialError, NoRouteError
 from trio_vmess.node import Assets, Node, make_router, rule_name
 from trio_vmess.routing import NEED_ADDRESSES, Decision, RoutingContext, Verdict
-from trio_vmess.transport import resolve
 
 _PROTOCOL_NAMES: Final = {
     VMessOutboundSettings: "vmess",
@@ -115,6 +114,7 @@ class _Lookup:
 
     def __init__(self, node: Node) -> None:
         self._resolver = node.resolver
+        self._system = node.system
 
     async def by_node(self, name: str) -> tuple[Sequence[Answer], str]:
         """Return the answers of the `dns` object if there is one, or none and the reason."""
@@ -129,7 +129,8 @@ class _Lookup:
     async def by_system(self, name: str) -> tuple[Sequence[Answer], str]:
         """Return the answer of the system's resolver, or none and the reason."""
         try:
-            return [Answer(addresses=tuple(await resolve(name)), origin="the system resolver")], ""
+            addresses = tuple(await self._system.resolve(name))
+            return [Answer(addresses=addresses, origin="the system resolver")], ""
         except DialError as exc:
             return (), str(exc)
 

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 import attrs
 import trio
 
-from trio_vmess.contracts import Connected, Outbound, PacketLink, Resolve, StreamSide
+from trio_vmess.contracts import Connected, Outbound, PacketLink, ResolveFor, StreamSide
 from trio_vmess.core import Destination, Flow, IPAddress
 from trio_vmess.errors import DialError, DialFailure, NoRouteError
 from trio_vmess.routing import NEED_ADDRESSES, Balancer, Decision, Health, Router, RoutingContext
@@ -22,6 +22,10 @@ from trio_vmess.routing import NEED_ADDRESSES, Balancer, Decision, Health, Route
 log: Final = logging.getLogger("trio_vmess.dispatch.selection")
 
 _T = TypeVar("_T")
+
+
+RESOLVE_LIMIT: Final = 16.0
+"""Seconds for the addresses of a name; then rules on addresses do not match."""
 
 _OWN_FAILURES: Final = frozenset({DialFailure.PARENT_PROXY})
 """Failures that are the outbound's own, and not the destination's."""
@@ -68,7 +72,7 @@ class Selection:
         router: the rules.
         balancers: by tag.
         health: which outbounds of balancers are healthy.
-        resolve: resolves names for rules on addresses.
+        resolve_for: returns what resolves names for rules on addresses, for a flow.
         running: returns the outbound tags of all open connections.
     """
 
@@ -76,7 +80,7 @@ class Selection:
     router: Router
     balancers: Mapping[str, Balancer] = attrs.field(factory=lambda: dict[str, Balancer]())
     health: Health = attrs.field(factory=Health)
-    resolve: Resolve
+    resolve_for: ResolveFor
     running: Callable[[], Iterable[str]]
     _by_tag: Mapping[str, Outbound] = attrs.field(init=False)
 
@@ -104,7 +108,7 @@ class Selection:
         decision = self.router.decide(context)
         if decision is not NEED_ADDRESSES:
             return decision
-        decision = self.router.decide(context, addresses=await self._addresses(context))
+        decision = self.router.decide(context, addresses=await self._addresses(context, flow))
         if decision is NEED_ADDRESSES:
             raise TypeError("the router asked for addresses that it was given")
         return decision
@@ -157,14 +161,16 @@ class Selection:
             log.warning("outbound.unhealthy tag=%s reason=%r", tag, str(failure))
         return True
 
-    async def _addresses(self, context: RoutingContext) -> Sequence[IPAddress]:
+    async def _addresses(self, context: RoutingContext, flow: Flow) -> Sequence[IPAddress]:
         name = context.domain or context.destination.host
         if not isinstance(name, str):
             return ()
         try:
-            return await self.resolve(name, socket.AF_UNSPEC)
-        except DialError as exc:
-            log.info("routing.unresolved name=%s reason=%r", name, str(exc))
+            with trio.fail_after(RESOLVE_LIMIT):
+                return await self.resolve_for(flow)(name, socket.AF_UNSPEC)
+        except (DialError, trio.TooSlowError) as exc:
+            reason = str(exc) or "no answer in time"
+            log.info("routing.unresolved name=%s reason=%r", name, reason)
             return ()
 
 

@@ -1,14 +1,21 @@
 """Names whose addresses are written in the configuration, as in `/etc/hosts`."""
 
+import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from trio_vmess.core import Host
+from trio_vmess.core import Host, IPAddress
 
 MatchNames = Callable[[Sequence[str]], Callable[[str], bool]]
 """Makes a test on names from entries as routing rules have them."""
 
 _FULL: Final = "full:"
+
+_LOCALHOST: Final = "localhost"
+_LOOPBACK: Final[Sequence[IPAddress]] = (
+    ipaddress.IPv4Address("127.0.0.1"),
+    ipaddress.IPv6Address("::1"),
+)
 
 
 class FixedHosts:
@@ -48,3 +55,12 @@ class FixedHosts:
 def plain_name(name: str) -> str:
     """Return a name in the spelling that is compared: lower case, without a trailing dot."""
     return name.lower().removesuffix(".")
+
+
+def loopback_addresses(plain: str) -> Sequence[IPAddress]:
+    """Return the addresses of a plain name that always means this machine; none for others.
+
+    Source:
+        RFC 6761 section 6.3: nobody is to be asked for names under `localhost`.
+    """
+    return _LOOPBACK if plain == _LOCALHOST or plain.endswith(f".{_LOCALHOST}") else ()

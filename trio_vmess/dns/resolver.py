@@ -11,7 +11,7 @@ Source:
 
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
 import attrs
@@ -19,8 +19,9 @@ import trio
 
 from trio_vmess.core import IPAddress
 from trio_vmess.dns.answers import Answer, AnswerCache, Query
-from trio_vmess.dns.hosts import FixedHosts, plain_name
+from trio_vmess.dns.hosts import FixedHosts, loopback_addresses, plain_name
 from trio_vmess.dns.servers import NameServer
+from trio_vmess.dns.turns import Turns
 from trio_vmess.errors import DialError, DialFailure
 
 SERVER_TIMEOUT: Final = 4.0
@@ -67,29 +68,43 @@ class Resolver:
         sources: the name servers, in the order in which they are queried.
         hosts: names that need no query.
         cache: of answers; None for a new one.
+        server_timeout: seconds for one server.
     """
 
     def __init__(
-        self, sources: Sequence[Source], hosts: FixedHosts, *, cache: AnswerCache | None = None
+        self,
+        sources: Sequence[Source],
+        hosts: FixedHosts,
+        *,
+        cache: AnswerCache | None = None,
+        server_timeout: float = SERVER_TIMEOUT,
     ) -> None:
         self._sources = sources
         self._hosts = hosts
         self._cache = AnswerCache() if cache is None else cache
+        self._server_timeout = server_timeout
+        self._turns = Turns()
         self._pending: dict[Query, _Pending] = {}
 
     async def resolve(
-        self, name: str, family: socket.AddressFamily = socket.AF_UNSPEC
+        self,
+        name: str,
+        family: socket.AddressFamily = socket.AF_UNSPEC,
+        *,
+        owner: Hashable = None,
     ) -> list[IPAddress]:
         """Return the addresses of a name, those of IPv4 first.
 
         Args:
             name: a domain name.
             family: `AF_INET` or `AF_INET6` for these alone.
+            owner: who asks: lookups of one do not hold up another's.
 
         Raises:
             DialError: it has none, or no server could tell.
         """
-        answers = await self.look_up(name, family)
+        async with self._turns.turn(owner):
+            answers = await self.look_up(name, family)
         addresses = [address for answer in answers for address in answer.addresses]
         if not addresses:
             raise DialError(f"{name} has no address", reason=DialFailure.NAME_NOT_FOUND)
@@ -105,10 +120,15 @@ class Resolver:
         """
         fixed, plain = self._follow_hosts(plain_name(name))
         families = _BOTH if family == socket.AF_UNSPEC else (family,)
+        fixed = fixed if fixed is not None else loopback_addresses(plain) or None
         if fixed is not None:
             versions = {4 if each == socket.AF_INET else 6 for each in families}
             found = tuple(address for address in fixed if address.version in versions)
             return [Answer(addresses=found, origin="hosts")]
+        now = trio.current_time()
+        known = [self._cache.find(Query(plain, family), now) for family in families]
+        if all(known):
+            return [answer for answer in known if answer is not None]
         if len(families) == 1:
             return [await self._ask(Query(plain, families[0]))]
         return await self._ask_both(plain)
@@ -186,10 +206,10 @@ class Resolver:
         failures: list[str] = []
         for source in self._order(query.name):
             try:
-                with trio.fail_after(SERVER_TIMEOUT):
+                with trio.fail_after(self._server_timeout):
                     answer = await source.server.ask(query)
             except (DialError, trio.TooSlowError) as exc:
-                reason = str(exc) or f"no answer within {SERVER_TIMEOUT:g} s"
+                reason = str(exc) or f"no answer within {self._server_timeout:g} s"
                 log.info(
                     "dns.server_failed server=%s name=%a reason=%a",
                     source.server,

@@ -5,6 +5,7 @@ their inbound. With `+local` in a server's URL they bypass routing, as in V2Ray;
 always do.
 """
 
+import functools
 import ipaddress
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -13,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 import attrs
 
 from trio_vmess.config import Config, DnsServerSettings, DnsSettings
-from trio_vmess.contracts import Outbound, PacketLink, Transport
+from trio_vmess.contracts import Outbound, PacketLink, Resolve, ResolveFor, Transport
 from trio_vmess.core import Destination, Flow, IPAddress, parse_host
 from trio_vmess.dns import (
     DatagramServer,
@@ -25,13 +26,14 @@ from trio_vmess.dns import (
     Source,
     StreamServer,
     SystemResolve,
+    SystemResolver,
     SystemServer,
     has_https,
 )
 from trio_vmess.errors import ConfigError, ConfigProblem, DialError, DialFailure, NoRouteError
 from trio_vmess.outbound import FreedomOutbound
 from trio_vmess.routing import AddressMatcher, DomainMatcher, GeoFiles
-from trio_vmess.transport import SideTransport, resolve
+from trio_vmess.transport import SideTransport, by_preference, resolve
 
 _LOCAL: Final = "+local"
 _SYSTEM: Final = "localhost"
@@ -70,8 +72,22 @@ class FlowDialer:
             raise DialError(str(exc), reason=DialFailure.FORBIDDEN) from None
 
 
+def make_system_resolver() -> SystemResolver:
+    """Build what finds addresses as the machine does; its queries go straight out."""
+    return SystemResolver(call=resolve, dialer=FlowDialer(_choose_freedom), prefer=by_preference)
+
+
+def for_owner(resolver: Resolver | SystemResolver) -> ResolveFor:
+    """Let each user of each inbound have an own share of the lookups."""
+
+    def resolve_for(flow: Flow) -> Resolve:
+        return functools.partial(resolver.resolve, owner=(flow.inbound_tag, flow.user.id))
+
+    return resolve_for
+
+
 def make_resolver(
-    config: Config, *, dialer: DnsDialer, geo: GeoFiles, system: SystemResolve = resolve
+    config: Config, *, dialer: DnsDialer, geo: GeoFiles, system: SystemResolve
 ) -> Resolver | None:
     """Build the resolver that a configuration's `dns` object describes.
 

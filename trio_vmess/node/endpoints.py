@@ -10,7 +10,7 @@ from typing import Final, assert_never
 import attrs
 
 from trio_vmess import config
-from trio_vmess.contracts import Dispatch, Inbound, Outbound, Resolve
+from trio_vmess.contracts import Dispatch, Inbound, Outbound, Resolve, ResolveFor
 from trio_vmess.core import Policy
 from trio_vmess.core.sniff import SniffingSettings
 from trio_vmess.core.vmess import (
@@ -43,7 +43,7 @@ from trio_vmess.outbound import (
     VMessOutbound,
 )
 from trio_vmess.relay import SharedBuffers
-from trio_vmess.transport import dial, resolve
+from trio_vmess.transport import dial
 
 SwitchSource = Callable[[str], SwitchAccount | None]
 """Returns a port and account to redirect the user with this email to, or None."""
@@ -105,7 +105,9 @@ class Assembler:
         policy_of: returns the limits of a user level.
         replay: the requests that were seen on any port of any inbound: what was recorded at one
             must not open another one of the same user.
-        resolve: used by outbounds whose domain strategy is to resolve names.
+        resolve: resolves the names of other proxies, with the system's resolver.
+        resolve_as_system: resolves names for a flow, with the system's resolver.
+        resolve_for: used by outbounds whose domain strategy is to resolve names.
         refused: holds the connections that VMess inbounds refuse.
         services: the objects built so far that have tasks of their own; the node runs them.
     """
@@ -113,7 +115,9 @@ class Assembler:
     buffers: SharedBuffers
     policy_of: Callable[[int], Policy]
     replay: ReplayCache
-    resolve: Resolve = resolve
+    resolve: Resolve
+    resolve_as_system: ResolveFor
+    resolve_for: ResolveFor
     refused: RefusedConnections = attrs.field(factory=RefusedConnections, init=False)
     services: list[Service] = attrs.field(factory=lambda: list[Service](), init=False)
 
@@ -224,7 +228,7 @@ class Assembler:
     def outbound(self, settings: config.OutboundSettings) -> Outbound:
         """Build an outbound."""
         tag, local = settings.tag, settings.send_through
-        connect = functools.partial(dial, local=local)
+        connect = functools.partial(dial, local=local, resolve=self.resolve)
         match settings.protocol:
             case config.VMessOutboundSettings() as vmess:
                 return VMessOutbound(
@@ -249,7 +253,7 @@ class Assembler:
                     redirect_host=redirect.host,
                     redirect_port=redirect.port,
                     local=local,
-                    resolve=self.resolve if resolves_by_node else resolve,
+                    resolve_for=self.resolve_for if resolves_by_node else self.resolve_as_system,
                 )
             case config.BlackholeOutboundSettings() as blackhole:
                 return BlackholeOutbound(
@@ -260,7 +264,11 @@ class Assembler:
                 )
             case config.SocksOutboundSettings() as socks:
                 return SocksOutbound(
-                    tag=tag, servers=_parent_proxies(socks.servers), connect=connect, local=local
+                    tag=tag,
+                    servers=_parent_proxies(socks.servers),
+                    connect=connect,
+                    local=local,
+                    resolve=self.resolve,
                 )
             case config.HttpOutboundSettings() as http:
                 return HttpOutbound(tag=tag, servers=_parent_proxies(http.servers), connect=connect)

@@ -17,7 +17,7 @@ from trio_vmess.dispatch import AccessLog, Connection, Dispatcher, Prober, Selec
 from trio_vmess.listen import file_limit
 from trio_vmess.node.assets import Assets
 from trio_vmess.node.clock import SettledClock, utc_seconds
-from trio_vmess.node.dns import FlowDialer, make_resolver
+from trio_vmess.node.dns import FlowDialer, for_owner, make_resolver, make_system_resolver
 from trio_vmess.node.endpoints import Assembler, sniffing_of, statistics_of
 from trio_vmess.node.housekeeping import Housekeeping
 from trio_vmess.node.inbounds import InboundBuilder
@@ -27,7 +27,6 @@ from trio_vmess.node.users import UserStore
 from trio_vmess.operations import ControlServer, Monitor
 from trio_vmess.relay import SharedBuffers
 from trio_vmess.routing import GeoFiles
-from trio_vmess.transport import resolve
 
 log: Final = logging.getLogger("trio_vmess.node")
 
@@ -67,8 +66,10 @@ class Node:
         buffers = SharedBuffers()
         self._config = config
         assets = Assets(_folders(config))
+        self.system = make_system_resolver()
         self.resolver = make_resolver(
             config,
+            system=self.system.resolve,
             dialer=FlowDialer(self._choose_for_query, tag=config.dns.tag),
             geo=GeoFiles(assets.load),
         )
@@ -80,14 +81,16 @@ class Node:
             buffers=buffers,
             policy_of=config.policy.level,
             replay=self._replay,
-            resolve=resolve if self.resolver is None else self.resolver.resolve,
+            resolve=self.system.resolve,
+            resolve_as_system=for_owner(self.system),
+            resolve_for=for_owner(self.resolver or self.system),
         )
         self.outbounds = [self._assembler.outbound(settings) for settings in config.outbounds]
         self._choose = make_choice(
             config,
             self.outbounds,
             load=assets.load,
-            resolve=self._assembler.resolve,
+            resolve_for=self._assembler.resolve_for,
             running=lambda: [each.outbound_tag for each in self.connections],
             entropy=secrets,
         )

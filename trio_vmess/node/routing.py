@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from trio_vmess.config import Config, Location
-from trio_vmess.contracts import Outbound, Resolve
+from trio_vmess.contracts import Outbound, ResolveFor
 from trio_vmess.core import Destination, Entropy, Host, parse_host
 from trio_vmess.dispatch import Choose, FirstOutbound, Probe, Selection
 from trio_vmess.errors import ConfigProblem
@@ -50,7 +50,7 @@ def make_choice(
     outbounds: Sequence[Outbound],
     *,
     load: Load,
-    resolve: Resolve,
+    resolve_for: ResolveFor,
     running: Callable[[], Iterable[str]],
     entropy: Entropy,
 ) -> Choose:
@@ -60,7 +60,7 @@ def make_choice(
         config: only its `routing` is used.
         outbounds: in the order of the configuration.
         load: loads `geoip.dat` and other data files.
-        resolve: resolves names for rules on addresses.
+        resolve_for: returns what resolves names for rules on addresses, for a flow.
         running: returns the outbound tags of all open connections.
         entropy: used by random balancers.
 
@@ -88,7 +88,7 @@ def make_choice(
         router=make_router(config, load),
         balancers=balancers,
         health=health,
-        resolve=resolve,
+        resolve_for=resolve_for,
         running=running,
     )
 

@@ -1,14 +1,16 @@
 """The freedom outbound: connects directly to the destination.
 
 Remote clients (those of a VMess inbound) must not reach this machine's own services, on whatever
-address, or its private networks unless the outbound allows it. The check is made on each address that is dialled, after
-name resolution, so no name can bypass it.
+address, or its private networks unless the outbound allows it. The check is made on each address
+that is dialled, after name resolution, so no name can bypass it.
 """
 
 import socket
 from collections.abc import Sequence
 
-from trio_vmess.contracts import Connected, PacketLink, Resolve, StreamSide
+import trio
+
+from trio_vmess.contracts import Connected, PacketLink, Resolve, ResolveFor, StreamSide
 from trio_vmess.core import (
     Destination,
     Flow,
@@ -20,6 +22,7 @@ from trio_vmess.core import (
 )
 from trio_vmess.errors import DialError, DialFailure
 from trio_vmess.transport import (
+    DIAL_TIMEOUT,
     DatagramSocket,
     Refuse,
     check_refusal,
@@ -40,7 +43,7 @@ class FreedomOutbound:
         redirect_host: replaces every host.
         redirect_port: replaces every port.
         local: the address to connect from; None leaves it to the system.
-        resolve: finds the addresses of names.
+        resolve_for: finds the addresses of names for a flow.
     """
 
     def __init__(
@@ -52,7 +55,7 @@ class FreedomOutbound:
         redirect_host: Host | None = None,
         redirect_port: int | None = None,
         local: IPAddress | None = None,
-        resolve: Resolve = resolve,
+        resolve_for: ResolveFor | None = None,
     ) -> None:
         self.tag = tag
         self._allow_private = allow_private
@@ -60,7 +63,7 @@ class FreedomOutbound:
         self._redirect_host = redirect_host
         self._redirect_port = redirect_port
         self._local = local
-        self._resolve = resolve
+        self._resolve_for = resolve_for or _resolve_for_anybody
 
     async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
         """See `Outbound.connect`."""
@@ -71,7 +74,7 @@ class FreedomOutbound:
             family=self._family,
             local=self._local,
             refuse=self._refuse(flow, port),
-            resolve=self._resolve,
+            resolve=self._resolve_for(flow),
         )
         return Connected(self.tag, StreamSide(transport=transport))
 
@@ -81,7 +84,7 @@ class FreedomOutbound:
         target = format_endpoint(host, port)
         if not port:
             raise DialError(f"{target}: port 0 cannot be reached", reason=DialFailure.REFUSED)
-        addresses = [host] if not isinstance(host, str) else await self._resolve(host, self._family)
+        addresses = [host] if not isinstance(host, str) else await self._find(host, target, flow)
         refuse = self._refuse(flow, port)
         failure = f"{target}: the name has no address", DialFailure.NAME_NOT_FOUND
         for address in addresses:
@@ -95,6 +98,11 @@ class FreedomOutbound:
         text, reason = failure
         raise DialError(text, reason=reason)
 
+    async def _find(self, name: str, target: str, flow: Flow) -> Sequence[IPAddress]:
+        with trio.move_on_after(DIAL_TIMEOUT):
+            return await self._resolve_for(flow)(name, self._family)
+        raise DialError(f"{target}: no answer in time", reason=DialFailure.TIMED_OUT)
+
     def _target(self, destination: Destination) -> tuple[Host, int]:
         host = destination.host if self._redirect_host is None else self._redirect_host
         port = destination.port if self._redirect_port is None else self._redirect_port
@@ -105,6 +113,10 @@ class FreedomOutbound:
         if flow.is_remote and not self._allow_private:
             return _not_for_remote_users
         return _comes_back if flow.looping_port and flow.looping_port == port else None
+
+
+def _resolve_for_anybody(_flow: Flow) -> Resolve:
+    return resolve
 
 
 def _not_for_remote_users(address: IPAddress) -> str | None:

@@ -5,12 +5,13 @@ control connection) stays open, and the association ends when that connection do
 """
 
 import ipaddress
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 import trio
 
-from trio_vmess.contracts import Connect, Connected, PacketLink, StreamSide, Transport
+from trio_vmess.contracts import Connect, Connected, PacketLink, Resolve, StreamSide, Transport
 from trio_vmess.core import NEED_DATA, Destination, Flow, IPAddress, Network
 from trio_vmess.core.socks import (
     Command,
@@ -53,6 +54,7 @@ class SocksOutbound:
         servers: one or more.
         connect: opens transports to them.
         local: the address to send datagrams from; None leaves it to the system.
+        resolve: finds where a proxy takes datagrams if it says so by name.
 
     Raises:
         ValueError: `servers` is empty.
@@ -65,8 +67,10 @@ class SocksOutbound:
         servers: Sequence[ParentProxy],
         connect: Connect,
         local: IPAddress | None = None,
+        resolve: Resolve = resolve,
     ) -> None:
         self.tag = tag
+        self._resolve = resolve
         self._proxies = ParentProxies(servers, connect)
         self._local = local
 
@@ -83,7 +87,7 @@ class SocksOutbound:
             raise DialError(f"{flow.destination}: {exc}", reason=DialFailure.UNSUPPORTED) from None
         control, relay, _ = await self._request(Command.UDP_ASSOCIATE, _ANYWHERE)
         try:
-            address = await _relay_address(relay, control)
+            address = await _relay_address(relay, control, self._resolve)
             datagrams = connect_datagram_socket(address, relay.port, local=self._local)
             return Connected(self.tag, SocksPacketLink(control, datagrams, header))
         except BaseException:
@@ -194,18 +198,19 @@ async def _negotiate(client: SocksClient, transport: Transport) -> Reply:
         client.receive_data(buffer[:size])
 
 
-async def _relay_address(relay: Destination, control: Transport) -> IPAddress:
+async def _relay_address(relay: Destination, control: Transport, resolve: Resolve) -> IPAddress:
     """Return the address to which the proxy wants datagrams sent.
 
     Args:
         relay: the bound address of its reply. All zeros stand for the address of the proxy itself.
         control: the connection to the proxy.
+        resolve: used if the reply has a host name.
 
     Raises:
         DialError: the reply has a host name without an address.
     """
     if isinstance(relay.host, str):
-        return (await resolve(relay.host))[0]
+        return (await resolve(relay.host, socket.AF_UNSPEC))[0]
     if relay.host.is_unspecified and (remote := control.remote) is not None:
         return relay.host if isinstance(remote.host, str) else remote.host
     return relay.host

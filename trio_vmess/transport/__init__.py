@@ -1,7 +1,9 @@
 """Transports: byte streams over sockets, Trio streams or codecs; datagrams; dialling."""
 
+from trio_vmess.transport.address_order import by_preference
 from trio_vmess.transport.control_connection import cancel_at_end
 from trio_vmess.transport.dial import (
+    DIAL_TIMEOUT,
     Refuse,
     check_refusal,
     connect_datagram_socket,
@@ -18,6 +20,7 @@ from trio_vmess.transport.trio_stream import StreamTransport
 from trio_vmess.transport.udp import DatagramSocket, SocketAddress
 
 __all__ = [
+    "DIAL_TIMEOUT",
     "BodyPacketLink",
     "DatagramSocket",
     "PrefixedTransport",
@@ -26,6 +29,7 @@ __all__ = [
     "SocketAddress",
     "SocketTransport",
     "StreamTransport",
+    "by_preference",
     "cancel_at_end",
     "check_refusal",
     "connect_datagram_socket",

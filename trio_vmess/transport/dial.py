@@ -7,6 +7,7 @@ before it is dialled, so permission depends on the address and never on the name
 """
 
 import errno
+import functools
 import ipaddress
 import itertools
 import os
@@ -56,17 +57,33 @@ def dial_error(exc: OSError, target: str) -> DialError:
     return DialError(f"{target}: {exc.strerror or exc}", reason=reason)
 
 
-async def resolve(name: str, family: socket.AddressFamily = socket.AF_UNSPEC) -> list[IPAddress]:
+async def resolve(
+    name: str,
+    family: socket.AddressFamily = socket.AF_UNSPEC,
+    *,
+    limiter: trio.CapacityLimiter | None = None,
+) -> list[IPAddress]:
     """Resolve a name with the system's resolver.
 
     Returns:
         At least one address; in the resolver's order, without duplicates.
 
+    Args:
+        name: as somebody wrote it.
+        family: `AF_INET` or `AF_INET6` for these alone.
+        limiter: of the thread in which the system is asked; it keeps its token until the system
+            has answered, even if the caller gives up. None lets Trio do it all.
+
     Raises:
         DialError: the name has no address.
     """
+    kind = socket.SOCK_STREAM
     try:
-        found = await trio.socket.getaddrinfo(name, None, family=family, type=socket.SOCK_STREAM)
+        if limiter is None:
+            found = await trio.socket.getaddrinfo(name, None, family=family, type=kind)
+        else:
+            call = functools.partial(socket.getaddrinfo, name, None, family=family, type=kind)
+            found = await trio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=limiter)
     except (OSError, UnicodeError) as exc:
         raise DialError(f"{name}: {exc}", reason=DialFailure.NAME_NOT_FOUND) from None
     addresses: dict[IPAddress, None] = {}

@@ -36,7 +36,7 @@ def is_own_address(address: IPAddress) -> bool:
     # Linux has a setting that lets sockets have any address (ip_nonlocal_bind, for machines that
     # take over another one's). Then the source that the kernel chooses tells: its own addresses
     # are reached from themselves.
-    return address.is_loopback or address.is_unspecified or _source_towards(address) == address
+    return address.is_loopback or address.is_unspecified or source_towards(address) == address
 
 
 def _can_bind(address: IPAddress) -> bool:
@@ -54,8 +54,12 @@ def _can_bind(address: IPAddress) -> bool:
     return True
 
 
-def _source_towards(address: IPAddress) -> IPAddress | None:
-    """Return the address that the kernel would send from; nothing is sent."""
+def source_towards(address: IPAddress) -> IPAddress | None:
+    """Return the address that the kernel would send from, or None without a way; nothing is sent.
+
+    Raises:
+        OSError: the system has no socket left, or none of this family.
+    """
     with _open(address) as probe:
         try:
             probe.connect((str(address), 9))

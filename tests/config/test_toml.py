@@ -169,7 +169,7 @@ JSON = """
   ],
   "outbounds": [
     {"protocol": "vmess", "sendThrough": "::1", "tag": "o", "settings": {"globalPadding": false,
-     "authenticatedLength": true, "timestampJitter": 7,
+     "authenticatedLength": true, "timestampJitter": 7, "packetSize": 1200,
      "vnext": [{"address": "c.d", "port": 9, "users": [
        {"id": "example", "alterId": 2, "security": "zero",
         "experiments": "AuthenticatedLength|NoTerminationSignal"}]}]}},
@@ -238,6 +238,7 @@ tag = "o"
 global_padding = false
 authenticated_length = true
 timestamp_jitter = 7
+packet_size = 1200
 address = "c.d"
 port = 9
 id = "example"

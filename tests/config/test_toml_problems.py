@@ -64,6 +64,12 @@ PROBLEMS = [
         "0 to 30",
         3,
     ),
+    (
+        "[[outbounds]]\nprotocol = 'vmess'\npacket_size = 0\n",
+        "outbounds[0].packet_size",
+        "1 to 65535",
+        3,
+    ),
     ("[policy.levels.x]\nhandshake = 1", "policy.levels.x", "not a valid user level", 1),
     ("[routing]\nrules = 5", "routing.rules", "expected a list, found the number 5", 2),
 ]

@@ -33,6 +33,16 @@ async def test_an_address_that_accepts_late_is_reached() -> None:
         await transport.aclose()
 
 
+@linux_only
+async def test_a_connection_whose_peer_takes_nothing_is_reset_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        transport = await dial(parse_host("127.0.0.1"), listener.getsockname()[1], patience=0.5)
+        peer, _ = listener.accept()
+        with peer, trio.fail_after(5), pytest.raises(trio.BrokenResourceError):
+            await transport.send_all(bytes(1 << 25))
+        await transport.aclose()
+
+
 _CROWDED = """
 import ipaddress, logging, resource, trio
 from tests.listen.test_static import EchoOnce

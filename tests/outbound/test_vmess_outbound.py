@@ -4,13 +4,14 @@ The servers are our own inbound on loopback. Tests that depend on time use a clo
 test moves: an autojump clock would jump while real sockets are busy.
 """
 
+import functools
 import ipaddress
 import logging
 import math
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import pytest
@@ -124,7 +125,7 @@ def server(port: int, *identities: Identity) -> Server:
     return Server(host=LOOPBACK, port=port, identities=identities or (Identity(account=OWN),))
 
 
-def make_outbound(*servers: Server, seed: int = 1) -> VMessOutbound:
+def make_outbound(*servers: Server, seed: int = 1, **options: Any) -> VMessOutbound:
     return VMessOutbound(
         tag="proxy",
         servers=servers,
@@ -135,6 +136,7 @@ def make_outbound(*servers: Server, seed: int = 1) -> VMessOutbound:
         machine="x86_64",
         buffer=SharedBuffers().received,
         connect=dial,
+        **options,
     )
 
 
@@ -282,6 +284,36 @@ async def test_datagrams_go_through_one_connection() -> None:
         assert answers == [b"udp:192.0.2.1:53: question", b"udp:192.0.2.1:53: another"]
         await link.aclose()
         assert here.remote.outbound.flows[0].destination == DATAGRAMS.destination
+
+
+@pytest.mark.parametrize(("options", "limit"), [({}, 1950), ({"packet_size": 3000}, 3000)])
+@pytest.mark.parametrize("security", ["aes-128-gcm", "none", "zero"])
+async def test_datagrams_that_a_server_would_cut_are_dropped(
+    security: str, options: dict[str, int], limit: int
+) -> None:
+    async with station() as here:
+        outbound = make_outbound(
+            server(here.port, Identity(account=ME, security=security)), **options
+        )
+        link = (await outbound.connect_packets(DATAGRAMS)).remote
+        assert await link.send([b"1" * limit, b"2" * (limit + 1), b"3"]) == 1
+        answers: list[bytes] = []
+        while len(answers) < 2:
+            answers += await link.receive()
+        assert [answer.partition(b": ")[2] for answer in answers] == [b"1" * limit, b"3"]
+        await link.aclose()
+
+
+async def test_only_streams_of_datagrams_are_given_up_soon() -> None:
+    async with station() as here:
+        impatient = functools.partial(dial, patience=2.5)
+        outbound = make_outbound(server(here.port), connect_packets=impatient)
+        side = (await outbound.connect(FLOW)).remote
+        link = (await outbound.connect_packets(DATAGRAMS)).remote
+        for transport, expected in ((side.transport, 0), (link._transport, 2500)):
+            found = transport.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+            assert found == expected
+            await transport.aclose()
 
 
 # Offered ports ----------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from trio_vmess.config.enums import (
 from trio_vmess.config.location import Location, Locations
 from trio_vmess.core import Host, IPAddress, Network
 from trio_vmess.core.sniff import SniffingSettings
-from trio_vmess.core.vmess import TIMESTAMP_JITTER, V2RAY, Dialect
+from trio_vmess.core.vmess import PACKET_SIZE, TIMESTAMP_JITTER, V2RAY, Dialect
 
 
 @attrs.frozen
@@ -259,6 +259,8 @@ class VMessOutboundSettings:
         authenticated_length: encrypt the size of each chunk; not every server supports it.
         timestamp_jitter: seconds by which legacy timestamps may deviate, so that they reveal less
             about the clock. sing-box's legacy servers need 0: they forget past seconds early.
+        packet_size: bytes of the largest datagram that is sent to the server. V2Ray and Xray cut
+            larger ones than 1950 bytes into several.
     """
 
     servers: tuple[VMessServerSettings, ...]
@@ -266,6 +268,7 @@ class VMessOutboundSettings:
     global_padding: bool = True
     authenticated_length: bool = False
     timestamp_jitter: int = TIMESTAMP_JITTER
+    packet_size: int = PACKET_SIZE
 
 
 @attrs.frozen(kw_only=True)

@@ -30,7 +30,7 @@ from trio_vmess.config.inbounds import read_alter_id, read_level, read_protocol,
 from trio_vmess.config.reader import Section
 from trio_vmess.config.tree import Value, quote
 from trio_vmess.core import Host
-from trio_vmess.core.vmess import DIALECTS, TIMESTAMP_JITTER, V2RAY
+from trio_vmess.core.vmess import DIALECTS, PACKET_SIZE, TIMESTAMP_JITTER, V2RAY
 
 __all__ = ["read_outbound"]
 
@@ -72,6 +72,7 @@ def _read_vmess(section: Section) -> VMessOutboundSettings:
         timestamp_jitter=section.get(
             "timestamp_jitter", values.whole(0, TIMESTAMP_JITTER), TIMESTAMP_JITTER
         ),
+        packet_size=section.get("packet_size", values.whole(1, 0xFFFF), PACKET_SIZE),
     )
 
 

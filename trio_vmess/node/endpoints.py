@@ -48,6 +48,10 @@ from trio_vmess.transport import dial
 SwitchSource = Callable[[str], SwitchAccount | None]
 """Returns a port and account to redirect the user with this email to, or None."""
 
+PACKETS_PATIENCE: Final = 10.0
+"""Seconds after which a stream of datagrams to a server that is gone is given up: the next datagram
+opens another. A stream of bytes has more patience, for its bytes would be lost with it."""
+
 
 _FAMILIES: Final = {
     config.FreedomDomainStrategy.AS_IS: socket.AF_UNSPEC,
@@ -242,6 +246,8 @@ class Assembler:
                     machine=platform.machine(),
                     buffer=self.buffers.received,
                     connect=connect,
+                    connect_packets=functools.partial(connect, patience=PACKETS_PATIENCE),
+                    packet_size=vmess.packet_size,
                 )
             case config.FreedomOutboundSettings() as freedom:
                 redirect = freedom.redirect or config.RedirectSettings()

@@ -22,6 +22,7 @@ from trio_vmess.core import (
     format_endpoint,
 )
 from trio_vmess.core.vmess import (
+    PACKET_SIZE,
     TIMESTAMP_JITTER,
     ClientConnection,
     Command,
@@ -85,6 +86,9 @@ class VMessOutbound:
         machine: the processor, as `platform.machine()` names it; decides what `auto` means.
         buffer: the read buffer of packet links; shared by all connections.
         connect: opens transports to servers.
+        connect_packets: opens those for datagrams, where a peer that is gone should be noticed
+            soon; None stands for `connect`.
+        packet_size: bytes of the largest datagram; larger ones are dropped and counted.
         jitter: seconds by which legacy timestamps are randomised; 0 for sing-box servers.
     """
 
@@ -100,6 +104,8 @@ class VMessOutbound:
         machine: str,
         buffer: memoryview,
         connect: Connect,
+        connect_packets: Connect | None = None,
+        packet_size: int = PACKET_SIZE,
         jitter: int = TIMESTAMP_JITTER,
     ) -> None:
         self.tag = tag
@@ -111,6 +117,8 @@ class VMessOutbound:
         self._machine = machine
         self._buffer = buffer[:PACKET_READ_SIZE]
         self._connect = connect
+        self._connect_packets = connect_packets or connect
+        self._packet_size = packet_size
         self._jitter = jitter
         self._turn = 0
         self._offers = OfferedAccounts()
@@ -141,6 +149,7 @@ class VMessOutbound:
         transport, header, body = await self._open(flow)
         if not isinstance(body, PacketBody):
             raise TypeError(f"expected a PacketBody, not {type(body).__name__}")
+        body.sealer.restrict(self._packet_size)
         link = BodyPacketLink(transport, body, prefix=header, buffer=self._buffer)
         return Connected(self.tag, link)
 
@@ -154,9 +163,11 @@ class VMessOutbound:
             DialError: no server can be reached, or VMess cannot encode the destination.
         """
         failures: list[str] = []
+        is_stream = flow.destination.network is Network.TCP
+        connect = self._connect if is_stream else self._connect_packets
         for host, port, identity, offered in self._candidates():
             try:
-                transport = await self._dial(host, port, offered)
+                transport = await self._dial(connect, host, port, offered)
             except DialError as exc:
                 failures.append(str(exc))
                 log.info(
@@ -182,13 +193,15 @@ class VMessOutbound:
             f"no VMess server could be reached: {reasons}", reason=DialFailure.PARENT_PROXY
         )
 
-    async def _dial(self, host: Host, port: int, offered: OfferedAccount | None) -> Transport:
+    async def _dial(
+        self, connect: Connect, host: Host, port: int, offered: OfferedAccount | None
+    ) -> Transport:
         if offered is None:
-            return await self._connect(host, port)
+            return await connect(host, port)
         offered.is_dialled = True
         try:
             with trio.move_on_after(OFFER_DIAL_LIMIT):
-                transport = await self._connect(host, port)
+                transport = await connect(host, port)
                 offered.was_reached = True
                 return transport
         finally:

@@ -32,6 +32,8 @@ ATTEMPT_DELAY: Final = 0.25
 DIAL_TIMEOUT: Final = 16.0
 """Seconds for all attempts together. Source: v2ray-core, transport/internet/system_dialer.go."""
 
+_USER_TIMEOUT: Final[int | None] = getattr(socket, "TCP_USER_TIMEOUT", None)
+
 _UNDER_WAY: Final = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY, errno.EINVAL})
 """Codes of `connect_ex` for "not connected yet"; older Windows returns EINVAL for a second call."""
 
@@ -101,6 +103,7 @@ async def dial(
     local: IPAddress | None = None,
     refuse: Refuse | None = None,
     resolve: Resolve = resolve,
+    patience: float | None = None,
 ) -> SocketTransport:
     """Connect to a host by TCP.
 
@@ -111,6 +114,9 @@ async def dial(
         local: the address to connect from; None leaves it to the system.
         refuse: called with each address before it is dialled; an `OSError` of it is a failure.
         resolve: finds the addresses of a name.
+        patience: seconds after which the connection is reset if the peer's machine does not take
+            what is sent; None leaves it to the system, which tries for a quarter of an hour.
+            Linux only.
 
     Raises:
         DialError: no address could be reached, or all were refused.
@@ -119,11 +125,19 @@ async def dial(
     if not port:
         raise DialError(f"{host}: port 0 cannot be reached", reason=DialFailure.REFUSED)
     if not isinstance(host, str):
-        return await _dial_address(host, port, local, refuse)
+        return _with_patience(await _dial_address(host, port, local, refuse), patience)
     with trio.move_on_after(DIAL_TIMEOUT):
         addresses = _interleave_families(await resolve(host, family))
-        return await _race(addresses, host, port, local, refuse)
+        winner = await _race(addresses, host, port, local, refuse)
+        return _with_patience(winner, patience)
     raise _timed_out(host, port)
+
+
+def _with_patience(transport: SocketTransport, patience: float | None) -> SocketTransport:
+    if patience is not None and _USER_TIMEOUT is not None:
+        milliseconds = round(patience * 1000)
+        transport.socket.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, milliseconds)
+    return transport
 
 
 async def _dial_address(

@@ -13,6 +13,7 @@ from trio_vmess.core.vmess.clock_search import ClockSearch
 from trio_vmess.core.vmess.command import SwitchAccount
 from trio_vmess.core.vmess.constants import (
     AUTH_SIZE,
+    PACKET_SIZE,
     TIMESTAMP_JITTER,
     Command,
     Option,
@@ -47,6 +48,7 @@ __all__ = [
     "DIALECTS",
     "DOCUMENT",
     "MUX_DESTINATION",
+    "PACKET_SIZE",
     "REPLAY_KEY_SIZE",
     "SECURITY_WORDS",
     "TIMESTAMP_JITTER",

@@ -105,6 +105,11 @@ class PacketSealer:
         self._codec = codec
         self.payload_max = payload_max
 
+    def restrict(self, payload_max: int) -> None:
+        """Take no larger datagrams from now on, for a peer that cannot."""
+        if self.payload_max is None or payload_max < self.payload_max:
+            self.payload_max = payload_max
+
     def seal(self, datagram: bytes | bytearray | memoryview) -> bytes:
         """Return the datagram's chunk; nothing for an empty one, which would close the body.
 

@@ -134,6 +134,13 @@ RESPONSE_SWITCH_ACCOUNT: Final = 1
 CHUNK_WRITE_MAX: Final = 1 << 14
 """The largest value of the size field that we write: the original document's limit."""
 
+PACKET_SIZE: Final = 1950
+"""Bytes of a datagram that every peer takes in one piece.
+
+QUIRK: V2Ray and Xray cut what does not fit a buffer of 2048 bytes into several datagrams.
+Source: v2ray-core, common/crypto/auth.go, and common/buf/buffer.go.
+"""
+
 CHUNK_READ_MAX: Final = 0xFFFF
 SIZE_FIELD_SIZE: Final = 2
 AUTHENTICATED_LENGTH_SIZE: Final = SIZE_FIELD_SIZE + 16

@@ -291,9 +291,9 @@ async def test_datagrams_go_through_one_connection() -> None:
 async def test_datagrams_that_a_server_would_cut_are_dropped(
     security: str, options: dict[str, int], limit: int
 ) -> None:
-    async with station() as here:
+    async with echo_server() as here:
         outbound = make_outbound(
-            server(here.port, Identity(account=ME, security=security)), **options
+            server(here.port, Identity(account=OWN, security=security)), **options
         )
         link = (await outbound.connect_packets(DATAGRAMS)).remote
         assert await link.send([b"1" * limit, b"2" * (limit + 1), b"3"]) == 1
@@ -305,12 +305,12 @@ async def test_datagrams_that_a_server_would_cut_are_dropped(
 
 
 async def test_only_streams_of_datagrams_are_given_up_soon() -> None:
-    async with station() as here:
+    async with echo_server() as here:
         impatient = functools.partial(dial, patience=2.5)
         outbound = make_outbound(server(here.port), connect_packets=impatient)
         side = (await outbound.connect(FLOW)).remote
         link = (await outbound.connect_packets(DATAGRAMS)).remote
-        for transport, expected in ((side.transport, 0), (link._transport, 2500)):
+        for transport, expected in ((side.transport, 0), (link._link._transport, 2500)):
             found = transport.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
             assert found == expected
             await transport.aclose()

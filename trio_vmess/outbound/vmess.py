@@ -35,6 +35,7 @@ from trio_vmess.core.vmess import (
     choose_security,
 )
 from trio_vmess.errors import DialError, DialFailure, LocalProtocolError
+from trio_vmess.outbound.answered_link import AnsweredPacketLink
 from trio_vmess.outbound.offered_accounts import Identity, OfferedAccount, OfferedAccounts
 from trio_vmess.transport import BodyPacketLink
 
@@ -151,7 +152,7 @@ class VMessOutbound:
             raise TypeError(f"expected a PacketBody, not {type(body).__name__}")
         body.sealer.restrict(self._packet_size)
         link = BodyPacketLink(transport, body, prefix=header, buffer=self._buffer)
-        return Connected(self.tag, link)
+        return Connected(self.tag, AnsweredPacketLink(link))
 
     async def _open(self, flow: Flow) -> tuple[Transport, bytes, StreamBody | PacketBody]:
         """Connect to the first candidate that can be reached, and prepare the request.

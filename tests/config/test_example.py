@@ -69,8 +69,11 @@ def test_every_protocol_is_shown():
     )
 
 
-def test_it_loads_without_a_warning_and_serves_both_roles():
-    config = load_config(EXAMPLE)
+def test_it_loads_without_a_warning_and_serves_both_roles(tmp_path):
+    copy = tmp_path / EXAMPLE.name
+    copy.write_bytes(EXAMPLE.read_bytes())
+    copy.chmod(0o600)
+    config = load_config(copy)
     assert config.warnings == ()
     check_role(config, "server")
     check_role(config, "client")

@@ -45,8 +45,9 @@ def warned(text):
 def test_the_form_before_v2ray_4():
     config = parse_config("""{
         "port": 1080,
-        "inbound": {"protocol": "socks", "domainOverride": ["http", "https"]},
-        "inboundDetour": [{"protocol": "http", "port": "1081"}],
+        "inbound": {
+            "listen": "127.0.0.1", "protocol": "socks", "domainOverride": ["http", "https"]},
+        "inboundDetour": [{"protocol": "http", "port": "1081", "listen": "::1"}],
         "inbounds": [{"protocol": "vmess", "port": 1082, "settings": {
             "clients": [{"id": "a"}], "features": {"detour": {"to": "x"}}}},
             {"protocol": "vmess", "port": 1083, "tag": "x"}],
@@ -238,14 +239,14 @@ def test_rules_may_name_the_api_and_the_resolver():
         ),
         (
             (
-                '"inbounds": [{"protocol": "http", "port": 1, "sniffing": '
+                '"inbounds": [{"protocol": "http", "port": 1, "listen": "::1", "sniffing": '
                 '{"destOverride": ["fakedns"]}}]'
             ),
             "inbounds[0].sniffing.destOverride",
         ),
         (
             (
-                '"inbounds": [{"protocol": "http", "port": 1, "streamSettings": '
+                '"inbounds": [{"protocol": "http", "port": 1, "listen": "::1", "streamSettings": '
                 '{"sockopt": {"tcpFastOpen": true}}}]'
             ),
             "inbounds[0].streamSettings.sockopt.tcpFastOpen",

@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 import attrs
 
+from trio_vmess.config.exposure import has_secrets, is_readable_by_all
 from trio_vmess.config.jsonc import parse_jsonc
 from trio_vmess.config.model import Config
 from trio_vmess.config.reader import Report, Style
@@ -62,7 +63,18 @@ def load_config(
             line=before.count(b"\n") + 1,
             column=exc.start - before.rfind(b"\n"),
         ) from None
-    return parse_config(text, file=file, environ=environ)
+    config = parse_config(text, file=file, environ=environ)
+    if not is_readable_by_all(file) or not has_secrets(config, text):
+        return config
+    problem = ConfigProblem(
+        where="",
+        message=(
+            "the file has ids or passwords, and every user of this machine can read it; "
+            "remove that permission (chmod o-r)"
+        ),
+        file=file,
+    )
+    return attrs.evolve(config, warnings=(problem, *config.warnings))
 
 
 def _file_error(

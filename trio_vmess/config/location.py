@@ -29,3 +29,16 @@ class Location:
 
 
 Locations = Mapping[str, Location]
+
+Finding = tuple[Location, str]
+"""What a check has to say, and about which setting."""
+
+
+def locate(locations: Locations, key: str, fallback: str) -> Location:
+    """Return the location of a key in the file, or for settings built in Python a key path."""
+    if key in locations:
+        return locations[key]
+    if "" in locations:
+        around = locations[""]
+        return attrs.evolve(around, where=f"{around.where}.{key}")
+    return Location(f"{fallback}.{key}" if key else fallback)

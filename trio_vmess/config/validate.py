@@ -7,8 +7,6 @@ then consist of the model's own names.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Literal, TypeVar
 
-import attrs
-
 from trio_vmess.config.endpoints import (
     DokodemoInboundSettings,
     HttpInboundSettings,
@@ -21,7 +19,8 @@ from trio_vmess.config.endpoints import (
     VMessOutboundSettings,
 )
 from trio_vmess.config.enums import AllocateStrategy
-from trio_vmess.config.location import Location, Locations
+from trio_vmess.config.exposure import find_exposures
+from trio_vmess.config.location import Finding, Location, locate
 from trio_vmess.config.model import Config, RuleSettings
 from trio_vmess.config.tree import quote
 from trio_vmess.config.values import nearest
@@ -32,7 +31,6 @@ __all__ = ["Finding", "Role", "check_role", "find_problems", "find_warnings", "v
 
 _T = TypeVar("_T")
 
-Finding = tuple[Location, str]
 Role = Literal["server", "client"]
 
 _LOCAL_INBOUNDS: Final = (
@@ -125,7 +123,7 @@ def find_warnings(config: Config) -> Iterator[Finding]:
     }
     for index, inbound in enumerate(config.inbounds):
         protocol = inbound.protocol
-        location = _location(inbound.locations, "", f"inbounds[{index}]")
+        location = locate(inbound.locations, "", f"inbounds[{index}]")
         detoured_to = inbound.tag and inbound.tag in detours
         if isinstance(protocol, VMessInboundSettings) and not protocol.users and not detoured_to:
             message = "no users, and not the target of a detour: nobody can connect"
@@ -138,17 +136,8 @@ def find_warnings(config: Config) -> Iterator[Finding]:
                 f"{allocate.concurrency} ports are open at a time; "
                 f"use at least {2 * allocate.concurrency} ports"
             )
-            yield _location(inbound.locations, "port", f"inbounds[{index}]"), message
-
-
-def _location(locations: Locations, key: str, fallback: str) -> Location:
-    """Return the location of a key in the file, or for settings built in Python a key path."""
-    if key in locations:
-        return locations[key]
-    if "" in locations:
-        around = locations[""]
-        return attrs.evolve(around, where=f"{around.where}.{key}")
-    return Location(f"{fallback}.{key}" if key else fallback)
+            yield locate(inbound.locations, "port", f"inbounds[{index}]"), message
+    yield from find_exposures(config)
 
 
 def _on_line(location: Location) -> str:
@@ -174,7 +163,7 @@ def _duplicate_tags(
 ) -> Iterator[Finding]:
     return _duplicates(
         (
-            (each.tag, _location(each.locations, "tag", f"{name}[{index}]"))
+            (each.tag, locate(each.locations, "tag", f"{name}[{index}]"))
             for index, each in enumerate(endpoints)
         ),
         lambda first: f"duplicate tag: already used by {_on_line(first)}; tags must be unique",
@@ -184,14 +173,14 @@ def _duplicate_tags(
 def _duplicate_users(protocol: VMessInboundSettings, where: str) -> Iterator[Finding]:
     users = [(user, f"{where}.users[{index}]") for index, user in enumerate(protocol.users)]
     yield from _duplicates(
-        ((user.email.lower(), _location(user.locations, "email", path)) for user, path in users),
+        ((user.email.lower(), locate(user.locations, "email", path)) for user, path in users),
         lambda first: (
             f"duplicate email: already used by {_on_line(first)}; "
             "emails must be unique, ignoring case"
         ),
     )
     yield from _duplicates(
-        ((user.id, _location(user.locations, "id", path)) for user, path in users),
+        ((user.id, locate(user.locations, "id", path)) for user, path in users),
         lambda first: f"duplicate id: already used by {_on_line(first)}; ids must be unique",
     )
 
@@ -211,7 +200,7 @@ def _detour(
     tag = protocol.detour
     if not tag:
         return
-    location = _location(protocol.locations, "detour", where)
+    location = locate(protocol.locations, "detour", where)
     target = next((each for each in config.inbounds if each.tag == tag), None)
     if target is None:
         yield location, _dangling(tag, (each.tag for each in config.inbounds), "inbound")
@@ -234,14 +223,14 @@ def _allocation(inbound: InboundSettings, where: str) -> Iterator[Finding]:
     if allocate.strategy is not AllocateStrategy.RANDOM:
         return
     if isinstance(inbound.listen, UnixSocket):
-        location = _location(inbound.locations, "allocate", where)
+        location = locate(inbound.locations, "allocate", where)
         yield (
             location,
             "'allocate' cannot be combined with a Unix socket, which has no ports; remove it",
         )
     elif len(inbound.port) <= allocate.concurrency:
         yield (
-            _location(inbound.locations, "port", where),
+            locate(inbound.locations, "port", where),
             (
                 f"the range {inbound.port} has {len(inbound.port)} ports; with strategy 'random' "
                 f"it needs more than 'concurrency', which is {allocate.concurrency}"
@@ -258,12 +247,12 @@ def _port_conflicts(inbounds: Sequence[InboundSettings]) -> Iterator[Finding]:
                 continue
             if key == "port" and not inbound.port.overlaps(other.port):
                 continue
-            taken = _location(other.locations, key, f"inbounds[{other_index}]")
+            taken = locate(other.locations, key, f"inbounds[{other_index}]")
             what = f"{inbound.listen}" if key == "listen" else f"{shared} {inbound.listen}"
             port = "" if key == "listen" else f" port {inbound.port}"
             name = "path" if key == "listen" else "port"
             yield (
-                _location(inbound.locations, key, f"inbounds[{index}]"),
+                locate(inbound.locations, key, f"inbounds[{index}]"),
                 f"{what}{port} conflicts with {_on_line(taken)}; choose another {name}",
             )
             break
@@ -285,7 +274,7 @@ def _routing(config: Config) -> Iterator[Finding]:
     balancers = config.routing.balancers
     yield from _duplicates(
         (
-            (each.tag, _location(each.locations, "tag", f"routing.balancers[{index}]"))
+            (each.tag, locate(each.locations, "tag", f"routing.balancers[{index}]"))
             for index, each in enumerate(balancers)
         ),
         lambda first: f"duplicate tag: already used by {_on_line(first)}; tags must be unique",
@@ -294,14 +283,14 @@ def _routing(config: Config) -> Iterator[Finding]:
     for index, balancer in enumerate(balancers):
         tags = filter(None, outbound_tags)
         if balancer.selector and not any(tag.startswith(balancer.selector) for tag in tags):
-            location = _location(balancer.locations, "selector", f"routing.balancers[{index}]")
+            location = locate(balancer.locations, "selector", f"routing.balancers[{index}]")
             yield location, "no outbound tag starts with any of these prefixes"
     for index, rule in enumerate(config.routing.rules):
         yield from _rule(config, rule, f"routing.rules[{index}]")
 
 
 def _rule(config: Config, rule: RuleSettings, where: str) -> Iterator[Finding]:
-    itself = _location(rule.locations, "", where)
+    itself = locate(rule.locations, "", where)
     if not _has_condition(rule):
         yield (
             itself,
@@ -309,24 +298,24 @@ def _rule(config: Config, rule: RuleSettings, where: str) -> Iterator[Finding]:
         )
     api_tag = config.api.tag if config.api else ""
     if rule.outbound_tag and rule.balancer_tag:
-        location = _location(rule.locations, "balancer_tag", where)
+        location = locate(rule.locations, "balancer_tag", where)
         yield location, "a rule has either an outbound or a balancer; remove one of the tags"
     elif rule.outbound_tag:
         known = {*(outbound.tag for outbound in config.outbounds), api_tag}
         if rule.outbound_tag not in known:
-            location = _location(rule.locations, "outbound_tag", where)
+            location = locate(rule.locations, "outbound_tag", where)
             yield location, _dangling(rule.outbound_tag, known, "outbound")
     elif rule.balancer_tag:
         known = {balancer.tag for balancer in config.routing.balancers}
         if rule.balancer_tag not in known:
-            location = _location(rule.locations, "balancer_tag", where)
+            location = locate(rule.locations, "balancer_tag", where)
             yield location, _dangling(rule.balancer_tag, known, "balancer")
     elif not {"outbound_tag", "balancer_tag"} & rule.locations.keys():
         yield itself, "the rule has no target; set the tag of an outbound or of a balancer"
     known = {*(inbound.tag for inbound in config.inbounds), api_tag, config.dns.tag}
     for tag in rule.inbound_tags:
         if tag not in known:
-            location = _location(rule.locations, "inbound_tags", where)
+            location = locate(rule.locations, "inbound_tags", where)
             yield location, _dangling(tag, known, "inbound")
 
 

@@ -1,0 +1,174 @@
+"""What is valid, but open to more people than its owner may think: found for warnings.
+
+Addresses count as loopback only if they are written as such: a name may mean any machine.
+"""
+
+import os
+import stat
+import uuid
+from collections.abc import Iterator
+from typing import Final, assert_never
+
+from trio_vmess.config.endpoints import (
+    BlackholeOutboundSettings,
+    DokodemoInboundSettings,
+    FreedomOutboundSettings,
+    HttpInboundSettings,
+    HttpOutboundSettings,
+    InboundSettings,
+    MixedInboundSettings,
+    OutboundSettings,
+    SocksInboundSettings,
+    SocksOutboundSettings,
+    UnixSocket,
+    VMessInboundSettings,
+    VMessOutboundSettings,
+)
+from trio_vmess.config.enums import SecurityName, SocksAuth
+from trio_vmess.config.location import Finding, locate
+from trio_vmess.config.model import Config
+from trio_vmess.core import Host
+
+_UNENCRYPTED: Final = frozenset({SecurityName.NONE, SecurityName.ZERO})
+
+_ALTER_ID_ADVICE: Final = (
+    "legacy headers are weaker than AEAD headers, and are easier to detect; use alterId 0 unless"
+)
+
+
+def find_exposures(config: Config) -> Iterator[Finding]:
+    """Find what strangers may use, read or detect."""
+    for index, inbound in enumerate(config.inbounds):
+        where = f"inbounds[{index}]"
+        if _is_open_proxy(inbound):
+            yield (
+                locate(inbound.locations, "listen", where),
+                (
+                    f"everyone who can reach {inbound.listen} can use this proxy; set accounts, "
+                    "or listen on 127.0.0.1"
+                ),
+            )
+        if isinstance(inbound.protocol, VMessInboundSettings):
+            yield from _legacy_users(inbound.protocol, where)
+    for index, outbound in enumerate(config.outbounds):
+        if isinstance(outbound.protocol, VMessOutboundSettings):
+            yield from _vmess_outbound(outbound, outbound.protocol, f"outbounds[{index}]")
+
+
+def _is_open_proxy(inbound: InboundSettings) -> bool:
+    if isinstance(inbound.listen, UnixSocket) or inbound.listen.is_loopback:
+        return False
+    match inbound.protocol:
+        case SocksInboundSettings(auth=auth, accounts=accounts):
+            # That accounts have no effect is another warning.
+            return auth is SocksAuth.NOAUTH and not accounts
+        case HttpInboundSettings(accounts=accounts) | MixedInboundSettings(accounts=accounts):
+            return not accounts
+        case VMessInboundSettings() | DokodemoInboundSettings():
+            return False
+        case _:
+            assert_never(inbound.protocol)
+
+
+def _legacy_users(protocol: VMessInboundSettings, where: str) -> Iterator[Finding]:
+    legacy = [(i, user) for i, user in enumerate(protocol.users) if user.alter_id > 0]
+    if legacy:
+        first, user = legacy[0]
+        who = "1 user has" if len(legacy) == 1 else f"{len(legacy)} users have"
+        yield (
+            locate(user.locations, "alter_id", f"{where}.users[{first}]"),
+            f"{who} an alterId above 0: {_ALTER_ID_ADVICE} a client is older than V2Ray 4.28",
+        )
+    if protocol.default.alter_id > 0:
+        yield (
+            locate(protocol.locations, "default", where),
+            (
+                "users that a detour creates have an alterId above 0: "
+                f"{_ALTER_ID_ADVICE} a client is older than V2Ray 4.28"
+            ),
+        )
+
+
+def _vmess_outbound(
+    outbound: OutboundSettings, protocol: VMessOutboundSettings, where: str
+) -> Iterator[Finding]:
+    location = locate(outbound.locations, "", where)
+    for server in protocol.servers:
+        for user in server.users:
+            if user.security in _UNENCRYPTED and not _is_loopback(server.address):
+                yield (
+                    location,
+                    (
+                        f"the security {user.security.value!r} leaves the traffic to "
+                        f"{server.address} unencrypted; use 'auto'"
+                    ),
+                )
+            if user.alter_id > 0:
+                yield (
+                    location,
+                    (
+                        f"the alterId for {server.address} is {user.alter_id}: "
+                        f"{_ALTER_ID_ADVICE} the server is older than V2Ray 4.28"
+                    ),
+                )
+
+
+def _is_loopback(host: Host) -> bool:
+    return host == "localhost" if isinstance(host, str) else host.is_loopback
+
+
+# Files --------------------------------------------------------------------------------------------
+
+
+def is_readable_by_all(path: str) -> bool:
+    """Tell whether every user of this machine may read a file; unknown is no."""
+    if os.name != "posix":
+        return False
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return stat.S_ISREG(mode) and bool(mode & stat.S_IROTH)
+
+
+def has_secrets(config: Config, text: str) -> bool:
+    """Tell whether a file has ids or passwords in it, rather than in the environment.
+
+    Args:
+        config: what was read from the file.
+        text: the file.
+    """
+    secrets = list(_secrets(config))
+    if "env:" not in text:
+        return bool(secrets)
+    lower = text.lower()
+    return any(each.lower() in lower for each in secrets)
+
+
+def _secrets(config: Config) -> Iterator[str]:
+    for inbound in config.inbounds:
+        match inbound.protocol:
+            case VMessInboundSettings(users=users):
+                yield from (str(uuid.UUID(bytes=user.id)) for user in users)
+            case (
+                SocksInboundSettings(accounts=accounts)
+                | HttpInboundSettings(accounts=accounts)
+                | MixedInboundSettings(accounts=accounts)
+            ):
+                yield from (account.password for account in accounts)
+            case DokodemoInboundSettings():
+                continue
+            case _:
+                assert_never(inbound.protocol)
+    for outbound in config.outbounds:
+        match outbound.protocol:
+            case VMessOutboundSettings(servers=servers):
+                yield from (
+                    str(uuid.UUID(bytes=user.id)) for server in servers for user in server.users
+                )
+            case SocksOutboundSettings(servers=parents) | HttpOutboundSettings(servers=parents):
+                yield from (user.password for parent in parents for user in parent.users)
+            case FreedomOutboundSettings() | BlackholeOutboundSettings():
+                continue
+            case _:
+                assert_never(outbound.protocol)

@@ -137,7 +137,13 @@ def test_explain_arguments_are_typed() -> None:
             "client vmess://x --config x",
             "a vmess:// link cannot be combined with --config; set it in the file",
         ),
-        ("client", "a vmess:// link or --config FILE is needed"),
+        (
+            "client",
+            (
+                "a vmess:// link, @FILE, '-', TRIO_VMESS_LINK in the environment, or --config "
+                "FILE is needed"
+            ),
+        ),
         (
             "client vmess://x --socks a.example:1",
             "argument --socks: 'a.example' is not a valid IP address",

@@ -85,9 +85,49 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
                 assert node.wait(timeout=2) == 0
 
 
-def test_check_accepts_the_example_and_runs_nothing() -> None:
-    code, out, err = run_command("check", "--config", "config.toml.example")
+def test_check_accepts_the_example_and_runs_nothing(tmp_path: Path) -> None:
+    copy = tmp_path / "config.toml"
+    copy.write_bytes(Path("config.toml.example").read_bytes())
+    copy.chmod(0o600)
+    code, out, err = run_command("check", "--config", str(copy))
     assert (code, out, err) == (0, "Configuration OK.\n", "")
+
+
+@POSIX
+def test_check_and_start_warn_of_what_strangers_may_use(tmp_path: Path) -> None:
+    file = tmp_path / "node.toml"
+    file.write_text(
+        '[[inbounds]]\nprotocol = "http"\nlisten = "0.0.0.0"\nport = 0\n'
+        '[[inbounds]]\nprotocol = "vmess"\nlisten = "127.0.0.1"\nport = 0\n'
+        'users = [{ id = "b831381d-6324-4d53-ad4f-8cda48b30811", alter_id = 1 }]\n'
+        '[[outbounds]]\nprotocol = "freedom"\n'
+    )
+    file.chmod(0o644)
+    code, out, err = run_command("check", "--config", str(file))
+    assert (code, out) == (0, "Configuration OK.\n")
+    lines = err.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["warning"] * 3
+    assert "every user of this machine can read it" in lines[0]
+    assert f"{file}:3:1: inbounds[0].listen: everyone who can reach 0.0.0.0" in lines[1]
+    assert "inbounds[1].users[0].alter_id: 1 user has an alterId above 0" in lines[2]
+    with running_command("run", "--config", str(file)) as node:
+        line_with(node, "listening: vmess")
+        node.send_signal(signal.SIGTERM)
+        assert node.communicate(timeout=20)[1].splitlines()[:3] == lines
+
+
+@POSIX
+def test_flags_and_links_are_warned_about_too(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.write_text("vmess://b831381d-6324-4d53-ad4f-8cda48b30811@192.0.2.1:443\n")
+    with running_command(
+        "client", f"@{link}", "--socks", "0.0.0.0:0", "--security", "none"
+    ) as client:
+        line_with(client, "listening: socks")
+        client.send_signal(signal.SIGTERM)
+        err = client.communicate(timeout=20)[1]
+    assert "everyone who can reach 0.0.0.0 can use this proxy" in err
+    assert "the security 'none' leaves the traffic to 192.0.2.1 unencrypted" in err
 
 
 def test_every_mistake_in_one_run_and_exit_23(tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 import ipaddress
 import json
+import os
 import secrets
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, assert_never
 
 import attrs
@@ -24,6 +25,7 @@ from trio_vmess.cli.arguments import (
     StatsArguments,
 )
 from trio_vmess.cli.demo import start_demo
+from trio_vmess.cli.links import find_link
 from trio_vmess.cli.supervisor import run_node, run_nodes
 from trio_vmess.cli.tables import format_connections, format_counters
 from trio_vmess.config import (
@@ -41,9 +43,10 @@ from trio_vmess.config import (
     server_config,
     server_share_link,
     share_link_outbound,
+    validate,
 )
 from trio_vmess.core import Destination, parse_endpoint
-from trio_vmess.errors import NoRouteError
+from trio_vmess.errors import ConfigProblem, NoRouteError
 from trio_vmess.node import Node
 from trio_vmess.operations import find_socket, send_request
 
@@ -89,9 +92,13 @@ def _load(file: str, role: Role | None = None) -> Config:
     config = load_config(file)
     if role is not None:
         check_role(config, role)
-    for warning in config.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+    _warn(config.warnings)
     return config
+
+
+def _warn(warnings: Iterable[ConfigProblem]) -> None:
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 # Nodes --------------------------------------------------------------------------------------------
@@ -112,6 +119,7 @@ def _serve(arguments: ServerArguments) -> None:
         allow_private=bool(arguments.allow_private),
         log=LogSettings(access=""),
     )
+    _warn(validate(config))
 
     def print_link(node: Node) -> None:
         for each in node.listening:
@@ -135,7 +143,8 @@ def _run_client(arguments: ClientArguments) -> None:
     if arguments.config is not None:
         run_node(_load(arguments.config, "client"), arguments.log_level)
         return
-    outbound = share_link_outbound(parse_share_link(arguments.link or ""), tag="proxy")
+    link = find_link(arguments.link, environ=os.environ, stdin=sys.stdin)
+    outbound = share_link_outbound(parse_share_link(link), tag="proxy")
     socks = arguments.socks
     if socks is None and arguments.http is None:
         socks = (ipaddress.IPv4Address("127.0.0.1"), 1080)
@@ -145,6 +154,7 @@ def _run_client(arguments: ClientArguments) -> None:
         http=arguments.http,
         log=LogSettings(),
     )
+    _warn(validate(config))
 
     def print_curl_lines(node: Node) -> None:
         schemes = {"socks": "socks5h", "http": "http"}

@@ -1,6 +1,7 @@
 """The command line in argparse: commands, options, help, and conflicts between options."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
@@ -18,6 +19,7 @@ from trio_vmess.cli.arguments import (
     ServerArguments,
     StatsArguments,
 )
+from trio_vmess.cli.links import LINK_VARIABLE
 from trio_vmess.cli.values import (
     list_values,
     one_of,
@@ -71,8 +73,11 @@ def _find_conflict(arguments: Arguments) -> str | None:
             for name, value in arguments.excluded_by_config.items():
                 if value is not None:
                     return f"{name} cannot be combined with --config; set it in the file"
-        case ClientArguments(link=None):
-            return "a vmess:// link or --config FILE is needed"
+        case ClientArguments(link=None) if not os.environ.get(LINK_VARIABLE):
+            return (
+                f"a vmess:// link, @FILE, '-', {LINK_VARIABLE} in the environment, or --config "
+                "FILE is needed"
+            )
         case StatsArguments(connections=True, reset=True):
             return "--connections cannot be combined with --reset"
         case _:
@@ -145,7 +150,15 @@ def _add_client(add: _Add) -> None:
         summary="run a local proxy in front of a VMess server",
         description="Run a local SOCKS or HTTP proxy, or both, in front of a VMess server.",
     )
-    client.add_argument("link", nargs="?", metavar="vmess://…", help="the server's share link")
+    client.add_argument(
+        "link",
+        nargs="?",
+        metavar="vmess://…",
+        help=(
+            "the server's share link; others on this machine see it in the list of processes, but "
+            f"not with @FILE, '-' for standard input, or {LINK_VARIABLE} in the environment"
+        ),
+    )
     client.add_argument("--config", metavar="FILE", help=_FILE_HELP)
     client.add_argument(
         "--socks",

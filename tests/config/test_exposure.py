@@ -108,7 +108,7 @@ def test_an_outbound_with_alter_ids() -> None:
 # Files --------------------------------------------------------------------------------------------
 
 posix = pytest.mark.skipif(os.name != "posix", reason="no permissions of POSIX")
-SECRET = (
+READABLE = (
     "the file has ids or passwords, and every user of this machine can read it; remove that "
     "permission (chmod o-r)"
 )
@@ -139,8 +139,8 @@ def load_warnings(
     ],
 )
 def test_a_file_with_secrets_that_all_may_read(text: str, tmp_path: Path) -> None:
-    assert load_warnings(tmp_path, text, 0o644) == [SECRET]
-    assert load_warnings(tmp_path, text, 0o604) == [SECRET]
+    assert load_warnings(tmp_path, text, 0o644) == [READABLE]
+    assert load_warnings(tmp_path, text, 0o604) == [READABLE]
     assert load_warnings(tmp_path, text, 0o640) == []
     assert load_warnings(tmp_path, text, 0o600) == []
 
@@ -156,4 +156,4 @@ def test_a_file_whose_secrets_are_in_the_environment_may_be_read(tmp_path: Path)
     assert load_warnings(tmp_path, text, 0o644, {"ANN": ID}) == []
     both = inbound("vmess", "127.0.0.1", f'users = [{{ id = "env:ANN" }}, {{ id = "{ID}" }}]\n')
     other = "27848739-7e62-4138-9fd3-098a63964b6b"
-    assert load_warnings(tmp_path, both, 0o644, {"ANN": other}) == [SECRET]
+    assert load_warnings(tmp_path, both, 0o644, {"ANN": other}) == [READABLE]

@@ -9,6 +9,7 @@ import trio
 
 from tests.kit.entropy import SeededEntropy
 from tests.kit.pair import account, request
+from tests.kit.ports import free_port
 from tests.kit.waiting import wait_until
 from trio_vmess import config
 from trio_vmess.core.vmess import ClientConnection
@@ -30,6 +31,7 @@ OUTBOUND: Final = """
 [[outbounds]]
 protocol = "blackhole"
 """
+FIXED: Final = INBOUND.replace("port = 0", "port = {port}") + OUTBOUND
 LogLines = Callable[[], list[str]]
 
 
@@ -80,3 +82,30 @@ async def test_on_another_inbound_of_the_same_user(alter_ids: int, lines: LogLin
         nursery.cancel_scope.cancel()
     assert verdicts(lines) == ["accepted", "refused", "refused", "refused", "accepted"]
     assert any("reason='replay'" in line for line in lines())
+
+
+@pytest.mark.parametrize("alter_ids", [0, 4], ids=["aead", "legacy"])
+async def test_after_a_restart(alter_ids: int, lines: LogLines) -> None:
+    text = FIXED.format(tag="in", skew=90, port=free_port())
+    wire = recorded(alter_ids)
+    for _ in range(2):
+        node = make_node(text)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(node.run)
+            await say(wire, node)
+            nursery.cancel_scope.cancel()
+    assert verdicts(lines) == ["accepted", "refused"]
+    assert any("replay.store path=" in line for line in lines())
+
+
+async def test_a_node_that_keeps_nothing(lines: LogLines) -> None:
+    text = "state = false" + FIXED.format(tag="in", skew=90, port=free_port())
+    wire = recorded()
+    for _ in range(2):
+        node = make_node(text)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(node.run)
+            for _ in range(2):
+                await say(wire, node)
+            nursery.cancel_scope.cancel()
+    assert verdicts(lines) == ["accepted", "refused"] * 2

@@ -161,6 +161,8 @@ class Config:
         stats: count traffic, as far as the policy asks for it.
         control: path of the control socket; empty for a path that the node chooses, which it opens
             only if traffic is counted.
+        state: the folder for what is to outlive the node; empty for the usual place, None for
+            nothing outliving it.
         api: None unless a V2Ray file has it.
         warnings: settings without effect, and what is probably a mistake.
         file: the name of the file; empty if it was not read from one.
@@ -174,6 +176,7 @@ class Config:
     dns: DnsSettings = attrs.field(factory=DnsSettings)
     stats: bool = False
     control: str = ""
+    state: str | None = ""
     api: ApiSettings | None = None
     warnings: tuple[ConfigProblem, ...] = attrs.field(default=(), eq=False)
     file: str = attrs.field(default="", eq=False)

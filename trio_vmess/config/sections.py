@@ -56,7 +56,16 @@ def read_common(root: Section, config: Config) -> Config:
         policy=config.policy if policy is None else _read_policy(policy),
         routing=config.routing if routing is None else _read_routing(routing),
         dns=config.dns if dns is None else _read_dns(dns),
+        state=root.get("state", _state, ""),
     )
+
+
+def _state(raw: Value) -> str | None:
+    if isinstance(raw.content, bool):
+        return "" if raw.content else None
+    if isinstance(raw.content, str):
+        return raw.content
+    raise ValueError(f"expected the path of a folder, or false; found {describe(raw)}")
 
 
 def _read_log(section: Section) -> LogSettings:

@@ -1,6 +1,7 @@
 """A node: builds everything that a configuration describes, and runs it."""
 
 import logging
+import os
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,9 @@ from trio_vmess.node.endpoints import Assembler, sniffing_of, statistics_of
 from trio_vmess.node.housekeeping import Housekeeping
 from trio_vmess.node.inbounds import InboundBuilder
 from trio_vmess.node.lifecycle import Lifecycle, Service
+from trio_vmess.node.replay_store import LastingMemory
 from trio_vmess.node.routing import make_choice, probes_of
+from trio_vmess.node.state_folder import state_folders_of
 from trio_vmess.node.users import UserStore
 from trio_vmess.operations import ControlServer, Monitor
 from trio_vmess.relay import SharedBuffers
@@ -76,6 +79,8 @@ class Node:
         self.statistics = statistics_of(config.policy) if config.stats else None
         window = _longest_window(config)
         self._replay = ReplayCache(window=window)
+        self._memory = LastingMemory(state_folders_of(config, os.environ))
+        self._replay.memory = self._memory
         self._settled_clock = SettledClock(2 * window + CLOCK_HOLD_EXTRA)
         self._assembler = Assembler(
             buffers=buffers,
@@ -122,6 +127,8 @@ class Node:
                 settled=self._settled_clock.now,
             ),
         ]
+        if self.users:
+            services.insert(0, self._memory)
         if self._config.control or self.statistics is not None:
             services.append(self._control)
         if isinstance(self._choose, Selection):

@@ -31,6 +31,7 @@ from trio_vmess.core.vmess.events import (
 )
 from trio_vmess.core.vmess.header import MUX_DESTINATION
 from trio_vmess.core.vmess.replay import (
+    DEFAULT_CAPACITY,
     REPLAY_KEY_SIZE,
     ForgottenTimes,
     OwnMemory,
@@ -45,6 +46,7 @@ from trio_vmess.core.vmess.users import AuthMatch, UserRegistry, authentication_
 
 __all__ = [
     "AUTH_SIZE",
+    "DEFAULT_CAPACITY",
     "DIALECTS",
     "DOCUMENT",
     "MUX_DESTINATION",

@@ -130,10 +130,13 @@ class OwnMemory:
 
     Args:
         capacity: how many keys are remembered at most; each takes some 200 bytes.
+        forgotten: where it is noted what sweeping forgets, if somebody else notes it there, too.
     """
 
-    def __init__(self, capacity: int = DEFAULT_CAPACITY) -> None:
-        self.forgotten = ForgottenTimes()
+    def __init__(
+        self, capacity: int = DEFAULT_CAPACITY, *, forgotten: ForgottenTimes | None = None
+    ) -> None:
+        self.forgotten = ForgottenTimes() if forgotten is None else forgotten
         self._capacity = capacity
         self._keys: set[bytes] = set()
         self._queues: dict[int, deque[bytes]] = {}

@@ -42,10 +42,41 @@ def start_node(config: Path, *, limits: str) -> "subprocess.Popen[bytes]":
     return node
 
 
-def answer(destination: socket.socket) -> socket.socket:
-    accepted, _ = destination.accept()
-    accepted.sendall(b"x")
-    return accepted
+class Clients:
+    """Many clients of one port, each of which sends its number and waits for an answer."""
+
+    def __init__(self, port: int, count: int) -> None:
+        self.waiting = dict[int, socket.socket]()
+        self.served = dict[int, tuple[socket.socket, socket.socket]]()
+        for number in range(count):
+            client = socket.create_connection(("127.0.0.1", port), timeout=10)
+            client.sendall(bytes((number,)))
+            self.waiting[number] = client
+
+    def accept(self, destination: socket.socket) -> None:
+        """Answer whoever arrives next: dials may overtake each other."""
+        remote, _ = destination.accept()
+        remote.settimeout(10)
+        number = remote.recv(1)[0]
+        client = self.waiting.pop(number)
+        self.served[number] = client, remote
+        self.exchange(number)
+
+    def exchange(self, number: int) -> None:
+        client, remote = self.served[number]
+        remote.sendall(bytes((number,)))
+        assert client.recv(2) == bytes((number,))
+
+    def leave(self) -> None:
+        """Have one of those who are served leave."""
+        for each in self.served.pop(next(iter(self.served))):
+            each.close()
+
+    def close(self) -> None:
+        while self.served:
+            self.leave()
+        for client in self.waiting.values():
+            client.close()
 
 
 def test_a_node_near_its_limit_lets_others_wait_and_fails_no_dial(tmp_path: Path) -> None:
@@ -54,38 +85,25 @@ def test_a_node_near_its_limit_lets_others_wait_and_fails_no_dial(tmp_path: Path
         target = destination.getsockname()[1]
         config.write_text(CONFIG.format(error=error, port=port, target=target))
         node = start_node(config, limits="ulimit -Sn 40 && ulimit -Hn 64")
-        clients: list[socket.socket] = []
-        accepted: list[socket.socket] = []
         try:
-            clients = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(60)]
-            destination.settimeout(0.5)
-            with contextlib.suppress(TimeoutError):
-                while True:
-                    accepted.append(answer(destination))
-            # Two files each; with those that are open anyway 64 are not exceeded.
-            served = len(accepted)
-            assert 15 < served < 30
-            # Those who are connected do not notice.
-            for client, remote in zip(clients, accepted, strict=False):
-                assert client.recv(1) == b"x"
-                remote.sendall(b"y")
-                assert client.recv(1) == b"y"
-            # The others are served as soon as there is room.
-            destination.settimeout(10)
-            for number in range(served, 60):
-                clients[number - served].close()
-                accepted[number - served].close()
-                accepted.append(answer(destination))
-                assert clients[number].recv(1) == b"x"
+            with contextlib.closing(Clients(port, 60)) as clients:
+                destination.settimeout(1)
+                with contextlib.suppress(TimeoutError):
+                    while True:
+                        clients.accept(destination)
+                # Two files each: with those that are open anyway, 64 are not exceeded.
+                assert 15 < len(clients.served) < 30
+                for number in clients.served:
+                    clients.exchange(number)
+                destination.settimeout(10)
+                while clients.waiting:
+                    clients.leave()
+                    clients.accept(destination)
             node.terminate()
-            for each in (*clients, *accepted):
-                each.close()
             assert node.wait(timeout=10) == 0
         finally:
             node.kill()
             node.communicate()
-            for each in (*clients, *accepted):
-                each.close()
     log = error.read_text()
     assert re.search(r"node\.started listening=1 files=64\n", log)
     assert log.count("listen.paused") == 1

@@ -55,6 +55,7 @@ class RunningNode:
                 target=self._destination.getsockname()[1],
             )
         )
+        config.chmod(0o600)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "trio_vmess", "run", "--config", str(config)],
             stdout=subprocess.PIPE,

@@ -1,9 +1,12 @@
 """What repeats itself in the error log is summed up; everything else passes."""
 
+import ast
 import logging
+import re
 
 import pytest
 
+from tests.architecture import parse, present_sources
 from trio_vmess.cli.repeats import (
     FIRST_OF_REASON,
     FIRST_OF_SOURCE,
@@ -113,3 +116,21 @@ def test_a_percent_sign_in_a_reason_is_no_placeholder() -> None:
     for _ in range(FIRST_OF_SOURCE + 1):
         limiter.admits(refusal("192.0.2.1:1", "100 %s"), 0.0)
     assert texts(limiter, WINDOW) == ["vmess.refused source=192.0.2.1:1 reason='100 %s' repeated=1"]
+
+
+def test_every_line_about_a_source_can_be_summed_up() -> None:
+    """The form of a line is all that the limiter knows: no line of ours may have another one."""
+    templates = {
+        node.value
+        for source in present_sources().values()
+        for node in ast.walk(parse(source))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and re.match(r"[a-z.]+ .*source=%", node.value)
+    }
+    assert len(templates) > 5
+    for template in templates:
+        limiter = RepeatLimiter()
+        args = ["192.0.2.1:1", *("x" * (template.count("%") - 1))]
+        admitted = [limiter.admits(record(template, *args), 0.0) for _ in range(100)]
+        assert sum(admitted) == FIRST_OF_SOURCE, template

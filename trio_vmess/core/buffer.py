@@ -87,3 +87,7 @@ class ReceiveBuffer:
         taken = bytes(self._bytes[:size])
         del self._bytes[:size]
         return taken
+
+    def clear(self) -> None:
+        """Forget what waits here, and give its memory back."""
+        self._bytes = bytearray()

@@ -93,6 +93,8 @@ class Conversation(abc.ABC):
         except RemoteProtocolError as exc:
             self._failure = exc.copy()
             self._receiving = advance(self._receiving, Signal.FAULT)
+            # The connection may be held open for long: it must not hold what was sent as well.
+            self._buffer.clear()
             raise
         if event is not NEED_DATA:
             self._receiving = advance(self._receiving, event)

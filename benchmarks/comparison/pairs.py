@@ -91,6 +91,10 @@ class Pair:
         """Return the process id of the client or the server."""
         return self._children[role].pid
 
+    def port_of(self, role: str) -> int:
+        """Return the port of the client's SOCKS inbound, or the server's port."""
+        return self._ports[role]
+
     def usage(self) -> dict[str, Usage]:
         """Return what each of the two has used so far.
 

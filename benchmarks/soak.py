@@ -1,0 +1,209 @@
+"""Our client and server for a long time under a mixed load with errors: does memory stay flat?
+
+    python benchmarks/soak.py [--seconds N] [--connections N]
+
+Keeps so many connections alive: transfers, small exchanges, UDP, strangers that are refused,
+resets, destinations that refuse. After a warm-up of a third of the time, resident memory may not
+grow by more than 5 %; what the replay cache may hold by then, for each request of the last four
+minutes, is counted out. Prints a line for each sample, and ends with 1 if memory has grown.
+"""
+
+import argparse
+import pathlib
+import random
+import socket
+import struct
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import attrs
+import trio
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+from benchmarks.comparison.implementations import OURS, find_implementations
+from benchmarks.comparison.pairs import Pair
+from benchmarks.comparison.setups import Setup
+from tests.kit.ports import free_port
+from tests.kit.socks_client import SocksError, open_socks_stream, open_socks_udp, receive_exactly
+from trio_vmess.bench import OriginProcess
+
+GROWTH_MAX: Final = 0.05
+WARM_UP: Final = 1 / 3
+SAMPLE_COUNT: Final = 30
+REPLAY_ENTRY_SIZE: Final = 200
+"""Bytes of memory for each entry of the replay cache."""
+REPLAY_WINDOW: Final = 240.0
+"""Seconds that an entry is kept."""
+
+_REQUEST: Final = struct.Struct(">cQ")
+_LOOPBACK: Final = "127.0.0.1"
+_MEBI: Final = 1 << 20
+_BULK_MILLISECONDS: Final = 200
+_HOLD_MAX: Final = 2.0
+_PACE: Final = 0.5
+"""Seconds, at most, between two connections of one caller."""
+_RESET: Final = struct.pack("ii", 1, 0)
+
+
+@attrs.define(kw_only=True)
+class Load:
+    """The callers, which take turns at all kinds of connections.
+
+    Attributes:
+        proxy: the client's SOCKS port.
+        server: the server's VMess port.
+        origin: the origin's port.
+        refusing: a port where nobody listens.
+        done: how many of each kind are done.
+        failed: how many of each kind went wrong.
+    """
+
+    proxy: int
+    server: int
+    origin: int
+    refusing: int
+    done: Counter[str] = attrs.field(factory=Counter[str])
+    failed: Counter[str] = attrs.field(factory=Counter[str])
+
+    @property
+    def request_count(self) -> int:
+        """How many requests the server has accepted, at most."""
+        return self.done.total() + self.failed.total() - self.done["stranger"]
+
+    async def call(self, choice: random.Random) -> None:
+        """Open connections, one after the other, until cancelled."""
+        kinds: list[Callable[[random.Random], Awaitable[None]]] = [
+            *(self.bulk, self.exchange, self.exchange, self.exchange, self.datagrams),
+            *(self.stranger, self.reset, self.refused),
+        ]
+        while True:
+            kind = choice.choice(kinds)
+            try:
+                await kind(choice)
+            except (OSError, SocksError, trio.BrokenResourceError, trio.TooSlowError):
+                self.failed[kind.__name__] += 1
+            else:
+                self.done[kind.__name__] += 1
+            await trio.sleep(choice.random() * _PACE)
+
+    async def _open(self, kind: bytes, number: int) -> trio.SocketStream:
+        stream = await open_socks_stream(self.proxy, _LOOPBACK, self.origin)
+        await stream.send_all(_REQUEST.pack(kind, number))
+        return stream
+
+    async def bulk(self, _choice: random.Random) -> None:
+        """Read for a moment as fast as possible, at most some megabytes."""
+        async with await self._open(b"d", _BULK_MILLISECONDS) as stream:
+            left = 4 * _MEBI
+            while left > 0 and (data := await stream.receive_some(65_536)):
+                left -= len(data)
+
+    async def exchange(self, choice: random.Random) -> None:
+        """Send a few bytes now and then, and read their echo."""
+        async with await self._open(b"e", 0) as stream:
+            for _ in range(choice.randrange(1, 10)):
+                data = choice.randbytes(choice.randrange(1, 3000))
+                await stream.send_all(data)
+                if await receive_exactly(stream, len(data)) != data:
+                    raise OSError("the echo is wrong")
+                await trio.sleep(choice.random() * _HOLD_MAX / 5)
+
+    async def datagrams(self, choice: random.Random) -> None:
+        """Send a few datagrams, and read their echo."""
+        async with open_socks_udp(self.proxy) as association:
+            for _ in range(5):
+                with trio.fail_after(5):
+                    data = choice.randbytes(choice.randrange(1, 1000))
+                    await association.send_to(_LOOPBACK, self.origin, data)
+                    await association.receive()
+
+    async def stranger(self, choice: random.Random) -> None:
+        """Send random bytes to the server, and stay for a while."""
+        async with await trio.open_tcp_stream(_LOOPBACK, self.server) as stream:
+            await stream.send_all(choice.randbytes(choice.randrange(20_000)))
+            await trio.sleep(choice.random() * _HOLD_MAX)
+
+    async def reset(self, choice: random.Random) -> None:
+        """Reset a transfer."""
+        async with await self._open(b"d", _BULK_MILLISECONDS) as stream:
+            await receive_exactly(stream, choice.randrange(1, 1_000_000))
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+    async def refused(self, _choice: random.Random) -> None:
+        """Call a destination that refuses."""
+        async with await open_socks_stream(self.proxy, _LOOPBACK, self.refusing) as stream:
+            try:
+                await stream.send_all(b"hello")
+                await stream.receive_some(1)
+            except trio.BrokenResourceError:
+                return
+
+
+async def soak(
+    pair: Pair, load: Load, *, seconds: float, connections: int
+) -> list[tuple[int, int]]:
+    """Run the load; return samples: requests so far, and resident bytes of both nodes."""
+    samples: list[tuple[int, int]] = []
+    async with trio.open_nursery() as nursery:
+        for number in range(connections):
+            nursery.start_soon(load.call, random.Random(number))
+        begin = trio.current_time()
+        for number in range(1, SAMPLE_COUNT + 1):
+            await trio.sleep_until(begin + seconds * number / SAMPLE_COUNT)
+            samples.append((load.request_count, pair.memory()))
+            print(
+                f"{trio.current_time() - begin:7.0f} s  {samples[-1][1] / _MEBI:7.1f} MiB  "
+                f"{load.request_count} requests",
+                flush=True,
+            )
+        nursery.cancel_scope.cancel()
+    return samples
+
+
+def growth(samples: list[tuple[int, int]], seconds: float) -> float:
+    """Return by which share memory has grown since the warm-up, without the replay cache's entries.
+
+    The middle of the samples just behind the warm-up is compared with that of the last ones.
+    """
+    warm = samples[int(len(samples) * WARM_UP) :]
+    part = max(1, len(warm) // 4)
+    first, last = (
+        [sorted(each)[part // 2] for each in zip(*piece, strict=True)]
+        for piece in (warm[:part], warm[-part:])
+    )
+    held = min(1.0, REPLAY_WINDOW / seconds) * last[0] - min(first[0], last[0])
+    entries = max(0.0, held) * REPLAY_ENTRY_SIZE
+    return float((last[1] - entries) / first[1] - 1)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Does memory stay flat under a mixed load?")
+    parser.add_argument("--seconds", type=float, default=900.0)
+    parser.add_argument("--connections", type=int, default=200, help="live at a time")
+    arguments = parser.parse_args()
+    ours = find_implementations(["none"])[OURS]
+    begin = time.perf_counter()
+    with OriginProcess() as origin, Pair(ours, ours, Setup(), origin=origin.port) as pair:
+        pair.start()
+        load = Load(
+            proxy=pair.port_of("client"),
+            server=pair.port_of("server"),
+            origin=origin.port,
+            refusing=free_port(),
+        )
+        samples = trio.run(
+            lambda: soak(pair, load, seconds=arguments.seconds, connections=arguments.connections)
+        )
+    grown = growth(samples, arguments.seconds)
+    print(f"done: {dict(load.done)}")
+    print(f"failed: {dict(load.failed)}")
+    print(f"{time.perf_counter() - begin:.0f} s, grown by {grown:+.1%}, at most {GROWTH_MAX:.0%}")
+    return 0 if grown <= GROWTH_MAX else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -89,7 +89,7 @@ EXAMPLE: Final[Sources] = dict.fromkeys(
         "trio_vmess/outbound/http.py",
         "trio_vmess/outbound/vmess.py",
         "trio_vmess/listen/__init__.py",
-        "trio_vmess/listen/static.py",
+        "trio_vmess/listen/listener.py",
         "trio_vmess/contracts.py",
         "trio_vmess/dispatch/__init__.py",
         "trio_vmess/dispatch/dispatcher.py",
@@ -157,7 +157,11 @@ def test_what_is_allowed(place: str, source: str) -> None:
         ("core/vmess/server", "import hmac", "hmac lives in trio_vmess.core.crypto"),
         ("node/node", "import Crypto.Hash", "Crypto lives in trio_vmess.core.crypto"),
         ("core/crypto_too", "import cryptography", "cryptography lives in trio_vmess.core.crypto"),
-        ("listen/static", "import fnv_hash_fast", "fnv_hash_fast lives in trio_vmess.core.crypto"),
+        (
+            "listen/listener",
+            "import fnv_hash_fast",
+            "fnv_hash_fast lives in trio_vmess.core.crypto",
+        ),
         ("core/vmess/server", "from _md5 import md5", "_md5 lives in trio_vmess.core.crypto"),
         (
             "core/vmess/server",
@@ -176,7 +180,7 @@ def test_what_is_allowed(place: str, source: str) -> None:
         ("relay/pump", "from trio_vmess.transport import X", "relay may not import transport"),
         ("inbound/vmess", "from trio_vmess.outbound import X", "inbound may not import outbound"),
         ("outbound/vmess", "from trio_vmess.dispatch import X", "outbound may not import dispatch"),
-        ("listen/static", "from trio_vmess.inbound import X", "listen may not import inbound"),
+        ("listen/listener", "from trio_vmess.inbound import X", "listen may not import inbound"),
         (
             "dispatch/dispatcher",
             "from trio_vmess.inbound import X",
@@ -201,8 +205,8 @@ def test_what_is_allowed(place: str, source: str) -> None:
         ),
         (
             "node/node",
-            "import trio_vmess.listen.static",
-            "import the package, not its module trio_vmess.listen.static",
+            "import trio_vmess.listen.listener",
+            "import the package, not its module trio_vmess.listen.listener",
         ),
         ("node/node", "import trio_vmess.core.absent", "there is no module trio_vmess.core.absent"),
         ("core/vmess/server", "from . import events", "a relative import: ."),

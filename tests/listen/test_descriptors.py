@@ -9,7 +9,7 @@ import pytest
 import trio.testing
 
 from tests.kit.waiting import wait_until
-from tests.listen.test_static import IPV4, Keeper, connect, serving
+from tests.listen.test_listener import IPV4, Keeper, connect, serving
 from trio_vmess.listen import file_limit, open_listener
 from trio_vmess.listen.descriptors import DescriptorBudget, descriptor_budget
 

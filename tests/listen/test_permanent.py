@@ -11,7 +11,7 @@ import trio.testing
 from tests.kit.entropy import SeededEntropy
 from tests.kit.ports import free_port_range
 from tests.listen.machine import FakeMachine
-from tests.listen.test_static import EchoOnce, exchange
+from tests.listen.test_listener import EchoOnce, exchange
 from trio_vmess.core import PortPlan
 from trio_vmess.listen import (
     BoundPort,

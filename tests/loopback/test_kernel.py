@@ -45,7 +45,7 @@ async def test_a_connection_whose_peer_takes_nothing_is_reset_in_time() -> None:
 
 _CROWDED = """
 import ipaddress, logging, resource, trio
-from tests.listen.test_static import EchoOnce
+from tests.listen.test_listener import EchoOnce
 from trio_vmess.listen import open_listener
 
 async def main() -> None:

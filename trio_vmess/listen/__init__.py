@@ -12,15 +12,13 @@ Whatever serves a port is passed in as a `PortHandler`; nothing here knows about
 from trio_vmess.listen.datagrams import DatagramListener
 from trio_vmess.listen.descriptors import file_limit
 from trio_vmess.listen.dynamic import DynamicListener
+from trio_vmess.listen.listener import Handler, Listener, open_listener
 from trio_vmess.listen.open_port import BoundPort, MakeHandler, PortHandler, SwitchOffer
 from trio_vmess.listen.permanent import PermanentListener
-from trio_vmess.listen.static import (
-    Handler,
+from trio_vmess.listen.sockets import (
     ListenAddress,
-    Listener,
     bind_datagram_socket,
     format_listen_address,
-    open_listener,
 )
 
 __all__ = [

@@ -12,7 +12,7 @@ import trio
 
 from trio_vmess.contracts import Inbound
 from trio_vmess.core import Entropy
-from trio_vmess.listen.static import Handler
+from trio_vmess.listen.listener import Handler
 
 InboundT_co = TypeVar("InboundT_co", bound=Inbound, covariant=True)
 

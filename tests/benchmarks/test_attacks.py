@@ -17,7 +17,7 @@ def test_the_prober_finds_one_face() -> None:
     done = run_python("benchmarks/prober.py", "--step", "50", "--peers", "none", limit=120)
     rows = [line for line in done.stdout.splitlines() if line.startswith("| trio-vmess")]
     assert len(rows) == 10, done.stderr
-    # With a thousand users or more, a busy machine may be late; one user's faces are exact.
+    # With a thousand users, tables are built meanwhile, and a busy machine may be late.
     assert all("1: FIN at the deadline" in row for row in rows if "users" not in row), done.stdout
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from trio_vmess.core.vmess.account import Account
 from trio_vmess.core.vmess.auth import derive_user_hash
+from trio_vmess.core.vmess.legacy_eras import Era, Roster
 from trio_vmess.core.vmess.legacy_table import (
     _FREED_BUCKETS,
     AHEAD_SECONDS,
@@ -16,8 +17,6 @@ from trio_vmess.core.vmess.legacy_table import (
     NOT_READY,
     SEARCH_BUDGET,
     LegacyTable,
-    _Era,
-    _Roster,
 )
 
 NOW = 1_700_000_000
@@ -182,8 +181,8 @@ def test_a_true_entry_behind_false_ones_is_still_found() -> None:
 def test_colliding_ids_in_one_crowded_bucket_are_told_apart() -> None:
     table = LegacyTable(30)
     # 40 000 entries share 65 536 fingerprints: thousands of them are equal.
-    roster = _Roster()
-    era = _Era(NOW & ~31, roster)
+    roster = Roster()
+    era = Era(NOW & ~31, roster)
     assert len(era._buckets) == 4
     account = make_account(1)
     ids = [make_id(number) for number in range(1250)]

@@ -2,37 +2,30 @@
 
 A user hash is an HMAC of a second under one of a user's ids. Nothing in it says which, so all that
 are possible now are computed beforehand: 241 seconds by default, times every id. A server with
-1000 users of 64 alter ids has 15.7 million of them. Three decisions keep that small and cheap.
+1000 users of 64 alter ids has 15.7 million of them. Two decisions keep that small and cheap, beside
+the packed entries of `legacy_eras`.
 
 Eras. The seconds are grouped by 32. An era owns its entries and is dropped whole once all of its
 seconds have left the window, so nothing is ever deleted piece by piece. At most nine are alive.
 
-Packed entries. An era is a power of two of `bytearray` buckets with some 64 to 128 entries of
-6 bytes: 2 fingerprint of the hash | 1 second within the era | 3 slot, the number of the id.
-Four other bytes of the hash choose the bucket. What a search finds is only a candidate: the HMAC is
-computed again for that id and second and compared in full. A false candidate (a removed user, a
-chance match, a match across two entries) costs one comparison and has no other effect.
-
 Seconds in any order. Each second knows how many slots it covers, so it can be built ahead of time,
 in parts, or, where little is missing, when a search needs it. A search that needs more says so, and
 is repeated when more is built: a stranger costs a look at what is there, never the building of it.
-New ids get the slots at the end, which makes every second
-incomplete by just these ids. Slots are not used twice; when most of them are unused, later eras are
-given a new numbering, and the old one disappears together with the eras that use it.
+New ids get the slots at the end, which makes every second incomplete by just these ids. Slots are
+not used twice; when most of them are unused, later eras are given a new numbering, and the old one
+disappears together with the eras that use it.
 """
 
 import enum
-import struct
-import sys
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
 from typing import Final, Literal
 
 import attrs
 
-from trio_vmess.core.crypto import HmacState, equal, hmac_md5_many, hmac_md5_state
+from trio_vmess.core.crypto import hmac_md5_state
 from trio_vmess.core.vmess.account import Account
-from trio_vmess.core.vmess.auth import TIMESTAMP_MAX, TIMESTAMP_MIN, encode_timestamp
+from trio_vmess.core.vmess.auth import TIMESTAMP_MAX, TIMESTAMP_MIN
+from trio_vmess.core.vmess.legacy_eras import ERA_BITS, ERA_SECONDS, Era, Roster
 
 AHEAD_SECONDS: Final = 4
 """How far beyond the window's edge `prepare` works, so that a search never meets a new second."""
@@ -45,15 +38,8 @@ GROWTH_STEP: Final = 10
 
 SLOT_LIMIT: Final = 1 << 24
 
-_ERA_BITS: Final = 5
-_ERA_SECONDS: Final = 1 << _ERA_BITS
-_ENTRY_SIZE: Final = 6
-_HASH_SIZE: Final = 16
-_BUCKET_ENTRIES: Final = 128
 _GROWTH_LIMIT: Final = 4
 """An era that holds this many times the ids it was laid out for is laid out anew."""
-_BLOCK: Final = 4096
-"""Ids per turn of the building loop: bounds its temporary memory to some 500 KB."""
 _UNUSED_SLOTS_MIN: Final = 1024
 _FREED_BUCKETS: Final = 1024
 """Buckets that `prepare` frees at a time: an era of 65 000 ids has 16 384, and they take 10 ms."""
@@ -73,142 +59,6 @@ class NotReady(enum.Enum):
 NOT_READY: Final[Literal[NotReady.NOT_READY]] = NotReady.NOT_READY
 
 
-@attrs.define(eq=False)
-class _Roster:
-    """The numbering of ids: a slot each, in the order in which they came.
-
-    Attributes:
-        owners: whose id it is, by slot; None once the user was removed.
-        states: the HMAC under the id, by slot; None likewise.
-        slots: which slots a user has, by `user_id`.
-        unused_count: how many slots are None.
-    """
-
-    owners: list[Account | None] = attrs.field(factory=list[Account | None])
-    states: list[HmacState | None] = attrs.field(factory=list[HmacState | None])
-    slots: dict[bytes, range] = attrs.field(factory=dict[bytes, range])
-    unused_count: int = 0
-
-    def add(self, account: Account, states: list[HmacState]) -> None:
-        start = len(self.owners)
-        self.owners += [account] * len(states)
-        self.states += states
-        self.slots[account.user_id] = range(start, start + len(states))
-
-    def remove(self, user_id: bytes) -> None:
-        place = self.slots.pop(user_id)
-        unused = [None] * len(place)
-        self.owners[place.start : place.stop] = unused
-        self.states[place.start : place.stop] = unused
-        self.unused_count += len(place)
-
-    def renumbered(self) -> "_Roster":
-        """Return a roster without the unused slots."""
-        roster = _Roster()
-        for place in self.slots.values():
-            account = self.owners[place.start]
-            states = self.states[place.start : place.stop]
-            if account is not None:
-                roster.add(account, [state for state in states if state is not None])
-        return roster
-
-
-@attrs.define(eq=False, init=False)
-class _Era:
-    """Thirty-two seconds of the table.
-
-    Attributes:
-        start: its first second.
-        roster: the numbering its entries use.
-        laid_out_for: for how many ids there are buckets.
-        covered: by second within the era, how many slots have been dealt with.
-    """
-
-    start: int
-    roster: _Roster
-    laid_out_for: int
-    covered: list[int]
-    _buckets: list[bytearray]
-    _mask: int
-
-    def __init__(self, start: int, roster: _Roster) -> None:
-        self.start = start
-        self.roster = roster
-        self.laid_out_for = max(len(roster.owners) - roster.unused_count, 16)
-        self.covered = [0] * _ERA_SECONDS
-        wanted = self.laid_out_for * _ERA_SECONDS // _BUCKET_ENTRIES
-        count = 1 << (wanted - 1).bit_length()
-        self._buckets = [bytearray() for _ in range(count)]
-        self._mask = count - 1
-
-    def shrink(self, count: int) -> int:
-        """Free at most so many buckets of an era that is not used any more; returns how many."""
-        count = min(count, len(self._buckets))
-        del self._buckets[len(self._buckets) - count :]
-        return count
-
-    def is_complete(self, second: int) -> bool:
-        return self.covered[second - self.start] == len(self.roster.owners)
-
-    def build(self, second: int, budget: int) -> int:
-        """Go on with a second, for at most `budget` slots; returns for how many."""
-        place = second - self.start
-        begin = self.covered[place]
-        end = min(begin + budget, len(self.roster.owners))
-        message = encode_timestamp(second)
-        for start in range(begin, end, _BLOCK):
-            self._build_block(place, message, start, min(start + _BLOCK, end))
-        self.covered[place] = end
-        return end - begin
-
-    def _build_block(self, place: int, message: bytes, start: int, stop: int) -> None:
-        # Every step works on the whole block at once, in C: tens of thousands of entries are made
-        # each second, for ever.
-        slots: Iterable[int] = range(start, stop)
-        states = self.roster.states[start:stop]
-        if self.roster.unused_count:
-            slots = [slot for slot, state in zip(slots, states, strict=True) if state is not None]
-        alive = [state for state in states if state is not None]
-        count = len(alive)
-        digests = b"".join(hmac_md5_many(alive, message))
-        # Strided copies lay out thousands of entries at once, at 0.03 µs each: byte n of every
-        # entry is one slice. Bytes 4 and 5 of a digest are its fingerprint.
-        numbers = struct.pack(f">{count}I", *slots)
-        entries = bytearray(_ENTRY_SIZE * count)
-        entries[0::_ENTRY_SIZE] = digests[4::_HASH_SIZE]
-        entries[1::_ENTRY_SIZE] = digests[5::_HASH_SIZE]
-        entries[2::_ENTRY_SIZE] = bytes((place,)) * count
-        # A slot fits three bytes of the four that were packed.
-        entries[3::_ENTRY_SIZE] = numbers[1::4]
-        entries[4::_ENTRY_SIZE] = numbers[2::4]
-        entries[5::_ENTRY_SIZE] = numbers[3::4]
-        # Bytes 0 to 3 choose the bucket, as a number in the machine's own byte order; `find` reads
-        # them in the same way.
-        words_per_hash = _HASH_SIZE // 4
-        indices = map(self._mask.__and__, memoryview(digests).cast("I")[::words_per_hash].tolist())
-        pieces = chain.from_iterable(struct.iter_unpack(f"{_ENTRY_SIZE}s", entries))
-        for bucket, piece in zip(map(self._buckets.__getitem__, indices), pieces, strict=True):
-            bucket += piece
-
-    def find(self, user_hash: bytes, low: int, high: int) -> tuple[Account, int] | None:
-        """Return whose hash it is and of which second, from `low` to `high`."""
-        bucket = self._buckets[int.from_bytes(user_hash[:4], sys.byteorder) & self._mask]
-        fingerprint = user_hash[4:6]
-        position = bucket.find(fingerprint)
-        while position >= 0:
-            # A match elsewhere lies across two entries.
-            if position % _ENTRY_SIZE == 0:
-                second = self.start + bucket[position + 2]
-                slot = int.from_bytes(bucket[position + 3 : position + _ENTRY_SIZE], "big")
-                state, account = self.roster.states[slot], self.roster.owners[slot]
-                if state is not None and account is not None and low <= second <= high:
-                    (digest,) = hmac_md5_many((state,), encode_timestamp(second))
-                    if equal(digest, user_hash):
-                        return account, second
-            position = bucket.find(fingerprint, position + 1)
-        return None
-
-
 @attrs.define(eq=False, init=False)
 class LegacyTable:
     """Finds the owner and the second of a user hash, exactly, at any `now`.
@@ -218,10 +68,10 @@ class LegacyTable:
     """
 
     window: int
-    _roster: _Roster
-    _rosters: list[_Roster]
-    _eras: dict[int, _Era]
-    _dropped: list[_Era]
+    _roster: Roster
+    _rosters: list[Roster]
+    _eras: dict[int, Era]
+    _dropped: list[Era]
     _span: tuple[int, int]
     _ready: tuple[int, int] | None
     _waiting: dict[Callable[[], None], None]
@@ -229,7 +79,7 @@ class LegacyTable:
 
     def __init__(self, window: int) -> None:
         self.window = window
-        self._roster = _Roster()
+        self._roster = Roster()
         self._rosters = [self._roster]
         self._eras = {}
         self._dropped = []
@@ -357,18 +207,18 @@ class LegacyTable:
             return last - first + 1
         return max(self._ready[0] - first, 0) + max(last - self._ready[1], 0)
 
-    def _era(self, second: int) -> _Era:
-        number = second >> _ERA_BITS
+    def _era(self, second: int) -> Era:
+        number = second >> ERA_BITS
         era = self._eras.get(number)
         if era is None:
-            era = self._eras[number] = _Era(number << _ERA_BITS, self._roster)
+            era = self._eras[number] = Era(number << ERA_BITS, self._roster)
         return era
 
     def _move(self, now: int) -> None:
         """Drop the eras that have nothing in common with the window."""
         span = (
-            (now - self.window) >> _ERA_BITS,
-            (now + self.window + AHEAD_SECONDS) >> _ERA_BITS,
+            (now - self.window) >> ERA_BITS,
+            (now + self.window + AHEAD_SECONDS) >> ERA_BITS,
         )
         if span == self._span:
             return
@@ -377,8 +227,8 @@ class LegacyTable:
         for number in gone:
             self._drop(number)
         if gone and self._ready is not None:
-            low = max(self._ready[0], first << _ERA_BITS)
-            high = min(self._ready[1], (last << _ERA_BITS) + _ERA_SECONDS - 1)
+            low = max(self._ready[0], first << ERA_BITS)
+            high = min(self._ready[1], (last << ERA_BITS) + ERA_SECONDS - 1)
             self._ready = (low, high) if low <= high else None
         self._drop_rosters()
 

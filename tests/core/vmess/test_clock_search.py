@@ -1,32 +1,14 @@
 """Legacy headers that let nobody in: wrong clocks and wrong alter ids."""
 
-import hashlib
-
 import pytest
 
+from tests.core.vmess.accounts import HOUR, LOVE, NAMELESS, NOW, OLD, make_account
 from trio_vmess.core.vmess.account import Account
-from trio_vmess.core.vmess.auth import derive_auth_id_key, derive_user_hash, seal_auth_id
+from trio_vmess.core.vmess.auth import derive_user_hash
 from trio_vmess.core.vmess.clock_search import ClockSearch
 from trio_vmess.core.vmess.diagnosis import Diagnosis
 from trio_vmess.core.vmess.users import UserRegistry
 from trio_vmess.errors import Refusal
-
-NOW = 1_700_000_000
-HOUR = 3600
-
-
-def make_account(number: int, alter_id_count: int, email: str = "") -> Account:
-    user_id = hashlib.md5(b"user %d" % number).digest()
-    return Account(user_id=user_id, alter_id_count=alter_id_count, email=email)
-
-
-LOVE = make_account(1, 0, "love@example.com")
-OLD = make_account(2, 4, "old@example.com")
-NAMELESS = make_account(3, 2)
-
-
-def make_auth_id(account: Account, timestamp: int) -> bytes:
-    return seal_auth_id(derive_auth_id_key(account.cmd_key), timestamp, b"1234")
 
 
 def run(search: ClockSearch, budget: int = 10_000) -> int:

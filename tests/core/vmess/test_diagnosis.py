@@ -1,31 +1,11 @@
 """What the log says about a request that was refused."""
 
-import hashlib
-
 import pytest
 
-from trio_vmess.core.vmess.account import Account
-from trio_vmess.core.vmess.auth import derive_auth_id_key, seal_auth_id
+from tests.core.vmess.accounts import HOUR, LOVE, NAMELESS, NOW, OLD, make_auth_id
 from trio_vmess.core.vmess.diagnosis import Diagnosis, aead_not_accepted, diagnose
 from trio_vmess.core.vmess.users import AuthMatch, UserRegistry
 from trio_vmess.errors import AuthenticationError, Refusal
-
-NOW = 1_700_000_000
-HOUR = 3600
-
-
-def make_account(number: int, alter_id_count: int, email: str = "") -> Account:
-    user_id = hashlib.md5(b"user %d" % number).digest()
-    return Account(user_id=user_id, alter_id_count=alter_id_count, email=email)
-
-
-LOVE = make_account(1, 0, "love@example.com")
-OLD = make_account(2, 4, "old@example.com")
-NAMELESS = make_account(3, 2)
-
-
-def make_auth_id(account: Account, timestamp: int) -> bytes:
-    return seal_auth_id(derive_auth_id_key(account.cmd_key), timestamp, b"1234")
 
 
 def test_a_wrong_clock_under_an_aead_header_is_told_in_full() -> None:

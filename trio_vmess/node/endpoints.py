@@ -89,15 +89,7 @@ def sniffing_of(
 
 def accounts_of(settings: config.VMessInboundSettings) -> Sequence[Account]:
     """Return the accounts of a VMess inbound's users."""
-    return [
-        Account(
-            user_id=user.id,
-            alter_id_count=user.alter_id,
-            level=user.level,
-            email=user.email,
-        )
-        for user in settings.users
-    ]
+    return list(map(_account, settings.users))
 
 
 @attrs.frozen(kw_only=True)
@@ -282,6 +274,12 @@ class Assembler:
                 assert_never(never)
 
 
+def _account(user: config.InboundUserSettings | config.OutboundUserSettings) -> Account:
+    return Account(
+        user_id=user.id, alter_id_count=user.alter_id, level=user.level, email=user.email
+    )
+
+
 def _passwords(accounts: Sequence[config.ProxyAccountSettings]) -> Mapping[str, str]:
     return {account.user: account.password for account in accounts}
 
@@ -292,12 +290,7 @@ def _server(server: config.VMessServerSettings, vmess: config.VMessOutboundSetti
         port=server.port,
         identities=[
             Identity(
-                account=Account(
-                    user_id=user.id,
-                    alter_id_count=user.alter_id,
-                    level=user.level,
-                    email=user.email,
-                ),
+                account=_account(user),
                 security=user.security.value,
                 authenticated_length=vmess.authenticated_length
                 or config.Experiment.AUTHENTICATED_LENGTH in user.experiments,

@@ -78,9 +78,8 @@ class Node:
         )
         self.statistics = statistics_of(config.policy) if config.stats else None
         window = _longest_window(config)
-        self._replay = ReplayCache(window=window)
         self._memory = LastingMemory(state_folders_of(config, os.environ))
-        self._replay.memory = self._memory
+        self._replay = ReplayCache(window=window, memory=self._memory)
         self._settled_clock = SettledClock(2 * window + CLOCK_HOLD_EXTRA)
         self._assembler = Assembler(
             buffers=buffers,

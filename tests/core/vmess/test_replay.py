@@ -273,8 +273,7 @@ class SharedMemory(OwnMemory):
 
 def test_two_caches_of_one_memory_admit_a_request_once() -> None:
     memory = SharedMemory()
-    first, second = ReplayCache(window=WINDOW), ReplayCache(window=WINDOW)
-    first.memory = second.memory = memory
+    first, second = (ReplayCache(window=WINDOW, memory=memory) for _ in range(2))
     assert admit(first, 1)
     assert not admit(second, 1)
     assert admit(second, 2)

@@ -194,9 +194,10 @@ class ReplayCache:
         capacity: how many requests, how many sessions and how many tainted hashes are remembered
             at most; an entry of each kind takes some 200 bytes.
         history_seconds: how long sessions are remembered at least.
+        memory: where the keys of requests are kept; None for this process.
 
     Attributes:
-        memory: where the keys of requests are kept: in this process, unless it is replaced.
+        memory: where the keys of requests are kept.
 
     Raises:
         ValueError: `window` or `history_seconds` is negative, or `capacity` below 1.
@@ -208,6 +209,7 @@ class ReplayCache:
         window: int,
         capacity: int = DEFAULT_CAPACITY,
         history_seconds: int = SESSION_HISTORY_SECONDS,
+        memory: ReplayMemory | None = None,
     ) -> None:
         if window < 0 or history_seconds < 0:
             raise ValueError(
@@ -215,7 +217,7 @@ class ReplayCache:
             )
         if capacity < 1:
             raise ValueError(f"capacity must be at least 1, not {capacity}")
-        self.memory: ReplayMemory = OwnMemory(capacity)
+        self.memory = OwnMemory(capacity) if memory is None else memory
         self._window = window
         self._history_seconds = history_seconds
         self._sessions = OwnMemory(capacity)

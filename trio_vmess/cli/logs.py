@@ -63,15 +63,15 @@ def logging_to(settings: LogSettings) -> Generator[Logs]:
     root = logging.getLogger("trio_vmess")
     level = _LEVELS.get(settings.level)
     with contextlib.ExitStack() as stack:
+        # The standard library writes warnings by itself where there is no handler: with no error
+        # log, and at the end, when an access log that cannot be written may still say so.
+        silence = logging.NullHandler()
+        root.addHandler(silence)
+        stack.callback(root.removeHandler, silence)
         access_writer = _open(stack, access, settings.access, "access", sys.stdout)
         error_writer = None
         if level is not None:
             error_writer = _open(stack, root, settings.error, "error", sys.stderr)
-        if error_writer is None:
-            # Else the standard library would write warnings by itself.
-            silence = logging.NullHandler()
-            root.addHandler(silence)
-            stack.callback(root.removeHandler, silence)
         stack.callback(_reset, access, root)
         access.setLevel(logging.INFO if access_writer else logging.CRITICAL + 1)
         root.setLevel(logging.CRITICAL + 1 if level is None else level)

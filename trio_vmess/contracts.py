@@ -59,6 +59,15 @@ class Transport(Protocol):
         """
         ...
 
+    @property
+    def is_reset(self) -> bool:
+        """Whether the peer is known to have reset the connection. Costs a system call.
+
+        It is for connections that nobody reads from; whoever reads or sends gets an error anyway.
+        False where the system does not tell.
+        """
+        ...
+
     def limit_receive_buffer(self, size: int, /) -> None:
         """Ask the system to hold about `size` received bytes at most; it is no error if it cannot.
 

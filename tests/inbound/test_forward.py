@@ -5,7 +5,7 @@ import trio
 import trio.testing
 
 from trio_vmess.core.http import Forward, HttpProxyServer
-from trio_vmess.inbound.forward import ForwardTransport
+from trio_vmess.inbound.forward import LEFT_AFTER, ForwardTransport
 from trio_vmess.transport.trio_stream import StreamTransport
 
 GET = b"GET http://example.com/%d HTTP/1.1\r\nHost: example.com\r\n\r\n"
@@ -61,6 +61,34 @@ async def test_the_request_ends_when_the_response_is_delivered(
         assert await forward.receive_into(buffer) == 0
     assert trio.current_time() == pytest.approx(11)
     assert forward.over.is_set()
+
+
+async def test_a_client_that_leaves_before_the_response(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    _, forward, client = begun(GET % 1)
+    await client.aclose()
+    with pytest.raises(trio.BrokenResourceError, match="left"):
+        await forward.receive_into(memoryview(bytearray(100)))
+    assert trio.current_time() == pytest.approx(LEFT_AFTER)
+
+
+async def test_a_client_that_half_closes_gets_a_response_that_keeps_coming(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    _, forward, client = begun(GET % 1)
+    assert isinstance(client, trio.abc.HalfCloseableStream)
+    await client.send_eof()
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def respond() -> None:
+            for at in range(len(OK)):
+                await trio.sleep(LEFT_AFTER / 2)
+                await forward.send_all(OK[at : at + 1])
+
+        assert await forward.receive_into(memoryview(bytearray(100))) == 0
+    assert forward.is_complete
 
 
 async def test_data_after_the_response_is_refused(

@@ -182,7 +182,7 @@ async def test_a_half_closed_client_still_gets_a_slow_response(
 ) -> None:
     # The idle limits of a half-closed relay must not apply before the response.
     policy = Policy(downlink_only=1.0, uplink_only=1.0)
-    servers = WebServers(name_the_path, delay=60.0)
+    servers = WebServers(name_the_path, delay=9.0)
     async with (
         open_remote(servers.script, policy=policy) as remote,
         open_client(inbound(remote.dispatch)) as client,

@@ -35,6 +35,7 @@ class TrackedTransport:
         self.closed = self.aborted = False
         self.local = local
         self.remote: Destination | None = None
+        self.is_reset = False
 
     def limit_receive_buffer(self, size: int, /) -> None:
         self._transport.limit_receive_buffer(size)

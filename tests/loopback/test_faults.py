@@ -61,8 +61,9 @@ async def test_a_program_that_resets(stage: str) -> None:
             await stream.send_all(b"hello")
             await only_connection(server)
         if stage == "upload":
-            # Less than fills all buffers on the way: a reset behind a full buffer is not seen.
-            await stream.send_all(pattern(MEBI))
+            # More than all buffers on the way hold, so that nobody reads from the program.
+            with trio.move_on_after(0.2):
+                await stream.send_all(pattern(64 * MEBI))
         elif stage == "download":
             await receive_exactly(stream, MEBI)
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)

@@ -1,6 +1,7 @@
 """Transports over sockets: partial sends, half-close, resets, closing, fairness."""
 
 import socket
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +10,7 @@ import trio.testing
 
 from tests.kit.pattern import pattern
 from tests.kit.sockets import reset, tcp_pair, transport_pair
+from tests.kit.waiting import wait_until
 from trio_vmess.transport.tcp import SocketTransport
 
 
@@ -82,6 +84,26 @@ async def test_a_reset_breaks_both_directions() -> None:
         await transport.send_all(b"x")
     with pytest.raises(trio.BrokenResourceError, match="half-closing"):
         await transport.send_eof()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the system does not tell")
+async def test_a_reset_shows_behind_bytes_that_nobody_reads() -> None:
+    ours, theirs = loopback_pair()
+    await theirs.send_all(b"unread")
+    assert not ours.is_reset
+    await theirs.abort()
+    await wait_until(lambda: ours.is_reset)
+    await ours.aclose()
+    assert not ours.is_reset
+
+
+async def test_an_end_is_no_reset() -> None:
+    ours, theirs = loopback_pair()
+    await theirs.send_all(b"unread")
+    await theirs.aclose()
+    await ours.receive_into(memoryview(bytearray(6)))
+    assert not ours.is_reset
+    await ours.aclose()
 
 
 async def test_a_reset_breaks_a_send_that_waits() -> None:

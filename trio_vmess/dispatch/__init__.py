@@ -3,6 +3,7 @@
 from trio_vmess.dispatch.access_log import AccessLog
 from trio_vmess.dispatch.connection import Connection, Observer
 from trio_vmess.dispatch.dispatcher import Choose, Dispatcher
+from trio_vmess.dispatch.reset_watch import ResetWatch
 from trio_vmess.dispatch.selection import FirstOutbound, Probe, Prober, Selection
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     "Observer",
     "Probe",
     "Prober",
+    "ResetWatch",
     "Selection",
 ]

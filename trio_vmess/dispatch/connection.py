@@ -3,6 +3,7 @@
 import attrs
 import trio
 
+from trio_vmess.contracts import Transport
 from trio_vmess.core import Flow
 from trio_vmess.relay import CloseReason, Meter
 
@@ -16,6 +17,7 @@ class Connection:
         outbound_tag: the outbound that has connected it or is connecting it; empty before one is
             chosen.
         since: when the request was accepted, on Trio's clock.
+        client: what carries the client's bytes; None for datagrams.
         meter: bytes carried so far.
         close_reason: why it has ended or is about to end; None while it runs.
         fault: a sentence with the details; may be empty.
@@ -24,6 +26,7 @@ class Connection:
     flow: Flow
     since: float
     outbound_tag: str = ""
+    client: Transport | None = None
     meter: Meter = attrs.field(factory=Meter)
     close_reason: CloseReason | None = None
     fault: str = ""

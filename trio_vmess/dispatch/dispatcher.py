@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 import trio
 
-from trio_vmess.contracts import SILENT_ANSWER, Answer, Outbound, PacketLink, StreamSide
+from trio_vmess.contracts import SILENT_ANSWER, Answer, Outbound, PacketLink, StreamSide, Transport
 from trio_vmess.core import NEED_DATA, Flow, Policy
 from trio_vmess.core.sniff import Sniffed, SniffingSettings
 from trio_vmess.dispatch.access_log import describe
@@ -61,14 +61,16 @@ class Dispatcher:
         self, flow: Flow, client: StreamSide, answer: Answer, /
     ) -> Coroutine[None, None, None]:
         """See `Dispatch.stream`."""
-        return self._run(flow, _StreamExchange(client, answer, self._buffers))
+        return self._run(flow, _StreamExchange(client, answer, self._buffers), client.transport)
 
     def packets(self, flow: Flow, client: PacketLink, /) -> Coroutine[None, None, None]:
         """See `Dispatch.packets`."""
         return self._run(flow, _PacketExchange(client))
 
-    async def _run(self, flow: Flow, exchange: "_Exchange") -> None:
-        connection = Connection(flow=flow, since=trio.current_time())
+    async def _run(
+        self, flow: Flow, exchange: "_Exchange", transport: Transport | None = None
+    ) -> None:
+        connection = Connection(flow=flow, since=trio.current_time(), client=transport)
         self.connections.add(connection)
         try:
             for observer in self._observers:

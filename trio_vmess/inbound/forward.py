@@ -8,6 +8,9 @@ Both directions end together, when the response is complete. If the request ende
 would half-close the connection to the server, which many servers take for an abort, and would apply
 the short idle limit of half-closed connections to the wait for the response. So after the request
 `receive_into` waits until the response has been delivered, and only then returns 0.
+
+A client that closes its connection while it waits looks like one that only ends its direction. So
+it is waited for, but not as long as others, and then taken to have left.
 """
 
 from typing import Final
@@ -21,6 +24,13 @@ from trio_vmess.errors import RemoteProtocolError
 
 READ_SIZE: Final = 64 * 1024
 """Bytes that one read of a request's body takes; what follows the body is the next request."""
+
+LEFT_AFTER: Final = 10.0
+"""Seconds without a byte of the response for a client that has ended its direction.
+
+Other proxies close at once then. Clients that end their direction after the request are rare, but
+theirs is a complete request, and most servers begin to answer within this time.
+"""
 
 
 class ForwardTransport:
@@ -51,6 +61,8 @@ class ForwardTransport:
         self._response_ended = False
         self._delivered = trio.Event()
         self._may_read = True
+        self._is_client_ended = False
+        self._response_size = 0
         self._reading: trio.CancelScope | None = None
 
     @property
@@ -63,6 +75,11 @@ class ForwardTransport:
         """See `Transport.remote`."""
         return self._client.remote
 
+    @property
+    def is_reset(self) -> bool:
+        """See `Transport.is_reset`."""
+        return self._client.is_reset
+
     def limit_receive_buffer(self, size: int, /) -> None:
         """See `Transport.limit_receive_buffer`."""
         self._client.limit_receive_buffer(size)
@@ -72,6 +89,7 @@ class ForwardTransport:
 
         Raises:
             RemoteProtocolError: the client broke the protocol.
+            trio.BrokenResourceError: the client's connection was reset, or the client has left.
         """
         while not self._delivered.is_set():
             if not self._request_ended:
@@ -83,9 +101,18 @@ class ForwardTransport:
                 return size
             if self._may_read:
                 await self._read(buffer[:READ_SIZE])
+            elif self._is_client_ended:
+                await self._wait_for_one_that_may_have_left()
             else:
                 await self._delivered.wait()
         return 0
+
+    async def _wait_for_one_that_may_have_left(self) -> None:
+        size = self._response_size
+        with trio.move_on_after(LEFT_AFTER):
+            await self._delivered.wait()
+        if not self._delivered.is_set() and self._response_size == size:
+            raise trio.BrokenResourceError("the client has left before the response")
 
     def _take_events(self) -> None:
         while (event := self._server.next_event()) is not NEED_DATA:
@@ -110,6 +137,7 @@ class ForwardTransport:
                     self._server.receive_data(buffer[:size])
                 else:
                     self._server.receive_eof()
+                    self._is_client_ended = True
                 if not size or self._request_ended:
                     self._may_read = False
         finally:
@@ -129,6 +157,7 @@ class ForwardTransport:
             raise trio.BrokenResourceError("the response has ended")
         if not len(data):
             return
+        self._response_size += len(data)
         self._server.receive_origin_data(data)
         await self._pass_on()
 

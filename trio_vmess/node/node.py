@@ -14,7 +14,14 @@ from trio_vmess.config import Config, VMessInboundSettings
 from trio_vmess.contracts import Outbound
 from trio_vmess.core import Flow
 from trio_vmess.core.vmess import ReplayCache, authentication_window
-from trio_vmess.dispatch import AccessLog, Connection, Dispatcher, Prober, Selection
+from trio_vmess.dispatch import (
+    AccessLog,
+    Connection,
+    Dispatcher,
+    Prober,
+    ResetWatch,
+    Selection,
+)
 from trio_vmess.listen import file_limit
 from trio_vmess.node.assets import Assets
 from trio_vmess.node.clock import SettledClock, utc_seconds
@@ -126,6 +133,7 @@ class Node:
                 settled=self._settled_clock.now,
             ),
         ]
+        services.append(ResetWatch(connections=lambda: self.connections))
         if self.users:
             services.insert(0, self._memory)
         if self._config.control or self.statistics is not None:

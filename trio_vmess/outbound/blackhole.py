@@ -69,6 +69,11 @@ class BlackholeTransport:
         """See `Transport.remote`; there is none."""
         return None
 
+    @property
+    def is_reset(self) -> bool:
+        """See `Transport.is_reset`; nobody is there to do it."""
+        return False
+
     def limit_receive_buffer(self, size: int, /) -> None:
         """See `Transport.limit_receive_buffer`; nothing is received."""
 

@@ -28,6 +28,11 @@ class PrefixedTransport:
         """See `Transport.remote`."""
         return self._transport.remote
 
+    @property
+    def is_reset(self) -> bool:
+        """See `Transport.is_reset`."""
+        return self._transport.is_reset
+
     def limit_receive_buffer(self, size: int, /) -> None:
         """See `Transport.limit_receive_buffer`."""
         self._transport.limit_receive_buffer(size)

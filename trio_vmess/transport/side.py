@@ -71,6 +71,11 @@ class SideTransport:
         """True while the header has not been sent, so that the peer has seen nothing of us."""
         return not self._header_taken.is_set()
 
+    @property
+    def is_reset(self) -> bool:
+        """See `Transport.is_reset`."""
+        return self._side.transport.is_reset
+
     def limit_receive_buffer(self, size: int, /) -> None:
         """See `Transport.limit_receive_buffer`."""
         self._side.transport.limit_receive_buffer(size)

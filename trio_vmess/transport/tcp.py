@@ -8,8 +8,10 @@ busy connection passes a checkpoint at every second read and cannot starve the o
 
 import contextlib
 import functools
+import select
 import socket
 import struct
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
@@ -66,6 +68,11 @@ class SocketTransport:
     def remote(self) -> Destination | None:
         """See `Transport.remote`; None for a Unix socket, and for one that is closed."""
         return _find_address(self._socket.getpeername)
+
+    @property
+    def is_reset(self) -> bool:
+        """See `Transport.is_reset`; always False on Windows."""
+        return is_socket_reset(self._socket.fileno())
 
     def limit_receive_buffer(self, size: int, /) -> None:
         """See `Transport.limit_receive_buffer`."""
@@ -155,6 +162,27 @@ class SocketTransport:
         if self._socket.fileno() < 0:
             return trio.ClosedResourceError("the transport is closed")
         return trio.BrokenResourceError(f"{doing}: {exc}")
+
+
+if sys.platform == "win32":
+
+    def is_socket_reset(_fd: int) -> bool:
+        """Return False: `poll` does not exist here, and reading SO_ERROR would clear it."""
+        return False
+
+else:
+
+    def is_socket_reset(fd: int) -> bool:
+        """Return whether a socket has failed; the next read or write still gets the error.
+
+        Source:
+            poll(2): POLLERR is reported whatever was asked for.
+        """
+        if fd < 0:
+            return False
+        poll = select.poll()
+        poll.register(fd, 0)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _find_address(get_name: Callable[[], object]) -> Destination | None:

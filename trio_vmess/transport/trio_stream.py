@@ -31,6 +31,11 @@ class StreamTransport:
         """See `Transport.remote`; always None, since Trio streams have no addresses."""
         return None
 
+    @property
+    def is_reset(self) -> bool:
+        """See `Transport.is_reset`; always False, since Trio streams do not tell."""
+        return False
+
     def limit_receive_buffer(self, size: int, /) -> None:
         """See `Transport.limit_receive_buffer`; a stream has no such setting."""
 

@@ -11,13 +11,14 @@ from trio_vmess.config import Config, check_role, endpoints, load_config, model
 
 EXAMPLE = pathlib.Path(__file__).parents[2] / "config.toml.example"
 
-NOT_IN_TOML = {"locations", "protocol", "api", "warnings", "file"}
+NOT_IN_TOML = {"locations", "protocol", "stream", "api", "warnings", "file"}
 VALUES = {
     "Dialect",
     "Location",
     "PortRange",
     "UnixSocket",
     "RedirectSettings",
+    "StreamSettings",
     "ApiSettings",
     "ConfigProblem",
 }

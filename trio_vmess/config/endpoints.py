@@ -14,6 +14,7 @@ from trio_vmess.config.enums import (
     SocksAuth,
 )
 from trio_vmess.config.location import Location, Locations
+from trio_vmess.config.transports import PLAIN_STREAM, StreamSettings, UnixSocket
 from trio_vmess.core import Host, IPAddress, Network
 from trio_vmess.core.sniff import SniffingSettings
 from trio_vmess.core.vmess import PACKET_SIZE, TIMESTAMP_JITTER, V2RAY, Dialect
@@ -48,16 +49,6 @@ class PortRange:
         if not self.last or not other.last:
             return False
         return self.first <= other.last and other.first <= self.last
-
-
-@attrs.frozen
-class UnixSocket:
-    """A Unix socket to listen on: a path, or `@name` in Linux's abstract namespace."""
-
-    path: str
-
-    def __str__(self) -> str:
-        return self.path
 
 
 ANY_IPV4: Final = ipaddress.IPv4Address("0.0.0.0")
@@ -199,6 +190,7 @@ class InboundSettings:
         protocol: the settings of its protocol; their class says which one it is.
         listen: an IP address or a Unix socket.
         port: one port or a range; meaningless for a Unix socket.
+        stream: what carries the protocol.
         sniffing: what is done with names found in the first bytes; None does not look for them.
     """
 
@@ -206,6 +198,7 @@ class InboundSettings:
     tag: str = ""
     listen: IPAddress | UnixSocket = ANY_IPV4
     port: PortRange = ANY_PORT
+    stream: StreamSettings = PLAIN_STREAM
     sniffing: SniffingSettings | None = None
     allocate: AllocateSettings = AllocateSettings()
     locations: Locations = attrs.field(factory=dict[str, Location], eq=False, repr=False)
@@ -350,10 +343,12 @@ class OutboundSettings:
 
     Attributes:
         protocol: the settings of its protocol; their class says which one it is.
+        stream: what carries the protocol.
         send_through: the local address to connect from; None leaves it to the system.
     """
 
     protocol: OutboundProtocolSettings
     tag: str = ""
+    stream: StreamSettings = PLAIN_STREAM
     send_through: IPAddress | None = None
     locations: Locations = attrs.field(factory=dict[str, Location], eq=False, repr=False)

@@ -59,3 +59,10 @@ class FreedomDomainStrategy(enum.Enum):
     USE_IP = "UseIP"
     USE_IPV4 = "UseIPv4"
     USE_IPV6 = "UseIPv6"
+
+
+class TlsVersion(enum.Enum):
+    """The versions of TLS; older ones are not secure."""
+
+    TLS_1_2 = "1.2"
+    TLS_1_3 = "1.3"

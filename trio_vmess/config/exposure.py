@@ -20,13 +20,13 @@ from trio_vmess.config.endpoints import (
     OutboundSettings,
     SocksInboundSettings,
     SocksOutboundSettings,
-    UnixSocket,
     VMessInboundSettings,
     VMessOutboundSettings,
 )
 from trio_vmess.config.enums import SecurityName, SocksAuth
 from trio_vmess.config.location import Finding, locate
 from trio_vmess.config.model import Config
+from trio_vmess.config.transports import UnixSocket
 from trio_vmess.core import Host
 
 _UNENCRYPTED: Final = frozenset({SecurityName.NONE, SecurityName.ZERO})

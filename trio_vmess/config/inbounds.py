@@ -23,12 +23,12 @@ from trio_vmess.config.endpoints import (
     MixedInboundSettings,
     ProxyAccountSettings,
     SocksInboundSettings,
-    UnixSocket,
     VMessInboundSettings,
 )
 from trio_vmess.config.enums import AllocateStrategy, SocksAuth
 from trio_vmess.config.location import Location
 from trio_vmess.config.reader import Section
+from trio_vmess.config.transports import UnixSocket
 from trio_vmess.config.tree import Value, quote
 from trio_vmess.core import Network
 from trio_vmess.core.sniff import SniffingSettings

@@ -14,7 +14,6 @@ from trio_vmess.config.endpoints import (
     MixedInboundSettings,
     OutboundSettings,
     SocksInboundSettings,
-    UnixSocket,
     VMessInboundSettings,
     VMessOutboundSettings,
 )
@@ -22,12 +21,21 @@ from trio_vmess.config.enums import AllocateStrategy
 from trio_vmess.config.exposure import find_exposures
 from trio_vmess.config.location import Finding, Location, locate
 from trio_vmess.config.model import Config, RuleSettings
+from trio_vmess.config.transports import PLAIN_STREAM, UnixSocket
 from trio_vmess.config.tree import quote
 from trio_vmess.config.values import nearest
 from trio_vmess.core import IPAddress, Network
 from trio_vmess.errors import ConfigError, ConfigProblem
 
-__all__ = ["Finding", "Role", "check_role", "find_problems", "find_warnings", "validate"]
+__all__ = [
+    "Finding",
+    "Role",
+    "check_role",
+    "find_problems",
+    "find_warnings",
+    "refuse_layers",
+    "validate",
+]
 
 _T = TypeVar("_T")
 
@@ -93,6 +101,32 @@ def check_role(config: Config, role: Role) -> None:
 def _to_problem(config: Config, finding: Finding) -> ConfigProblem:
     location, message = finding
     return location.problem(message, file=config.file)
+
+
+def refuse_layers(config: Config) -> None:
+    """Refuse what would have to be carried by more than bare TCP or a bare Unix socket.
+
+    Raises:
+        ConfigError: naming each of these inbounds and outbounds.
+    """
+    findings = [
+        *_layers("inbounds", config.inbounds),
+        *_layers("outbounds", config.outbounds),
+    ]
+    if findings:
+        raise ConfigError(*(_to_problem(config, finding) for finding in findings))
+
+
+def _layers(
+    name: str, endpoints: Sequence[InboundSettings | OutboundSettings]
+) -> Iterator[Finding]:
+    for index, each in enumerate(endpoints):
+        if each.stream != PLAIN_STREAM:
+            around = locate(each.locations, "", f"{name}[{index}]")
+            yield (
+                each.stream.locations.get("", around),
+                "transports, TLS and socket options are not supported yet",
+            )
 
 
 def find_problems(config: Config) -> Iterator[Finding]:
@@ -263,8 +297,10 @@ def _shared_network(one: InboundSettings, other: InboundSettings) -> Network | N
 
 
 def _same_address(one: IPAddress | UnixSocket, other: IPAddress | UnixSocket) -> bool:
+    if isinstance(one, UnixSocket) and isinstance(other, UnixSocket):
+        return one.path == other.path
     if isinstance(one, UnixSocket) or isinstance(other, UnixSocket):
-        return one == other
+        return False
     if one.version != other.version:
         return False
     return one == other or one.is_unspecified or other.is_unspecified

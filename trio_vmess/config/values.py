@@ -13,7 +13,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeVar
 
-from trio_vmess.config.endpoints import PortRange, UnixSocket
+from trio_vmess.config.endpoints import PortRange
+from trio_vmess.config.transports import UnixSocket
 from trio_vmess.config.tree import Value, describe, quote
 from trio_vmess.core import Host, IPAddress, Network, parse_host
 from trio_vmess.core.vmess import parse_user_id

@@ -5,7 +5,7 @@ from typing import Final, TypeAlias, cast
 
 import attrs
 
-from trio_vmess.config import parse_share_link, share_link_outbound
+from trio_vmess.config import Config, parse_share_link, refuse_layers, share_link_outbound
 from trio_vmess.core import (
     Destination,
     Host,
@@ -58,7 +58,7 @@ def read_server(server: object, account: object, security: object) -> Server:
                 "for another user, pass the server as (host, port)"
             )
         link = parse_share_link(server)
-        share_link_outbound(link)
+        refuse_layers(Config(outbounds=(share_link_outbound(link),)))
         return Server(
             host=parse_host(link.address),
             port=link.port,

@@ -10,7 +10,7 @@ from typing import Final
 import attrs
 import trio
 
-from trio_vmess.config import Config, VMessInboundSettings
+from trio_vmess.config import Config, VMessInboundSettings, refuse_layers
 from trio_vmess.contracts import Outbound
 from trio_vmess.core import Flow
 from trio_vmess.core.vmess import ReplayCache, authentication_window
@@ -73,6 +73,7 @@ class Node:
     """
 
     def __init__(self, config: Config) -> None:
+        refuse_layers(config)
         buffers = SharedBuffers()
         self._config = config
         assets = Assets(_folders(config))

@@ -139,7 +139,7 @@ _CRYPTO: Final = ("trio_vmess.core.crypto",)
 
 HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "Crypto": _CRYPTO,
-    "cryptography": _CRYPTO,
+    "cryptography": (*_CRYPTO, "trio_vmess.core.x509"),
     "fnv_hash_fast": _CRYPTO,
     "hashlib": _CRYPTO,
     "hmac": _CRYPTO,

@@ -38,6 +38,7 @@ from trio_vmess.dns.servers import RESEND_AFTER
 from trio_vmess.errors import DialError, DialFailure, NoRouteError
 from trio_vmess.node.dns import FlowDialer
 from trio_vmess.node.endpoints import Assembler
+from trio_vmess.node.layers import LayerBuilder
 from trio_vmess.outbound import FreedomOutbound
 from trio_vmess.relay import SharedBuffers
 from trio_vmess.transport import StreamTransport, resolve
@@ -222,6 +223,7 @@ async def test_queries_go_through_a_chain_of_proxies() -> None:
         start_chain_node(ServerSpec(), ClientSpec(server_port=last.port)) as first,
     ):
         assembler = Assembler(
+            layers=LayerBuilder(),
             buffers=SharedBuffers(),
             policy_of=PolicySettings().level,
             replay=ReplayCache(window=120),

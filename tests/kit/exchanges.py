@@ -7,7 +7,16 @@ Xray pass an origin's end on a second late.
 
 import hashlib
 
-from tests.kit.origin import Origin, sink_answer
+from tests.kit.names import LOCALHOST, target_hosts
+from tests.kit.origin import (
+    Origin,
+    sink_answer,
+    start_delayed_reply,
+    start_echo,
+    start_sink,
+    start_source,
+    start_udp_echo,
+)
 from tests.kit.pattern import pattern, pattern_pieces, pattern_sha256
 from tests.kit.socks_client import (
     SocksUdpAssociation,
@@ -18,6 +27,7 @@ from tests.kit.socks_client import (
 from tests.kit.transfer import echo_file
 
 _READ_SIZE = 65_536
+DATAGRAM_SIZES = (1, 100, 1200, 1400, 1950)
 
 
 async def check_echo(proxy_port: int, origin: Origin, host: str | None = None) -> None:
@@ -97,3 +107,21 @@ async def check_udp_echo(proxy_port: int, origin: Origin, sizes: tuple[int, ...]
     async with open_socks_udp(proxy_port) as association:
         for size in sizes:
             await exchange_datagram(association, origin.host, origin.port, pattern(size))
+
+
+async def check_all(proxy_port: int, *, size: int = 3 << 20) -> None:
+    """Send everything through a proxy that can be sent, half-closes included."""
+    async with (
+        start_echo(LOCALHOST) as echo,
+        start_source(size) as source,
+        start_sink() as sink,
+        start_delayed_reply(0.05) as delayed,
+        start_udp_echo(LOCALHOST) as udp_echo,
+    ):
+        for host in target_hosts():
+            await check_echo(proxy_port, echo, host)
+        await check_download(proxy_port, source, size)
+        await check_upload(proxy_port, sink, size, half_close=True)
+        await check_duplex(proxy_port, echo, size)
+        await check_delayed_reply(proxy_port, delayed)
+        await check_udp_echo(proxy_port, udp_echo, DATAGRAM_SIZES)

@@ -185,6 +185,27 @@ def proxy_inbound(
     )
 
 
+def with_streams(
+    settings: config.Config, *, inbounds: config.StreamSettings, outbounds: config.StreamSettings
+) -> config.Config:
+    """Return a configuration whose VMess inbounds and outbounds are carried by something else."""
+    return attrs.evolve(
+        settings,
+        inbounds=tuple(
+            attrs.evolve(each, stream=inbounds)
+            if isinstance(each.protocol, config.VMessInboundSettings)
+            else each
+            for each in settings.inbounds
+        ),
+        outbounds=tuple(
+            attrs.evolve(each, stream=outbounds)
+            if isinstance(each.protocol, config.VMessOutboundSettings)
+            else each
+            for each in settings.outbounds
+        ),
+    )
+
+
 def freedom(*, allow_private: bool = True) -> config.OutboundSettings:
     """Return an outbound straight to the destination, which in tests is on loopback."""
     protocol = config.FreedomOutboundSettings(allow_private=allow_private)
@@ -209,6 +230,7 @@ def start_server_node(
     dialect: Dialect = V2RAY,
     disable_insecure_encryption: bool = False,
     policy: config.PolicySettings | None = None,
+    stream: config.StreamSettings = config.PLAIN_STREAM,
 ) -> Running:
     """Run a VMess server that connects to targets itself.
 
@@ -218,18 +240,18 @@ def start_server_node(
         dialect: which VMess it speaks.
         disable_insecure_encryption: refuse aes-128-cfb and none.
         policy: its time limits; None for the defaults.
+        stream: what carries VMess.
     """
-    return start_node(
-        config.Config(
-            inbounds=vmess_inbounds(
-                spec or ServerSpec(),
-                dialect=dialect,
-                disable_insecure_encryption=disable_insecure_encryption,
-            ),
-            outbounds=(freedom(allow_private=allow_private),),
-            policy=policy or config.PolicySettings(),
-        )
+    settings = config.Config(
+        inbounds=vmess_inbounds(
+            spec or ServerSpec(),
+            dialect=dialect,
+            disable_insecure_encryption=disable_insecure_encryption,
+        ),
+        outbounds=(freedom(allow_private=allow_private),),
+        policy=policy or config.PolicySettings(),
     )
+    return start_node(with_streams(settings, inbounds=stream, outbounds=stream))
 
 
 def start_client_node(
@@ -240,6 +262,7 @@ def start_client_node(
     dialect: Dialect = V2RAY,
     timestamp_jitter: int = TIMESTAMP_JITTER,
     policy: config.PolicySettings | None = None,
+    stream: config.StreamSettings = config.PLAIN_STREAM,
 ) -> Running:
     """Run a local proxy that passes everything to a VMess server.
 
@@ -250,6 +273,7 @@ def start_client_node(
         dialect: which VMess they speak.
         timestamp_jitter: seconds by which legacy timestamps may be off.
         policy: its time limits; None for the defaults.
+        stream: what carries VMess.
 
     Raises:
         UnsupportedSpecError: the spec asks for what a node cannot do.
@@ -257,13 +281,12 @@ def start_client_node(
     outbound = vmess_outbound(
         spec, other_ports=other_ports, dialect=dialect, timestamp_jitter=timestamp_jitter
     )
-    return start_node(
-        config.Config(
-            inbounds=(proxy_inbound(spec, proxy),),
-            outbounds=(outbound,),
-            policy=policy or config.PolicySettings(),
-        )
+    settings = config.Config(
+        inbounds=(proxy_inbound(spec, proxy),),
+        outbounds=(outbound,),
+        policy=policy or config.PolicySettings(),
     )
+    return start_node(with_streams(settings, inbounds=stream, outbounds=stream))
 
 
 def start_chain_node(server: ServerSpec, client: ClientSpec) -> Running:

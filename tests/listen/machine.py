@@ -62,8 +62,12 @@ class FakeMachine:
         return self.open[port]
 
     def make_handler(self, port: int) -> PortHandler[Inbound]:
+        inbound = SilentInbound()
         handler: PortHandler[Inbound] = PortHandler(
-            inbound=SilentInbound(), handshake=60.0, close=lambda: self.closed.append(handler)
+            inbound=inbound,
+            front=inbound,
+            handshake=60.0,
+            close=lambda: self.closed.append(handler),
         )
         self.handlers.append(handler)
         return handler

@@ -98,7 +98,7 @@ async def test_a_real_range() -> None:
     listener = PermanentListener(
         ports,
         bind_loopback,
-        lambda _port: PortHandler(handshake=60.0, inbound=echo),
+        lambda _port: PortHandler(handshake=60.0, inbound=echo, front=echo),
         entropy=SeededEntropy(),
     )
     async with trio.open_nursery() as connections, trio.open_nursery() as listeners:
@@ -122,7 +122,7 @@ async def test_a_real_generation_and_a_connection_that_outlives_it() -> None:
         listener = DynamicListener(
             plan,
             bind_loopback,
-            lambda _port: PortHandler(handshake=60.0, inbound=echo),
+            lambda _port: PortHandler(handshake=60.0, inbound=echo, front=echo),
             entropy=entropy,
         )
         async with trio.open_nursery() as connections:

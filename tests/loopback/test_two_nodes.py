@@ -4,22 +4,15 @@ import pytest
 import trio
 
 from tests.kit.exchanges import (
-    check_delayed_reply,
-    check_download,
-    check_duplex,
+    check_all,
     check_echo,
-    check_udp_echo,
-    check_upload,
 )
-from tests.kit.names import LOCALHOST, target_hosts
 from tests.kit.nodes import start_chain_node, start_client_node, start_server_node
 from tests.kit.origin import (
     Origin,
     start_delayed_reply,
     start_echo,
-    start_sink,
     start_source,
-    start_udp_echo,
 )
 from tests.kit.pattern import pattern
 from tests.kit.peer_specs import ClientSpec, ServerSpec
@@ -28,28 +21,8 @@ from trio_vmess.config import DokodemoInboundSettings
 from trio_vmess.core import Network, parse_host
 from trio_vmess.core.vmess import DOCUMENT, SECURITY_WORDS
 
-SIZE = 3 << 20
-DATAGRAM_SIZES = (1, 100, 1200, 1400, 1950)
 OTHER_USER = "00000000-1111-2222-3333-444444444444"
 THIRD_USER = "11111111-1111-2222-3333-444444444444"
-
-
-async def _check_all(proxy_port: int) -> None:
-    """Send everything through a proxy that can be sent, half-closes included."""
-    async with (
-        start_echo(LOCALHOST) as echo,
-        start_source(SIZE) as source,
-        start_sink() as sink,
-        start_delayed_reply(0.05) as delayed,
-        start_udp_echo(LOCALHOST) as udp_echo,
-    ):
-        for host in target_hosts():
-            await check_echo(proxy_port, echo, host)
-        await check_download(proxy_port, source, SIZE)
-        await check_upload(proxy_port, sink, SIZE, half_close=True)
-        await check_duplex(proxy_port, echo, SIZE)
-        await check_delayed_reply(proxy_port, delayed)
-        await check_udp_echo(proxy_port, udp_echo, DATAGRAM_SIZES)
 
 
 @pytest.mark.parametrize("alter_id", [0, 4])
@@ -61,7 +34,7 @@ async def test_every_cipher(security: str, alter_id: int) -> None:
             ClientSpec(server_port=server.port, alter_id=alter_id, security=security)
         ) as client,
     ):
-        await _check_all(client.port)
+        await check_all(client.port)
 
 
 @pytest.mark.parametrize("global_padding", [False, True])
@@ -81,7 +54,7 @@ async def test_every_option(
             )
         ) as client,
     ):
-        await _check_all(client.port)
+        await check_all(client.port)
 
 
 @pytest.mark.parametrize("alter_id", [0, 4])
@@ -94,7 +67,7 @@ async def test_the_document_dialect(security: str, alter_id: int) -> None:
             dialect=DOCUMENT,
         ) as client,
     ):
-        await _check_all(client.port)
+        await check_all(client.port)
 
 
 async def test_the_dialects_do_not_understand_each_other() -> None:
@@ -218,4 +191,4 @@ async def test_a_chain_of_three() -> None:
         ) as first,
         start_client_node(ClientSpec(server_port=first.port)) as client,
     ):
-        await _check_all(client.port)
+        await check_all(client.port)

@@ -11,7 +11,6 @@ from trio_vmess.config import (
     OutboundSettings,
     SocketSettings,
     StreamSettings,
-    TlsSettings,
     UnixSocket,
     WebSocketSettings,
 )
@@ -24,7 +23,6 @@ CONFIG = Config(
 )
 STREAMS = [
     StreamSettings(carrier=WebSocketSettings()),
-    StreamSettings(tls=TlsSettings()),
     StreamSettings(socket=SocketSettings(mark=1)),
 ]
 

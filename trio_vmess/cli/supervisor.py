@@ -100,10 +100,13 @@ async def _supervise(start: Start, logs: Logs) -> None:
             _stop_on_signals, running, background.cancel_scope, name="stop on signals"
         )
         await background.start(CollectionWatch().run, name="garbage collection")
-        if logs.files and sys.platform != "win32":
-            await background.start(_reopen_on_signals, logs, name="reopen logs on signals")
         async with trio.open_nursery() as nodes:
             running += await start(nodes, background)
+            has_files = bool(logs.files) or any(each.certificates for each in running)
+            if has_files and sys.platform != "win32":
+                await background.start(
+                    _reload_on_signals, logs, running, name="reload files on signals"
+                )
         background.cancel_scope.cancel()
 
 
@@ -126,15 +129,20 @@ async def _stop_on_signals(
 
 if sys.platform != "win32":
 
-    async def _reopen_on_signals(
-        logs: Logs, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    async def _reload_on_signals(
+        logs: Logs,
+        nodes: Sequence[Node],
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Open log files again at each SIGHUP, as programs that rotate logs expect.
+        """Open log files and load changed certificates again at each SIGHUP.
 
-        A node without log files is left to what the signal does by itself: a node ends with its
+        A node that has neither is left to what the signal does by itself: it ends with its
         terminal, unless it was started with nohup.
         """
         with trio.open_signal_receiver(signal.SIGHUP) as signals:
             task_status.started()
             async for _ in signals:
                 logs.reopen()
+                for node in nodes:
+                    for certificates in node.certificates:
+                        certificates.reload_if_changed()

@@ -42,7 +42,7 @@ from trio_vmess.config.enums import (
     TlsVersion,
 )
 from trio_vmess.config.load import Format, load_config, parse_config
-from trio_vmess.config.location import Location
+from trio_vmess.config.location import Location, locate
 from trio_vmess.config.model import (
     ApiSettings,
     BalancerSettings,
@@ -159,6 +159,7 @@ __all__ = [
     "client_config",
     "format_share_link",
     "load_config",
+    "locate",
     "parse_config",
     "parse_share_link",
     "refuse_layers",

@@ -7,6 +7,8 @@ then consist of the model's own names.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Literal, TypeVar
 
+import attrs
+
 from trio_vmess.config.endpoints import (
     DokodemoInboundSettings,
     HttpInboundSettings,
@@ -121,7 +123,7 @@ def _layers(
     name: str, endpoints: Sequence[InboundSettings | OutboundSettings]
 ) -> Iterator[Finding]:
     for index, each in enumerate(endpoints):
-        if each.stream != PLAIN_STREAM:
+        if attrs.evolve(each.stream, tls=None) != PLAIN_STREAM:
             around = locate(each.locations, "", f"{name}[{index}]")
             yield (
                 each.stream.locations.get("", around),

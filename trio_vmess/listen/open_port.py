@@ -27,11 +27,14 @@ class PortHandler(Generic[InboundT_co]):
 
     Attributes:
         inbound: serves them.
+        front: what they are handed to: the outermost of the layers in front of the inbound, or the
+            inbound itself.
         handshake: seconds from accepting a connection until its request must be complete.
         close: called when a port is closed, once for each port that shares the handler.
     """
 
     inbound: InboundT_co
+    front: Inbound
     handshake: float
     close: Callable[[], None] = _close_nothing
 
@@ -77,7 +80,7 @@ class OpenPort(Generic[InboundT_co]):
     async def serve(self, connections: trio.Nursery) -> NoReturn:
         """Accept connections until cancelled; they run in `connections`."""
         await self.listener.serve(
-            self.handler.inbound.serve,
+            self.handler.front.serve,
             connections=connections,
             handshake=self.handler.handshake,
         )

@@ -29,6 +29,7 @@ from trio_vmess.inbound import (
     VMessInbound,
 )
 from trio_vmess.node.clock import utc_seconds
+from trio_vmess.node.layers import LayerBuilder
 from trio_vmess.node.lifecycle import Service
 from trio_vmess.node.users import UserStore
 from trio_vmess.operations import Directions, Statistics
@@ -97,6 +98,7 @@ class Assembler:
     """Builds the objects of one node, with what they share.
 
     Attributes:
+        layers: builds what carries the outbounds' protocols.
         buffers: shared by all connections of this Trio run.
         policy_of: returns the limits of a user level.
         replay: the requests that were seen on any port of any inbound: what was recorded at one
@@ -108,6 +110,7 @@ class Assembler:
         services: the objects built so far that have tasks of their own; the node runs them.
     """
 
+    layers: LayerBuilder
     buffers: SharedBuffers
     policy_of: Callable[[int], Policy]
     replay: ReplayCache
@@ -222,9 +225,15 @@ class Assembler:
                 assert_never(never)
 
     def outbound(self, settings: config.OutboundSettings) -> Outbound:
-        """Build an outbound."""
+        """Build an outbound.
+
+        Raises:
+            ConfigError: a certificate cannot be used.
+        """
         tag, local = settings.tag, settings.send_through
-        connect = functools.partial(dial, local=local, resolve=self.resolve)
+        dial_server = functools.partial(dial, local=local, resolve=self.resolve)
+        around = self.layers.for_outbound(settings)
+        connect = around(dial_server)
         match settings.protocol:
             case config.VMessOutboundSettings() as vmess:
                 return VMessOutbound(
@@ -238,7 +247,9 @@ class Assembler:
                     machine=platform.machine(),
                     buffer=self.buffers.received,
                     connect=connect,
-                    connect_packets=functools.partial(connect, patience=PACKETS_PATIENCE),
+                    connect_packets=around(
+                        functools.partial(dial_server, patience=PACKETS_PATIENCE)
+                    ),
                     packet_size=vmess.packet_size,
                 )
             case config.FreedomOutboundSettings() as freedom:

@@ -32,6 +32,7 @@ from trio_vmess.listen import (
     open_listener,
 )
 from trio_vmess.node.endpoints import Assembler
+from trio_vmess.node.layers import LayerBuilder
 from trio_vmess.node.lifecycle import ListeningService
 from trio_vmess.node.users import UserStore
 
@@ -88,11 +89,13 @@ class InboundBuilder:
 
     Args:
         assembler: builds the protocol objects.
+        layers: builds what lies in front of them.
         dispatch: receives the requests.
     """
 
-    def __init__(self, assembler: Assembler, dispatch: Dispatch) -> None:
+    def __init__(self, assembler: Assembler, layers: LayerBuilder, dispatch: Dispatch) -> None:
         self._assembler = assembler
+        self._layers = layers
         self._dispatch = dispatch
         # The targets of detours, by tag. Looked up when a client is redirected, because the target
         # may come later in the configuration than the inbound with the `detour`.
@@ -103,12 +106,17 @@ class InboundBuilder:
 
         Raises:
             ValueError: its users have too many alter ids in total.
+            ConfigError: a certificate cannot be used.
         """
         if isinstance(settings.protocol, VMessInboundSettings):
             return self._build_vmess(settings, settings.protocol)
         inbound = self._assembler.local_inbound(settings, self._dispatch)
         policy = self._assembler.policy_of(settings.protocol.user_level)
-        handler = PortHandler(inbound=inbound, handshake=policy.handshake)
+        handler = PortHandler(
+            inbound=inbound,
+            front=self._layers.for_inbound(settings)(inbound),
+            handshake=policy.handshake,
+        )
         streams = _stream_listener(settings, lambda _port: handler)
         datagrams = None
         if isinstance(inbound, DokodemoInbound) and Network.UDP in settings.networks:
@@ -125,6 +133,8 @@ class InboundBuilder:
         if protocol.detour:
             switch_account = functools.partial(self._switch_account, protocol.detour)
 
+        front = self._layers.for_inbound(settings)
+
         def make_handler(_port: int) -> PortHandler[VMessInbound]:
             registry = users.open_registry()
             inbound = self._assembler.vmess_inbound(
@@ -136,6 +146,7 @@ class InboundBuilder:
             )
             return PortHandler(
                 inbound=inbound,
+                front=front(inbound),
                 handshake=handshake,
                 close=functools.partial(users.close_registry, registry),
             )

@@ -5,7 +5,7 @@ import os
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
@@ -29,6 +29,7 @@ from trio_vmess.node.dns import FlowDialer, for_owner, make_resolver, make_syste
 from trio_vmess.node.endpoints import Assembler, sniffing_of, statistics_of
 from trio_vmess.node.housekeeping import Housekeeping
 from trio_vmess.node.inbounds import InboundBuilder
+from trio_vmess.node.layers import LayerBuilder
 from trio_vmess.node.lifecycle import Lifecycle, Service
 from trio_vmess.node.replay_store import LastingMemory
 from trio_vmess.node.routing import make_choice, probes_of
@@ -37,6 +38,9 @@ from trio_vmess.node.users import UserStore
 from trio_vmess.operations import ControlServer, Monitor
 from trio_vmess.relay import SharedBuffers
 from trio_vmess.routing import GeoFiles
+
+if TYPE_CHECKING:
+    from trio_vmess.node.certificates import InboundCertificates
 
 log: Final = logging.getLogger("trio_vmess.node")
 
@@ -89,7 +93,9 @@ class Node:
         self._memory = LastingMemory(state_folders_of(config, os.environ))
         self._replay = ReplayCache(window=window, memory=self._memory)
         self._settled_clock = SettledClock(2 * window + CLOCK_HOLD_EXTRA)
+        self._layers = LayerBuilder(file=config.file)
         self._assembler = Assembler(
+            layers=self._layers,
             buffers=buffers,
             policy_of=config.policy.level,
             replay=self._replay,
@@ -113,7 +119,7 @@ class Node:
             sniffing_of=sniffing_of(config.inbounds),
             observers=[AccessLog(), *([] if self.statistics is None else [self.statistics])],
         )
-        builder = InboundBuilder(self._assembler, self._dispatcher)
+        builder = InboundBuilder(self._assembler, self._layers, self._dispatcher)
         self._inbounds = [builder.build(settings) for settings in config.inbounds]
         self._since = 0.0
         self._control = ControlServer(self._handle_control_request, path=config.control)
@@ -127,6 +133,7 @@ class Node:
     def _services(self) -> Sequence[Service]:
         services: list[Service] = [
             *self._assembler.services,
+            *self._layers.certificates,
             Housekeeping(
                 registries=lambda: [each for store in self.users for each in store.registries],
                 replays=lambda: [self._replay],
@@ -158,6 +165,11 @@ class Node:
     def users(self) -> Sequence[UserStore]:
         """The user store of each VMess inbound; users can be added and removed while it runs."""
         return [inbound.users for inbound in self._inbounds if inbound.users is not None]
+
+    @property
+    def certificates(self) -> Sequence["InboundCertificates"]:
+        """Those of inbounds with TLS."""
+        return self._layers.certificates
 
     @property
     def control_path(self) -> str:

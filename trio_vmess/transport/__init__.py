@@ -1,4 +1,7 @@
-"""Transports: byte streams over sockets, Trio streams or codecs; datagrams; dialling."""
+"""Transports: byte streams over sockets, Trio streams or codecs; layers; datagrams; dialling.
+
+The layers (TLS and carriers) are not imported here, because most nodes do without some of them.
+"""
 
 from trio_vmess.transport.address_order import by_preference
 from trio_vmess.transport.control_connection import cancel_at_end

@@ -44,7 +44,7 @@ class Room:
 
 ROOMS: Final[Mapping[str, Room]] = {
     "core": Room(
-        purpose="the protocols without I/O: VMess, SOCKS, HTTP, sniffing; what they share",
+        purpose="protocols without I/O: VMess, its carriage, SOCKS, HTTP, sniffing; shared values",
         never=(
             *("socket", "ssl", "select", "selectors", "asyncio", "threading", "signal"),
             *("time", "datetime", "random", "secrets", "os", "platform", "logging"),
@@ -149,6 +149,7 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "lmdb": ("trio_vmess.node.replay_store",),
     "re2": ("trio_vmess.routing.expressions",),
     "tomli": ("trio_vmess.config.toml",),
+    "websockets": ("trio_vmess.core.carriage.websocket.mask",),
 }
 """Libraries that live in one place each, whatever the room: the only modules that import them."""
 

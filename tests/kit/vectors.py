@@ -20,10 +20,11 @@ def unpack(value: str | dict[str, Any]) -> bytes:
 
 
 @functools.cache
-def load(name: str) -> list[dict[str, Any]]:
-    """Return the vectors, or the captures, of one file."""
+def load(name: str, part: str | None = None) -> list[dict[str, Any]]:
+    """Return the vectors, or the captures, of one file, or another list in it."""
     document = json.loads((VECTORS / f"{name}.json").read_text("utf-8"))
-    vectors: list[dict[str, Any]] = document.get("captures") or document["vectors"]
+    key = part or ("captures" if "captures" in document else "vectors")
+    vectors: list[dict[str, Any]] = document[key]
     return vectors
 
 

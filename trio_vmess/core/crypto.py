@@ -14,6 +14,7 @@ from typing import Final, Protocol, cast
 
 import fnv_hash_fast
 from Crypto.Hash import SHAKE128
+from Crypto.Util.strxor import strxor
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.decrepit.ciphers.modes import CFB
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
@@ -54,6 +55,7 @@ __all__ = [
     "sha256",
     "shake128",
     "shake128_reader",
+    "xor",
 ]
 
 AEAD_TAG_SIZE: Final = 16
@@ -237,3 +239,9 @@ def shake128_reader(seed: bytes, *, skip: int = 0) -> Callable[[int], bytes]:
 
 equal = hmac.compare_digest
 """Compare two secrets in a time that does not depend on where they differ."""
+
+
+def xor(data: bytes | bytearray | memoryview, other: bytes | bytearray | memoryview) -> bytes:
+    """Return the bits in which two byte strings of one size differ."""
+    result: bytes = strxor(data, other)
+    return result

@@ -1,0 +1,8 @@
+"""What carries a stream of VMess other than plain TCP; each package is one way.
+
+Nothing is imported from here but the packages themselves: a node loads what its settings ask for.
+
+websocket       frames, and a stream of bytes in them
+"""
+
+__all__: list[str] = []

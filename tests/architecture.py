@@ -145,7 +145,7 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "hmac": _CRYPTO,
     "_md5": _CRYPTO,
     "dns": ("trio_vmess.dns",),
-    "h11": ("trio_vmess.core.http",),
+    "h11": ("trio_vmess.core.http", "trio_vmess.core.carriage.upgrade"),
     "lmdb": ("trio_vmess.node.replay_store",),
     "re2": ("trio_vmess.routing.expressions",),
     "tomli": ("trio_vmess.config.toml",),

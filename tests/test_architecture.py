@@ -166,7 +166,7 @@ def test_what_is_allowed(place: str, source: str) -> None:
         (
             "core/vmess/server",
             "import h11",
-            "h11 lives in trio_vmess.core.http",
+            "h11 lives in trio_vmess.core.http and trio_vmess.core.carriage.upgrade",
         ),
         ("config/load", "import tomli", "tomli lives in trio_vmess.config.toml"),
         ("outbound/freedom", "import dns.message", "dns lives in trio_vmess.dns"),

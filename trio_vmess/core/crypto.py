@@ -52,6 +52,7 @@ __all__ = [
     "hmac_md5_state",
     "md5",
     "new_sha256",
+    "sha1",
     "sha256",
     "shake128",
     "shake128_reader",
@@ -163,6 +164,11 @@ def aes_block_decryptor(key: bytes) -> CipherContext:
 def md5(data: bytes) -> bytes:
     """Return the 16 bytes of MD5."""
     return hashlib.md5(data, usedforsecurity=False).digest()
+
+
+def sha1(data: bytes) -> bytes:
+    """Return the 20 bytes of SHA-1."""
+    return hashlib.sha1(data, usedforsecurity=False).digest()
 
 
 def sha256(data: bytes) -> bytes:

@@ -41,7 +41,7 @@ def reader_for(vector: dict[str, Any]) -> FrameReader:
     return reader
 
 
-# Golden vectors ---------------------------------------------------------------------------------
+# Golden vectors --------------------------------------------------------------------------------
 
 
 @for_each(FRAMES)
@@ -86,7 +86,7 @@ def test_the_recordings_of_all_peers_are_read(capture: dict[str, Any]) -> None:
             assert payload == unpack(expected)
 
 
-# What a stream may look like ----------------------------------------------------------------------
+# What a stream may look like ---------------------------------------------------------------------
 
 
 def in_a_message(payload: bytes, cuts: list[int], key: bytes) -> bytes:
@@ -163,7 +163,7 @@ def test_a_frame_may_be_longer_than_any_buffer() -> None:
     )
 
 
-# Control frames -----------------------------------------------------------------------------------
+# Control frames ----------------------------------------------------------------------------------
 
 
 def test_only_the_last_of_many_pings_waits_for_an_answer() -> None:
@@ -195,7 +195,7 @@ def test_the_reader_keeps_next_to_nothing() -> None:
     assert not reader._kept
 
 
-# What is refused ----------------------------------------------------------------------------------
+# What is refused ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

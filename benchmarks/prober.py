@@ -43,6 +43,7 @@ PATIENCE: Final = 5.0
 
 _POLICY: Final[Json] = {"policy": {"levels": {"0": {"handshake": HANDSHAKE}}}}
 _DYNAMIC_COUNT: Final = 4
+_LOOK_AGAIN: Final = 0.05
 
 
 @attrs.frozen(kw_only=True)
@@ -144,16 +145,23 @@ async def _send(port: int, probes: list[Probe]) -> dict[Probe, Face]:
 
 
 def _find_open(ports: range) -> int:
-    async def find() -> int:
-        for port in ports:
-            try:
-                await (await trio.open_tcp_stream("127.0.0.1", port)).aclose()
-            except OSError:
-                continue
-            return port
-        raise RuntimeError(f"no dynamic port of {ports} is open")
+    """Return a dynamic port; they open a moment after the main one."""
 
-    return trio.run(find)
+    async def find() -> int:
+        while True:
+            for port in ports:
+                try:
+                    await (await trio.open_tcp_stream("127.0.0.1", port)).aclose()
+                except OSError:
+                    continue
+                return port
+            await trio.sleep(_LOOK_AGAIN)
+
+    async def find_in_time() -> int:
+        with trio.fail_after(PATIENCE):
+            return await find()
+
+    return trio.run(find_in_time)
 
 
 def main() -> int:

@@ -220,8 +220,9 @@ async def _connect(port: int, source: str) -> trio.SocketStream:
 
 async def _look(port: int, source: str, probe: Probe, deadline: float, patience: float) -> Face:
     size, end = 0, "held"
+    # Before connecting: the server's deadline cannot begin earlier, however busy we are.
+    begin = last = trio.current_time()
     async with await _connect(port, source) as stream:
-        begin = last = trio.current_time()
         with trio.move_on_at(begin + patience):
             try:
                 for number, piece in enumerate(probe.pieces):
@@ -244,7 +245,7 @@ async def _look(port: int, source: str, probe: Probe, deadline: float, patience:
 def _time_class(end: str, since_begin: float, since_last: float, deadline: float) -> str:
     if end == "held":
         return "never"
-    if deadline - 0.1 <= since_begin <= deadline + _LATE:
+    if deadline <= since_begin <= deadline + _LATE:
         return "at the deadline"
     return "at once" if since_last < _AT_ONCE else "at another time"
 

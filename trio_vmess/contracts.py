@@ -68,10 +68,13 @@ class Transport(Protocol):
         """
         ...
 
-    def limit_receive_buffer(self, size: int, /) -> None:
+    def limit_receive_buffer(self, size: int | None, /) -> None:
         """Ask the system to hold about `size` received bytes at most; it is no error if it cannot.
 
         For a peer that is not trusted: its bytes then wait on its own machine.
+
+        Args:
+            size: None leaves it to the system again, for a peer that is trusted after all.
         """
         ...
 

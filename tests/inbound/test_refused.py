@@ -13,6 +13,7 @@ from trio_vmess.inbound.refused import (
     READ_SIZE,
     RECEIVE_BUFFER_SIZE,
     RefusedConnections,
+    SlowReader,
     source_key,
 )
 
@@ -25,9 +26,9 @@ class CountingTransport(TrackedTransport):
     def __init__(self, transport: Transport) -> None:
         super().__init__(transport)
         self.reads: list[tuple[float, int]] = []
-        self.limit = 0
+        self.limit: int | None = 0
 
-    def limit_receive_buffer(self, size: int, /) -> None:
+    def limit_receive_buffer(self, size: int | None, /) -> None:
         self.limit = size
 
     async def receive_into(self, buffer: memoryview, /) -> int:
@@ -47,7 +48,7 @@ async def test_the_first_bytes_are_read_at_once_and_the_rest_slowly(
     transport, peer = pair()
     await peer.send_all(bytes(FREE_SIZE + 10 * READ_SIZE))
     await peer.send_eof()
-    await RefusedConnections().hold(transport, "192.0.2.1:5000", BUFFER)
+    await RefusedConnections().hold(SlowReader(transport), "192.0.2.1:5000", BUFFER)
     assert sum(size for _, size in transport.reads) == FREE_SIZE + 10 * READ_SIZE
     assert sum(size for at, size in transport.reads if at == 0) <= FREE_SIZE + READ_SIZE
     # The pause comes after a read that was too much; the end is seen when its turn comes.
@@ -55,12 +56,28 @@ async def test_the_first_bytes_are_read_at_once_and_the_rest_slowly(
     assert transport.limit == RECEIVE_BUFFER_SIZE
 
 
+async def test_a_change_of_hands_gives_no_free_bytes_and_takes_no_time(
+    autojump_clock: MockClock,
+) -> None:
+    transport, peer = pair()
+    await peer.send_all(bytes(FREE_SIZE + 10 * READ_SIZE))
+    await peer.send_eof()
+    reader = SlowReader(transport)
+    for _ in range(3):
+        with trio.move_on_after(0.6):
+            while await reader.receive_into(BUFFER):
+                pass
+    await RefusedConnections().hold(reader, "192.0.2.1:5000", BUFFER)
+    assert sum(size for at, size in transport.reads if at == 0) <= FREE_SIZE + READ_SIZE
+    assert trio.current_time() == pytest.approx(10 * READ_PAUSE)
+
+
 async def test_an_end_behind_few_bytes_is_seen_at_once(autojump_clock: MockClock) -> None:
     """A prober that sends less than any header has cannot tell refusals by their delay."""
     refused = RefusedConnections()
     transport, peer = pair()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(refused.hold, transport, "192.0.2.1:5000", BUFFER)
+        nursery.start_soon(refused.hold, SlowReader(transport), "192.0.2.1:5000", BUFFER)
         for _ in range(4):
             await peer.send_all(bytes(4000))
             await trio.sleep(0.01)
@@ -76,7 +93,7 @@ async def test_a_source_holds_so_many_and_its_oldest_goes(autojump_clock: MockCl
 
     async def hold(number: int, source: str) -> None:
         transport, _ = pair()
-        await refused.hold(transport, source, BUFFER)
+        await refused.hold(SlowReader(transport), source, BUFFER)
         ended.append(number)
 
     async with trio.open_nursery() as nursery:
@@ -98,7 +115,7 @@ async def test_beyond_the_number_in_all_the_oldest_goes(autojump_clock: MockCloc
 
     async def hold(number: int) -> None:
         transport, _ = pair()
-        await refused.hold(transport, f"192.0.2.{number}:1", BUFFER)
+        await refused.hold(SlowReader(transport), f"192.0.2.{number}:1", BUFFER)
         ended.append(number)
 
     async with trio.open_nursery() as nursery:
@@ -115,7 +132,7 @@ async def test_a_deadline_or_a_reset_gives_the_place_back(autojump_clock: MockCl
     refused = RefusedConnections()
     transport, peer = pair()
     with trio.move_on_after(3) as deadline:
-        await refused.hold(transport, "192.0.2.1:5000", BUFFER)
+        await refused.hold(SlowReader(transport), "192.0.2.1:5000", BUFFER)
     assert deadline.cancelled_caught
     assert len(refused) == 0
 
@@ -124,7 +141,7 @@ async def test_a_deadline_or_a_reset_gives_the_place_back(autojump_clock: MockCl
             raise trio.BrokenResourceError
 
     with pytest.raises(trio.BrokenResourceError):
-        await refused.hold(Reset(peer), "192.0.2.1:5000", BUFFER)
+        await refused.hold(SlowReader(Reset(peer)), "192.0.2.1:5000", BUFFER)
     assert len(refused) == 0
 
 

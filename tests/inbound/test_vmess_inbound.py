@@ -19,7 +19,7 @@ from tests.kit.pattern import pattern
 from tests.kit.remote_ends import RemoteEnd, memory_pair
 from tests.kit.scripted_remote import ScriptedRemote, TrackedTransport, open_remote
 from tests.kit.sockets import close_sockets, reset, tcp_pair
-from trio_vmess.contracts import Dispatch
+from trio_vmess.contracts import Dispatch, Transport
 from trio_vmess.core import Destination, Network, User, parse_host
 from trio_vmess.core.crypto import fnv1a
 from trio_vmess.core.flow import Flow
@@ -51,7 +51,8 @@ from trio_vmess.dispatch.dispatcher import Dispatcher
 from trio_vmess.dispatch.selection import FirstOutbound
 from trio_vmess.errors import DialFailure
 from trio_vmess.inbound import RefusedConnections
-from trio_vmess.inbound.vmess import CLOCK_SEARCH_PAUSE, READ_MEANWHILE, VMessInbound
+from trio_vmess.inbound.refused import FREE_SIZE, RECEIVE_BUFFER_SIZE
+from trio_vmess.inbound.vmess import CLOCK_SEARCH_PAUSE, VMessInbound
 from trio_vmess.outbound.freedom import FreedomOutbound
 from trio_vmess.relay import SharedBuffers
 from trio_vmess.transport.packets import BodyPacketLink
@@ -685,31 +686,79 @@ async def test_a_reset_while_the_table_is_built() -> None:
     assert near.fileno() == -1
 
 
-async def test_only_so_much_is_read_while_the_table_is_built(autojump_clock: MockClock) -> None:
-    taken = 0
+class WatchedTransport(TrackedTransport):
+    """A transport that remembers when how much was read, and what the kernel was asked to hold."""
 
-    class CountingTransport(TrackedTransport):
-        async def receive_into(self, buffer: memoryview, /) -> int:
-            nonlocal taken
-            size = await super().receive_into(buffer)
-            taken += size
-            return size
+    def __init__(self, transport: Transport) -> None:
+        super().__init__(transport)
+        self.reads: list[tuple[float, int]] = []
+        self.limits: list[int | None] = []
+        self.ended: float | None = None
 
+    def limit_receive_buffer(self, size: int | None, /) -> None:
+        self.limits.append(size)
+
+    async def receive_into(self, buffer: memoryview, /) -> int:
+        size = await super().receive_into(buffer)
+        if size:
+            self.reads.append((trio.current_time(), size))
+        return size
+
+    async def aclose(self) -> None:
+        self.ended = self.ended or trio.current_time()
+        await super().aclose()
+
+
+@pytest.mark.parametrize("size", [100, 16_384, 100_000])
+@pytest.mark.parametrize("has_fin", [False, True])
+async def test_strangers_cannot_tell_a_table_that_is_built_from_one_that_is_not(
+    size: int, has_fin: bool, autojump_clock: MockClock
+) -> None:
+    seen: list[object] = []
+    async with open_remote() as remote:
+        for builds in (None, 0.1, 0.7, math.inf):
+            begin = trio.current_time()
+            make = make_inbound if builds is None else make_crowded_inbound
+            inbound = make(remote.dispatch)
+            caller = Caller(inbound)
+            caller.accepted = watched = WatchedTransport(caller.accepted)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(caller.served)
+                # As a slow line would bring it: nothing of it is read together.
+                for piece in range(0, size, 1000):
+                    await caller.transport.send_all(pattern(size)[piece : piece + 1000])
+                    await trio.testing.wait_all_tasks_blocked()
+                if has_fin:
+                    await caller.transport.send_eof()
+                if builds is not None and builds < math.inf:
+                    await trio.sleep(builds)
+                    assert inbound.users.prepare(now(), budget=1_000_000)
+            assert watched.ended is not None
+            reads = [(round(at - begin, 3), count) for at, count in watched.reads]
+            seen.append((reads, watched.limits, round(watched.ended - begin, 3)))
+    assert seen[1:] == seen[:1] * 3
+
+
+async def test_a_request_that_waits_for_the_table_is_read_slowly_and_then_quickly(
+    autojump_clock: MockClock,
+) -> None:
     async with open_remote() as remote, trio.open_nursery() as nursery:
         inbound = make_crowded_inbound(remote.dispatch)
         caller = Caller(inbound)
-        caller.accepted = CountingTransport(caller.accepted)
+        caller.accepted = watched = WatchedTransport(caller.accepted)
         nursery.start_soon(caller.served)
         stream = await caller.ask(request(account(64)))
         await trio.testing.wait_all_tasks_blocked()
         # A memory stream takes whatever is sent, so what the inbound reads is what counts.
-        for start in range(0, 200_000, 1000):
-            await stream.send(pattern(200_000)[start : start + 1000])
-            await trio.testing.wait_all_tasks_blocked()
-        assert READ_MEANWHILE <= taken < 2 * READ_MEANWHILE
+        await stream.send(pattern(200_000))
         await stream.send_eof()
-        nursery.start_soon(prepare_slowly, inbound.users)
+        await trio.sleep(1.1)
+        assert sum(count for _, count in watched.reads) < 3 * FREE_SIZE
+        assert watched.limits == [RECEIVE_BUFFER_SIZE]
+        assert inbound.users.prepare(now(), budget=1_000_000)
         assert await stream.receive_all() == pattern(200_000)
+        assert watched.limits == [RECEIVE_BUFFER_SIZE, None]
+        assert trio.current_time() == pytest.approx(1.1)
 
 
 async def test_a_table_that_is_never_built_ends_at_the_deadline(

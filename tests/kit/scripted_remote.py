@@ -37,7 +37,7 @@ class TrackedTransport:
         self.remote: Destination | None = None
         self.is_reset = False
 
-    def limit_receive_buffer(self, size: int, /) -> None:
+    def limit_receive_buffer(self, size: int | None, /) -> None:
         self._transport.limit_receive_buffer(size)
 
     async def receive_into(self, buffer: memoryview, /) -> int:

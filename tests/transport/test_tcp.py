@@ -274,3 +274,37 @@ async def test_the_local_address() -> None:
     assert transport.local is None
     unix, _ = transport_pair()
     assert unix.local is None
+
+
+async def test_a_limit_of_the_receive_buffer_that_is_lifted_leaves_no_trace() -> None:
+    def held(sock: socket.socket) -> int:
+        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+    sock, peer = tcp_pair()
+    transport, sender = SocketTransport(sock), SocketTransport(peer)
+    free = held(sock)
+    transport.limit_receive_buffer(4096)
+    assert held(sock) <= 4 * 4096
+    # A small buffer that overflows has Linux lower the window for good.
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sender.send_all, pattern(8_000_000))
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        transport.limit_receive_buffer(None)
+        assert held(sock) >= free
+        received = 0
+        buffer = memoryview(bytearray(65_536))
+        while received < 8_000_000:
+            received += await transport.receive_into(buffer)
+    if hasattr(socket, "TCP_WINDOW_CLAMP"):
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP) > 100_000
+    await transport.aclose()
+    await sender.aclose()
+
+
+@both_kinds
+async def test_a_closed_transport_has_nothing_to_limit(make: Make) -> None:
+    transport, peer = make()
+    await transport.aclose()
+    transport.limit_receive_buffer(4096)
+    transport.limit_receive_buffer(None)
+    await peer.aclose()

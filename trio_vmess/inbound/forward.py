@@ -80,7 +80,7 @@ class ForwardTransport:
         """See `Transport.is_reset`."""
         return self._client.is_reset
 
-    def limit_receive_buffer(self, size: int, /) -> None:
+    def limit_receive_buffer(self, size: int | None, /) -> None:
         """See `Transport.limit_receive_buffer`."""
         self._client.limit_receive_buffer(size)
 

@@ -9,6 +9,7 @@ each source, the connections that were refused first are closed.
 """
 
 import ipaddress
+import math
 from collections import OrderedDict
 from typing import Final
 
@@ -35,6 +36,38 @@ HELD_PER_SOURCE_MAX: Final = 64
 _SOURCE_PREFIX: Final = 64
 
 
+class SlowReader:
+    """Reads a connection at the pace of strangers: the first bytes at once, the rest slowly.
+
+    Whoever reads it for a while hands it on, so that no change of hands can be seen from outside.
+
+    Args:
+        transport: is not closed.
+    """
+
+    __slots__ = ("_free", "_next_read", "_transport")
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._free = FREE_SIZE
+        self._next_read = -math.inf
+        transport.limit_receive_buffer(RECEIVE_BUFFER_SIZE)
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        """See `Transport.receive_into`; a cancellation loses nothing, and no time either."""
+        if self._free < 0:
+            await trio.sleep_until(self._next_read)
+        size = await self._transport.receive_into(buffer[:READ_SIZE])
+        self._free -= size
+        if size:
+            self._next_read = trio.current_time() + READ_PAUSE
+        return size
+
+    def release(self) -> None:
+        """Lift the limit of what the kernel holds: the peer is no stranger."""
+        self._transport.limit_receive_buffer(None)
+
+
 class RefusedConnections:
     """The refused connections of one node.
 
@@ -55,11 +88,11 @@ class RefusedConnections:
     def __len__(self) -> int:
         return len(self._held)
 
-    async def hold(self, transport: Transport, source: str, buffer: memoryview) -> None:
+    async def hold(self, reader: SlowReader, source: str, buffer: memoryview) -> None:
         """Read a refused connection in silence until its peer ends it, or others take its place.
 
         Args:
-            transport: is not closed.
+            reader: reads it.
             source: where it comes from, as `host:port`.
             buffer: where reads go to; what is read is not looked at.
 
@@ -71,12 +104,8 @@ class RefusedConnections:
         with trio.CancelScope() as scope:
             self._add(scope, key)
             try:
-                transport.limit_receive_buffer(RECEIVE_BUFFER_SIZE)
-                free = FREE_SIZE
-                while size := await transport.receive_into(buffer[:READ_SIZE]):
-                    free -= size
-                    if free < 0:
-                        await trio.sleep(READ_PAUSE)
+                while await reader.receive_into(buffer):
+                    pass
             finally:
                 self._remove(scope, key)
 

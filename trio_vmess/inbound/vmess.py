@@ -12,7 +12,7 @@ from typing import Final
 import trio
 
 from trio_vmess.contracts import SILENT_ANSWER, Dispatch, StreamSide, Transport
-from trio_vmess.core import NEED_DATA, Entropy, Flow, PrefixedCodec
+from trio_vmess.core import NEED_DATA, Entropy, Flow, NeedData, PrefixedCodec
 from trio_vmess.core.vmess import (
     AUTH_SIZE,
     MUX_DESTINATION,
@@ -20,6 +20,7 @@ from trio_vmess.core.vmess import (
     ClockSearch,
     Command,
     Dialect,
+    Event,
     PacketBody,
     Phase,
     ReplayCache,
@@ -31,7 +32,7 @@ from trio_vmess.core.vmess import (
 )
 from trio_vmess.errors import AuthenticationError, Refusal, RemoteProtocolError
 from trio_vmess.inbound.assigned_accounts import AssignedAccounts, DefaultUser
-from trio_vmess.inbound.refused import RefusedConnections
+from trio_vmess.inbound.refused import RefusedConnections, SlowReader
 from trio_vmess.transport import BodyPacketLink
 
 log: Final = logging.getLogger("trio_vmess.inbound.vmess")
@@ -40,9 +41,6 @@ CLOCK_SEARCH_PAUSE: Final = 10.0
 """Seconds between two clock searches: unauthenticated clients must not be able to keep us busy."""
 CLOCK_SEARCH_SLICE: Final = 2000
 """HMACs between two checkpoints; they take less than a millisecond."""
-
-READ_MEANWHILE: Final = 16 * 1024
-"""Bytes of a request that are read, and kept, while it waits for the legacy table."""
 
 
 class VMessInbound:
@@ -133,6 +131,7 @@ class VMessInbound:
     ) -> Request | None:
         """Read until the request is complete; None if it is refused and the client has closed."""
         first_bytes, is_unknown = b"", False
+        reader: SlowReader | None = None
         try:
             while True:
                 size = await transport.receive_into(self._buffer)
@@ -141,9 +140,11 @@ class VMessInbound:
                     first_bytes += data[:AUTH_SIZE]
                 connection.receive_data(data, now=self._clock())
                 event = connection.next_event()
-                while event is NEED_DATA and connection.awaits_table:
-                    await self._wait_for_table(connection, transport)
-                    event = connection.retry(now=self._clock())
+                if connection.awaits_table:
+                    reader = SlowReader(transport)
+                    event = await self._wait_for_table(connection, reader)
+                    reader.release()
+                    reader = None
                 if isinstance(event, Request):
                     if (
                         event.command is Command.MUX
@@ -170,43 +171,38 @@ class VMessInbound:
                 nursery.start_soon(
                     self._search_clock, first_bytes[:AUTH_SIZE], source, name="clock search"
                 )
-                await self._keep_silent(transport, source)
+                await self._keep_silent(transport, source, reader)
         else:
-            await self._keep_silent(transport, source)
+            await self._keep_silent(transport, source, reader)
         return None
 
-    async def _wait_for_table(self, connection: ServerConnection, transport: Transport) -> None:
-        """Read on until more of the legacy table is built, or the client has hung up."""
-        grown = trio.Event()
-        self.users.call_when_grown(grown.set)
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(
-                    self._read_meanwhile, connection, transport, grown, name="reader meanwhile"
-                )
-                await grown.wait()
-                nursery.cancel_scope.cancel()
-        finally:
-            self.users.forget_call(grown.set)
+    async def _wait_for_table(
+        self, connection: ServerConnection, reader: SlowReader
+    ) -> Event | NeedData:
+        """Read on as if the request were refused, until the legacy table tells whether it is.
 
-    async def _read_meanwhile(
-        self, connection: ServerConnection, transport: Transport, stop: trio.Event
+        Nothing is forgotten meanwhile: the client may be an honest one.
+        """
+        event: Event | NeedData = NEED_DATA
+        while connection.awaits_table:
+            with trio.CancelScope() as reading:
+                self.users.call_when_grown(reading.cancel)
+                try:
+                    size = 1
+                    while size:
+                        size = await reader.receive_into(self._buffer)
+                        connection.receive_data(self._buffer[:size], now=self._clock())
+                finally:
+                    self.users.forget_call(reading.cancel)
+            event = connection.retry(now=self._clock())
+        return event
+
+    async def _keep_silent(
+        self, transport: Transport, source: str, reader: SlowReader | None
     ) -> None:
-        buffer = self._buffer[:READ_MEANWHILE]
-        size = 1
-        while size and connection.unread < READ_MEANWHILE:
-            try:
-                size = await transport.receive_into(buffer)
-            except trio.BrokenResourceError:
-                size = 0
-            connection.receive_data(buffer[:size], now=self._clock())
-        if not size:
-            stop.set()
-
-    async def _keep_silent(self, transport: Transport, source: str) -> None:
         """Read in silence until the peer closes the connection, and close it at once."""
         try:
-            await self._refused.hold(transport, source, self._buffer)
+            await self._refused.hold(reader or SlowReader(transport), source, self._buffer)
         except trio.BrokenResourceError:
             log.debug("vmess.reset source=%s", source)
         finally:

@@ -74,7 +74,7 @@ class BlackholeTransport:
         """See `Transport.is_reset`; nobody is there to do it."""
         return False
 
-    def limit_receive_buffer(self, size: int, /) -> None:
+    def limit_receive_buffer(self, size: int | None, /) -> None:
         """See `Transport.limit_receive_buffer`; nothing is received."""
 
     async def receive_into(self, buffer: memoryview, /) -> int:

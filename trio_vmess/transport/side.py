@@ -76,7 +76,7 @@ class SideTransport:
         """See `Transport.is_reset`."""
         return self._side.transport.is_reset
 
-    def limit_receive_buffer(self, size: int, /) -> None:
+    def limit_receive_buffer(self, size: int | None, /) -> None:
         """See `Transport.limit_receive_buffer`."""
         self._side.transport.limit_receive_buffer(size)
 

@@ -25,6 +25,15 @@ _NO_LINGER: Final = struct.pack("ii", 1, 0)
 _LARGE_READ: Final = 64 * 1024
 """Bytes. A read of at least this size suggests that the peer sends in bulk and more has arrived."""
 
+_OPEN_RECEIVE_BUFFER: Final = 256 * 1024
+"""Bytes that the system may hold after a limit was lifted, until it adapts them to the traffic."""
+
+_SO_BUF_LOCK: Final = 72
+"""Of Linux since 5.14; 0 lets it adapt buffers again whose size was set. Older ones do not."""
+
+_NO_WINDOW_CLAMP: Final = 1 << 30
+"""Linux lowers this bound of the window when a small buffer overflows, and never raises it."""
+
 _MORE_FOLLOWS: Final[int] = getattr(socket, "MSG_MORE", 0)
 """Linux holds such bytes back for the next packet; systems without the flag send them at once."""
 
@@ -74,10 +83,17 @@ class SocketTransport:
         """See `Transport.is_reset`; always False on Windows."""
         return is_socket_reset(self._socket.fileno())
 
-    def limit_receive_buffer(self, size: int, /) -> None:
+    def limit_receive_buffer(self, size: int | None, /) -> None:
         """See `Transport.limit_receive_buffer`."""
+        sock = self._socket
         with contextlib.suppress(OSError):
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+            if size is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+                return
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _OPEN_RECEIVE_BUFFER)
+            if sys.platform == "linux":
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, _NO_WINDOW_CLAMP)
+                sock.setsockopt(socket.SOL_SOCKET, _SO_BUF_LOCK, 0)
 
     async def receive_into(self, buffer: memoryview, /) -> int:
         """See `Transport.receive_into`."""

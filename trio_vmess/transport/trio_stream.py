@@ -36,7 +36,7 @@ class StreamTransport:
         """See `Transport.is_reset`; always False, since Trio streams do not tell."""
         return False
 
-    def limit_receive_buffer(self, size: int, /) -> None:
+    def limit_receive_buffer(self, size: int | None, /) -> None:
         """See `Transport.limit_receive_buffer`; a stream has no such setting."""
 
     async def receive_into(self, buffer: memoryview, /) -> int:

@@ -56,11 +56,6 @@ class Conversation(abc.ABC):
         """The phase of the peer's direction."""
         return self._receiving
 
-    @property
-    def unread(self) -> int:
-        """How many received bytes wait to be parsed."""
-        return len(self._buffer)
-
     def receive_eof(self) -> None:
         """Note that the peer has ended its stream; `receive_data(b"")` does the same.
 
@@ -91,10 +86,7 @@ class Conversation(abc.ABC):
                 case _:
                     assert_never(self._receiving)
         except RemoteProtocolError as exc:
-            self._failure = exc.copy()
-            self._receiving = advance(self._receiving, Signal.FAULT)
-            # The connection may be held open for long: it must not hold what was sent as well.
-            self._buffer.clear()
+            self._fail(exc)
             raise
         if event is not NEED_DATA:
             self._receiving = advance(self._receiving, event)
@@ -130,7 +122,17 @@ class Conversation(abc.ABC):
         # Nobody reads on behind the terminator or a fault: what still comes is not worth keeping.
         is_read = self._receiving in (Phase.HEADER, Phase.BODY)
         if is_read or self._buffer.ended or not len(data):
-            self._buffer.append(data)
+            try:
+                self._buffer.append(data)
+            except RemoteProtocolError as exc:
+                self._fail(exc)
+                raise
+
+    def _fail(self, fault: RemoteProtocolError) -> None:
+        self._failure = fault.copy()
+        self._receiving = advance(self._receiving, Signal.FAULT)
+        # The connection may be held open for long: it must not hold what was sent as well.
+        self._buffer.clear()
 
     def _build_opener(self, plan: BodyPlan, keys: BodyKeys, cipher: StreamCipher | None) -> None:
         # The list that tells datagrams apart may be in a packet opener's hands already.

@@ -111,7 +111,7 @@ class TlsTransport:
         """See `Transport.is_reset`."""
         return self._transport.is_reset
 
-    def limit_receive_buffer(self, size: int, /) -> None:
+    def limit_receive_buffer(self, size: int | None, /) -> None:
         """See `Transport.limit_receive_buffer`."""
         self._transport.limit_receive_buffer(size)
 

@@ -10,18 +10,41 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+import attrs
 import pytest
 import trio
 
 from tests.kit.commands import running_command
-from tests.kit.nodes import RunningNode, start_client_node, start_server_node
-from tests.kit.origin import start_silent, start_source
+from tests.kit.name_server import NameServer, start_name_server
+from tests.kit.nodes import (
+    Running,
+    RunningNode,
+    start_client_node,
+    start_node,
+    start_server_node,
+    vmess_inbounds,
+)
+from tests.kit.origin import start_echo, start_silent, start_source
 from tests.kit.pattern import pattern
-from tests.kit.peer_specs import ClientSpec
+from tests.kit.peer_specs import ClientSpec, ServerSpec
 from tests.kit.socks_client import open_socks_stream, receive_exactly
 from tests.kit.waiting import wait_until
-from trio_vmess.config import HttpInboundSettings, PolicyLevelSettings, PolicySettings
+from trio_vmess.config import (
+    Config,
+    DnsServerSettings,
+    DnsSettings,
+    FreedomDomainStrategy,
+    FreedomOutboundSettings,
+    HttpInboundSettings,
+    InboundUserSettings,
+    OutboundSettings,
+    PolicyLevelSettings,
+    PolicySettings,
+    VMessInboundSettings,
+)
+from trio_vmess.core.vmess import parse_user_id
 from trio_vmess.dispatch import Connection
+from trio_vmess.dns.turns import TURNS_OF_ONE
 from trio_vmess.relay import CloseReason
 
 RESET: Final = struct.pack("ii", 1, 0)
@@ -40,7 +63,7 @@ async def only_connection(node: RunningNode) -> Connection:
     return connection
 
 
-async def ended(*nodes: RunningNode) -> None:
+async def all_ended(*nodes: RunningNode) -> None:
     for node in nodes:
         await wait_until(lambda node=node: not node.node.connections)
 
@@ -68,8 +91,34 @@ async def test_a_program_that_resets(stage: str) -> None:
             await receive_exactly(stream, MEBI)
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         await stream.aclose()
-        await ended(client, server)
+        await all_ended(client, server)
         assert near.close_reason is CloseReason.CLIENT_RESET
+
+
+@pytest.mark.parametrize("ended", ["request", "response"])
+async def test_a_program_that_resets_when_one_direction_has_ended(ended: str) -> None:
+    is_request = ended == "request"
+    async with (
+        start_source(64 * MEBI) if is_request else start_source(MEBI, half_close=True) as origin,
+        start_server_node() as server,
+        start_client_node(ClientSpec(server_port=server.port)) as client,
+    ):
+        stream = await open_socks_stream(client.port, origin.host, origin.port)
+        near = await only_connection(client)
+        await stream.send_all(b"hello")
+        far = await only_connection(server)
+        await receive_exactly(stream, MEBI)
+        if is_request:
+            await stream.send_eof()
+            await receive_exactly(stream, MEBI)
+        else:
+            assert await stream.receive_some() == b""
+            await stream.send_all(b"more")
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        await stream.aclose()
+        await all_ended(client, server)
+        assert near.close_reason is CloseReason.CLIENT_RESET
+        assert far.close_reason is CloseReason.CLIENT_RESET
 
 
 @asynccontextmanager
@@ -83,6 +132,12 @@ async def start_resetting(stage: str) -> AsyncIterator[int]:
         elif stage == "upload":
             for _ in range(20):
                 await stream.receive_some(65_536)
+        elif stage == "request ended":
+            assert await stream.receive_some() == b""
+            await stream.send_all(b"half an answer")
+        elif stage == "response ended":
+            await stream.send_eof()
+            await stream.receive_some()
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         await stream.aclose()
 
@@ -112,8 +167,101 @@ async def test_a_destination_that_resets(stage: str) -> None:
                 pass
         except trio.BrokenResourceError:
             pass
-        await ended(client, server)
+        await all_ended(client, server)
         assert seen[0].close_reason is CloseReason.REMOTE_RESET
+
+
+@pytest.mark.parametrize("ended", ["request", "response"])
+async def test_a_destination_that_resets_when_one_direction_has_ended(ended: str) -> None:
+    async with (
+        start_resetting(f"{ended} ended") as port,
+        start_server_node() as server,
+        start_client_node(ClientSpec(server_port=server.port)) as client,
+        await open_socks_stream(client.port, "127.0.0.1", port) as stream,
+    ):
+        await stream.send_all(b"hell")
+        far = await only_connection(server)
+        await stream.send_all(b"o")
+        if ended == "request":
+            await stream.send_eof()
+            # A cut that looked like an end would be another error.
+            with pytest.raises(trio.BrokenResourceError):
+                await receive_exactly(stream, MEBI)
+        else:
+            assert await stream.receive_some() == b""
+            with pytest.raises(trio.BrokenResourceError):
+                await _send_on(stream)
+        await all_ended(client, server)
+        assert far.close_reason is CloseReason.REMOTE_RESET
+
+
+async def _send_on(stream: trio.SocketStream) -> None:
+    while True:
+        await stream.send_all(b"more")
+        await trio.sleep(0.01)
+
+
+# A name server that never answers -----------------------------------------------------------------
+
+OTHER_USER: Final = "c2b0b7a0-3e9f-4b57-9d0c-6f3a2d1e5b48"
+
+
+def start_resolving_node(name_server: NameServer) -> Running:
+    """Run a server with two users, whose names a name server resolves."""
+    (inbound,) = vmess_inbounds(ServerSpec())
+    protocol = inbound.protocol
+    assert isinstance(protocol, VMessInboundSettings)
+    other = InboundUserSettings(id=parse_user_id(OTHER_USER), email="other@test.invalid")
+    servers = DnsServerSettings(address="127.0.0.1", port=name_server.port)
+    return start_node(
+        Config(
+            inbounds=(
+                attrs.evolve(
+                    inbound, protocol=attrs.evolve(protocol, users=(*protocol.users, other))
+                ),
+            ),
+            outbounds=(
+                OutboundSettings(
+                    tag="freedom",
+                    protocol=FreedomOutboundSettings(
+                        domain_strategy=FreedomDomainStrategy.USE_IP, allow_private=True
+                    ),
+                ),
+            ),
+            dns=DnsSettings(servers=(servers,)),
+        )
+    )
+
+
+@pytest.mark.limit(30)
+async def test_a_name_server_that_never_answers() -> None:
+    """More names hang than one user may ask for at a time; another user's are asked for at once."""
+    count = TURNS_OF_ONE + 8
+    zone = {("origin.test", "A"): ["127.0.0.1"]}
+    async with (
+        start_echo() as origin,
+        start_name_server(zone) as name_server,
+        start_resolving_node(name_server) as server,
+        start_client_node(ClientSpec(server_port=server.port)) as client,
+        start_client_node(ClientSpec(server_port=server.port, user_id=OTHER_USER)) as other,
+    ):
+        names = [f"hangs-{number}.test" for number in range(count)]
+        name_server.silent_names = frozenset(names)
+        streams = [await open_socks_stream(client.port, name, 80) for name in names]
+        for stream in streams:
+            await stream.send_all(b"hello")
+        await wait_until(lambda: len(server.node.connections) == count)
+        hanging = list(server.node.connections)
+        async with await open_socks_stream(other.port, "origin.test", origin.port) as stream:
+            await stream.send_all(b"hello")
+            assert await receive_exactly(stream, 5) == b"hello"
+            assert all(each.close_reason is None for each in hanging)
+        for stream in streams:
+            await _see_the_end(stream)
+            await stream.aclose()
+        await all_ended(client, other, server)
+        assert {each.close_reason for each in hanging} == {CloseReason.UNREACHABLE}
+        assert all("hangs-" in each.fault for each in hanging)
 
 
 # A server that dies, or never answers -------------------------------------------------------------
@@ -133,7 +281,7 @@ async def test_a_server_that_is_killed_in_a_transfer() -> None:
                 await stream.send_all(b"x")
                 await receive_exactly(stream, MEBI)
                 assert await stream.receive_some() == b""
-            await ended(client)
+            await all_ended(client)
             async with await open_socks_stream(client.port, origin.host, origin.port) as stream:
                 near = await only_connection(client)
                 await stream.send_all(b"x")
@@ -141,7 +289,7 @@ async def test_a_server_that_is_killed_in_a_transfer() -> None:
                 server.kill()
                 with trio.fail_after(10), pytest.raises(trio.BrokenResourceError):
                     await receive_exactly(stream, 256 * MEBI)
-            await ended(client)
+            await all_ended(client)
             assert near.close_reason in {CloseReason.REMOTE_RESET, CloseReason.REMOTE_PROTOCOL}
 
 
@@ -247,7 +395,7 @@ async def test_stalled_readers_hold_no_more_than_the_kernel_does() -> None:
         assert resident() - before < 2 * MEBI * count
         for stream in streams:
             await stream.aclose()
-        await ended(client, server)
+        await all_ended(client, server)
 
 
 def resident() -> int:

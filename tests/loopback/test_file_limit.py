@@ -7,10 +7,15 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Final
 
 import pytest
+import trio
 
+from tests.kit.origin import start_echo, start_udp_echo
 from tests.kit.ports import free_port
+from tests.kit.socks_client import open_socks_stream, open_socks_udp, receive_exactly
+from tests.kit.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="no limits to set")
 
@@ -109,3 +114,57 @@ def test_a_node_near_its_limit_lets_others_wait_and_fails_no_dial(tmp_path: Path
     assert log.count("listen.paused") == 1
     assert re.search(r"reason='\d+ connections, \d+ of 64 files in use'", log)
     assert "dispatch." not in log
+
+
+SOCKS: Final = """
+[log]
+level = "debug"
+access = "none"
+error = "{error}"
+[[inbounds]]
+protocol = "socks"
+listen = "127.0.0.1"
+port = {port}
+udp = true
+[[outbounds]]
+protocol = "freedom"
+"""
+
+
+async def test_datagrams_that_use_up_all_files_harm_no_connection(tmp_path: Path) -> None:
+    """Each destination takes a file of its own; the count of connections does not show it."""
+    config, error, port = tmp_path / "node.toml", tmp_path / "error.log", free_port()
+    config.write_text(SOCKS.format(error=error, port=port))
+    node = start_node(config, limits="ulimit -n 64")
+    try:
+        async with (
+            start_echo() as origin,
+            start_udp_echo() as echo,
+            await open_socks_stream(port, origin.host, origin.port) as stream,
+        ):
+            async with open_socks_udp(port) as association:
+                await association.send_to(echo.host, echo.port, b"first")
+                assert (await association.receive())[2] == b"first"
+                for number in range(100):
+                    await association.send_to(f"127.0.2.{number + 1}", 9, b"x")
+                await wait_until(lambda: "dispatch.unreachable" in error.read_text())
+                # Who has a file keeps it; who comes now waits.
+                await association.send_to(echo.host, echo.port, b"second")
+                assert (await association.receive())[2] == b"second"
+                await stream.send_all(b"hello")
+                assert await receive_exactly(stream, 5) == b"hello"
+                late = await trio.open_tcp_stream("127.0.0.1", port)
+                await wait_until(lambda: "listen.paused" in error.read_text())
+            async with late, await open_socks_stream(port, origin.host, origin.port) as another:
+                await late.send_all(b"\x05\x01\x00")
+                assert await receive_exactly(late, 2) == b"\x05\x00"
+                await another.send_all(b"hello")
+                assert await receive_exactly(another, 5) == b"hello"
+        node.terminate()
+        assert node.wait(timeout=10) == 0
+    finally:
+        node.kill()
+        node.communicate()
+    log = error.read_text()
+    assert "Too many open files" in log
+    assert ".bug" not in log

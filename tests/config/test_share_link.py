@@ -95,6 +95,8 @@ def test_all_wrong_fields_are_named():
         ("vless://x", "must begin with vmess://"),
         ("vmess://", "nothing follows vmess://"),
         ("vmess://%%%", "not text in Base64"),
+        # As a command line with another encoding than UTF-8 comes in.
+        (f"vmess://{ID}@a.b:1#\udcfc", "not UTF-8"),
         (pack("hello"), "not JSON"),
         (pack("[" * 5000), "not JSON"),
         (pack("[]"), "not an object"),

@@ -97,6 +97,9 @@ def parse_share_link(text: str) -> ShareLink:
     text = text.strip()
     if text[: len(_SCHEME)].lower() != _SCHEME:
         _refuse("it must begin with vmess://")
+    if _SURROGATE.search(text):
+        # Python hands on what a command line has beyond UTF-8 as halves of surrogate pairs.
+        _refuse("it is not UTF-8; was it copied from a program with another encoding?")
     body = text[len(_SCHEME) :]
     if "@" in body:
         return _from_url(body)

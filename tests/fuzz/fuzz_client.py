@@ -1,7 +1,5 @@
 """Fuzz the client's side of VMess.
 
-Run `python tests/fuzz/fuzz_client.py --seconds 600`.
-
 The first byte of an input chooses one of `KINDS`, the request that was sent. The second byte says
 how the rest is read:
 
@@ -10,18 +8,8 @@ how the rest is read:
           by somebody who knows the keys
 """
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[2]))
-    from tests.fuzz.engine import run
-
-    # Before the imports below: the engine must see every module of the package come in.
-    run("tests.fuzz.fuzz_client")
-    sys.exit()
 
 from tests.fuzz.conversations import (
     ANSWER,

@@ -1,7 +1,5 @@
 """Fuzz the server's side of VMess.
 
-Run `python tests/fuzz/fuzz_server.py --seconds 600`.
-
 The first byte of an input says how the rest is read:
 
     'w'   as the bytes that a client sends
@@ -12,18 +10,8 @@ The first byte of an input says how the rest is read:
     'W'   as 'w', in the dialect of the documents
 """
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[2]))
-    from tests.fuzz.engine import run
-
-    # Before the imports below: the engine must see every module of the package come in.
-    run("tests.fuzz.fuzz_server")
-    sys.exit()
 
 from tests.fuzz.conversations import (
     ANSWER,

@@ -1,18 +1,11 @@
 """Fuzz the sniffers of streams and of datagrams.
 
-Run `python tests/fuzz/fuzz_sniff.py --seconds 600`.
-
 What is inside a QUIC packet is behind a seal that no mutation gets through. So the input is looked
 at four ways: as a stream, as a datagram, as the frames of a packet, and as a CRYPTO frame's bytes.
 """
 
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TypeVar
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.kit.client_hello import KINDS, build_handshake, handshake_of, make_hello, name_extension
 from tests.kit.quic_client import crypto_frame, seal_initial
@@ -81,9 +74,3 @@ def _check_found(found: Sniffed) -> None:
         raise ValueError(f"{found}: no domain")
     if not domain.replace("-", "").replace("_", "").replace(".", "").isalnum():
         raise ValueError(f"{found}: no domain")
-
-
-if __name__ == "__main__":
-    from tests.fuzz.engine import run
-
-    run("tests.fuzz.fuzz_sniff")

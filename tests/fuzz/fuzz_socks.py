@@ -1,17 +1,10 @@
-"""Fuzz the SOCKS server and the datagram codec.
+"""Fuzz the SOCKS server and the datagram codec."""
 
-Run `python tests/fuzz/fuzz_socks.py --seconds 600`.
-"""
-
-import sys
 from collections.abc import Iterable
-from pathlib import Path
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import attrs
 
+from tests.fuzz.hosts import check_host
 from trio_vmess.core import NEED_DATA
 from trio_vmess.core.socks import (
     ConnectionClosed,
@@ -21,6 +14,7 @@ from trio_vmess.core.socks import (
     SocksServer,
     decode_datagram,
     encode_datagram,
+    split_datagram,
 )
 from trio_vmess.errors import RemoteProtocolError
 
@@ -100,7 +94,8 @@ def check(data: bytes) -> None:
     """Raise where an invariant is broken.
 
     No exception but `RemoteProtocolError` comes out; how the bytes are split changes nothing; the
-    end of the stream is noticed; and a datagram that can be read can be written.
+    end of the stream is noticed; every host that can be asked for can be passed on; and a datagram
+    that can be read can be written.
     """
     for with_accounts in (False, True):
         whole = converse([data], with_accounts=with_accounts)
@@ -115,18 +110,17 @@ def check(data: bytes) -> None:
             raise ValueError(f"granted and refused: {whole}")
         if whole.request is not None and with_accounts and whole.request.user not in ACCOUNTS:
             raise ValueError(f"nobody asked: {whole}")
+        if whole.request is not None:
+            check_host(whole.request.destination.host)
         check_end(data, with_accounts=with_accounts)
     try:
         datagram = decode_datagram(data)
     except RemoteProtocolError:
         return
     destination = datagram.destination
+    check_host(destination.host)
+    if split_datagram(data) != (data[3 : len(data) - len(datagram.payload)], datagram.payload):
+        raise ValueError(f"{data!r} is parted elsewhere than it is read")
     again = encode_datagram(destination.host, destination.port, datagram.payload)
     if decode_datagram(again) != datagram:
         raise ValueError(f"{datagram} does not survive a round trip")
-
-
-if __name__ == "__main__":
-    from tests.fuzz.engine import run
-
-    run("tests.fuzz.fuzz_socks")

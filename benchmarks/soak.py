@@ -4,19 +4,22 @@
 
 Keeps so many connections alive: transfers, small exchanges, UDP, strangers that are refused,
 resets, destinations that refuse. After a warm-up of a third of the time, resident memory may not
-grow by more than 5 %; what the replay cache may hold by then, for each request of the last four
-minutes, is counted out. Prints a line for each sample, and ends with 1 if memory has grown.
+grow by more than 5 %; the replay cache, which holds the requests of the last four minutes, is
+counted out as far as it grows because there are more of them. Prints a line for each sample, and
+ends with 1 if memory has grown.
 """
 
 import argparse
+import itertools
 import pathlib
 import random
 import socket
+import statistics
 import struct
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import attrs
@@ -102,14 +105,7 @@ class Load:
     async def bulk(self, _choice: random.Random) -> None:
         """Read for a moment as fast as possible, at most some megabytes."""
         async with await self._open(b"d", _BULK_MILLISECONDS) as stream:
-            left = 4 * _MEBI
-            tail = Tail()
-            # Behind its mark, the origin waits for our end. On a slow machine the mark comes before
-            # so many megabytes; to wait for them would take until the nodes' limit for idleness.
-            while left > 0 and (data := await stream.receive_some(65_536)):
-                if tail.ends(memoryview(data)):
-                    break
-                left -= len(data)
+            await _download(stream, 4 * _MEBI)
 
     async def exchange(self, choice: random.Random) -> None:
         """Send a few bytes now and then, and read their echo."""
@@ -139,7 +135,7 @@ class Load:
     async def reset(self, choice: random.Random) -> None:
         """Reset a transfer."""
         async with await self._open(b"d", _BULK_MILLISECONDS) as stream:
-            await receive_exactly(stream, choice.randrange(1, 1_000_000))
+            await _download(stream, choice.randrange(1, 1_000_000))
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
     async def refused(self, _choice: random.Random) -> None:
@@ -152,11 +148,38 @@ class Load:
                 return
 
 
-async def soak(
-    pair: Pair, load: Load, *, seconds: float, connections: int
-) -> list[tuple[int, int]]:
-    """Run the load; return samples: requests so far, and resident bytes of both nodes."""
-    samples: list[tuple[int, int]] = []
+async def _download(stream: trio.SocketStream, size_max: int) -> None:
+    """Read so many bytes, or all that the origin sends.
+
+    Behind its mark, the origin waits for our end. On a slow machine the mark comes before so many
+    bytes; to wait for them would take until the nodes' limit for idleness.
+    """
+    tail = Tail()
+    left = size_max
+    while left > 0 and (data := await stream.receive_some(65_536)):
+        if tail.ends(memoryview(data)):
+            return
+        left -= len(data)
+
+
+@attrs.frozen
+class Sample:
+    """The state at one moment.
+
+    Attributes:
+        seconds: since the beginning.
+        requests: how many there were so far.
+        memory: resident bytes of both nodes.
+    """
+
+    seconds: float
+    requests: int
+    memory: int
+
+
+async def soak(pair: Pair, load: Load, *, seconds: float, connections: int) -> list[Sample]:
+    """Run the load; return samples in equal steps."""
+    samples: list[Sample] = []
     async with trio.open_nursery() as nursery:
         for number in range(connections):
             nursery.start_soon(load.call, random.Random(number))
@@ -164,9 +187,10 @@ async def soak(
         for number in range(1, SAMPLE_COUNT + 1):
             await trio.sleep_until(begin + seconds * number / SAMPLE_COUNT)
             server, client = pair.memory("server"), pair.memory("client")
-            samples.append((load.request_count, server + client))
+            passed = trio.current_time() - begin
+            samples.append(Sample(passed, load.request_count, server + client))
             print(
-                f"{trio.current_time() - begin:7.0f} s  {(server + client) / _MEBI:7.1f} MiB "
+                f"{passed:7.0f} s  {(server + client) / _MEBI:7.1f} MiB "
                 f"(server {server / _MEBI:.1f}, client {client / _MEBI:.1f})  "
                 f"{load.request_count} requests",
                 flush=True,
@@ -175,20 +199,41 @@ async def soak(
     return samples
 
 
-def growth(samples: list[tuple[int, int]], seconds: float) -> float:
+def growth(samples: Sequence[Sample]) -> float:
     """Return by which share memory has grown since the warm-up, without the replay cache's entries.
 
-    The middle of the samples just behind the warm-up is compared with that of the last ones.
+    The middle of the samples just behind the warm-up is compared with that of the last ones. How
+    many requests there are in four minutes depends on what else the machine does, and so does the
+    size of the replay cache: what it holds more than ever during the first samples is counted out.
     """
-    warm = samples[int(len(samples) * WARM_UP) :]
-    part = max(1, len(warm) // 4)
+    warm = int(len(samples) * WARM_UP)
+    part = max(1, (len(samples) - warm) // 4)
     first, last = (
-        [sorted(each)[part // 2] for each in zip(*piece, strict=True)]
-        for piece in (warm[:part], warm[-part:])
+        statistics.median(sample.memory for sample in piece)
+        for piece in (samples[warm : warm + part], samples[-part:])
     )
-    held = min(1.0, REPLAY_WINDOW / seconds) * last[0] - min(first[0], last[0])
-    entries = max(0.0, held) * REPLAY_ENTRY_SIZE
-    return float((last[1] - entries) / first[1] - 1)
+    entries = most_held(samples) - most_held(samples[: warm + part])
+    return (last - entries * REPLAY_ENTRY_SIZE) / first - 1
+
+
+def most_held(samples: Sequence[Sample]) -> float:
+    """Return how many entries the replay cache has held at most.
+
+    Memory that it no longer needs goes to what comes next, and hardly ever back to the system.
+    """
+    known = [Sample(0.0, 0, 0), *samples]
+    return max(
+        each.requests - _requests_until(each.seconds - REPLAY_WINDOW, known) for each in samples
+    )
+
+
+def _requests_until(seconds: float, samples: Sequence[Sample]) -> float:
+    """Return how many requests there were so far, between two samples by the average."""
+    for before, after in itertools.pairwise(samples):
+        if before.seconds <= seconds <= after.seconds:
+            share = (seconds - before.seconds) / (after.seconds - before.seconds)
+            return before.requests + share * (after.requests - before.requests)
+    return 0.0
 
 
 def main() -> int:
@@ -209,7 +254,7 @@ def main() -> int:
         samples = trio.run(
             lambda: soak(pair, load, seconds=arguments.seconds, connections=arguments.connections)
         )
-    grown = growth(samples, arguments.seconds)
+    grown = growth(samples)
     print(f"done: {dict(load.done)}")
     print(f"failed: {dict(load.failed)}")
     for reason, count in load.reasons.most_common(10):

@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from benchmarks.soak import growth
+from benchmarks.soak import Sample, growth
 from tests.kit.commands import run_python
 
 LINUX: Final = pytest.mark.skipif(sys.platform != "linux", reason="figures come from /proc")
@@ -39,10 +39,23 @@ def test_memory_is_flat_in_a_minute_of_mixed_load() -> None:
 
 
 def test_growth_is_that_of_memory_but_for_the_replay_cache() -> None:
-    flat = [(number * 100, 50 * MEBI) for number in range(1, 31)]
-    assert growth(flat, 900.0) < 0.01
-    leak = [(number * 100, 50 * MEBI + number * MEBI) for number in range(1, 31)]
-    assert growth(leak, 900.0) > 0.2
-    # Each request of the first minutes adds an entry.
-    entries = [(number * 1000, 50 * MEBI + number * 1000 * 200) for number in range(1, 31)]
-    assert growth(entries, 60.0) < 0.01
+    numbers = range(1, 31)
+    flat = [Sample(30.0 * n, 100 * n, 50 * MEBI) for n in numbers]
+    assert abs(growth(flat)) < 0.001
+    leak = [Sample(30.0 * n, 100 * n, (50 + n) * MEBI) for n in numbers]
+    assert growth(leak) > 0.2
+    # Each request of the first four minutes adds an entry,
+    begin = [Sample(2.0 * n, 1000 * n, 50 * MEBI + 200_000 * n) for n in numbers]
+    assert abs(growth(begin)) < 0.001
+    # and later only those of four minutes that are busier than all before.
+    steady = [Sample(30.0 * n, 1000 * n, 50 * MEBI + 200_000 * n) for n in numbers]
+    assert growth(steady) > 0.05
+    more = [max(0, n - 20) for n in numbers]
+    busier = [
+        Sample(30.0 * n, 1000 * (n + extra), 50 * MEBI + 200_000 * min(8, extra))
+        for n, extra in zip(numbers, more, strict=True)
+    ]
+    assert abs(growth(busier)) < 0.001
+    # What is no longer needed is not given back.
+    calmer = [Sample(30.0 * n, 1000 * min(n, 20), 50 * MEBI) for n in numbers]
+    assert abs(growth(calmer)) < 0.001

@@ -26,7 +26,7 @@ from trio_vmess.core.http import (
 )
 from trio_vmess.errors import DialFailure, LocalProtocolError, RemoteProtocolError
 from trio_vmess.inbound.forward import ForwardTransport
-from trio_vmess.inbound.lingering_close import close_lingering
+from trio_vmess.transport import close_lingering
 
 log: Final = logging.getLogger("trio_vmess.inbound.http")
 

@@ -40,8 +40,7 @@ from trio_vmess.errors import DialFailure, RemoteProtocolError
 from trio_vmess.inbound.association_limit import AssociationLimit
 from trio_vmess.inbound.flow_table import FlowTable, Opening
 from trio_vmess.inbound.flow_table import Reply as SendReplies
-from trio_vmess.inbound.lingering_close import close_lingering
-from trio_vmess.transport import DatagramSocket, SocketAddress, cancel_at_end
+from trio_vmess.transport import DatagramSocket, SocketAddress, cancel_at_end, close_lingering
 
 log: Final = logging.getLogger("trio_vmess.inbound.socks")
 

@@ -14,6 +14,7 @@ from trio_vmess.transport.dial import (
     dial_error,
     resolve,
 )
+from trio_vmess.transport.lingering_close import close_lingering
 from trio_vmess.transport.own_addresses import is_own_address
 from trio_vmess.transport.packets import BodyPacketLink
 from trio_vmess.transport.prefixed import PrefixedTransport
@@ -35,6 +36,7 @@ __all__ = [
     "by_preference",
     "cancel_at_end",
     "check_refusal",
+    "close_lingering",
     "connect_datagram_socket",
     "dial",
     "dial_error",

@@ -15,8 +15,8 @@ from typing import Final, cast
 import trio
 
 from trio_vmess.contracts import Transport
-from trio_vmess.core import Destination
 from trio_vmess.errors import RemoteProtocolError
+from trio_vmess.transport.layer import TransportLayer
 from trio_vmess.transport.outbox import Outbox
 
 PIECE: Final = 64 * 1024
@@ -44,7 +44,7 @@ class TlsBuffers:
         self.sealed = memoryview(bytearray(_SEALED_SIZE))
 
 
-class TlsTransport:
+class TlsTransport(TransportLayer):
     """The inside of a TLS connection: a `Transport`.
 
     Args:
@@ -64,7 +64,6 @@ class TlsTransport:
         "_outbox",
         "_outgoing",
         "_tls",
-        "_transport",
     )
 
     def __init__(
@@ -77,7 +76,7 @@ class TlsTransport:
         buffers: TlsBuffers,
         on_close: Callable[[ssl.SSLObject], None] | None = None,
     ) -> None:
-        self._transport = transport
+        super().__init__(transport)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(
             self._incoming,
@@ -95,25 +94,6 @@ class TlsTransport:
     def tls(self) -> ssl.SSLObject:
         """The connection's parameters: version, cipher, certificate, protocol, session."""
         return self._tls
-
-    @property
-    def local(self) -> Destination | None:
-        """See `Transport.local`."""
-        return self._transport.local
-
-    @property
-    def remote(self) -> Destination | None:
-        """See `Transport.remote`."""
-        return self._transport.remote
-
-    @property
-    def is_reset(self) -> bool:
-        """See `Transport.is_reset`."""
-        return self._transport.is_reset
-
-    def limit_receive_buffer(self, size: int | None, /) -> None:
-        """See `Transport.limit_receive_buffer`."""
-        self._transport.limit_receive_buffer(size)
 
     async def handshake(self) -> None:
         """Agree on keys; both sides call it before anything else.

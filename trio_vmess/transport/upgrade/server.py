@@ -1,0 +1,150 @@
+"""WebSocket and HTTPUpgrade in front of an inbound."""
+
+import itertools
+import logging
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import attrs
+import trio
+
+from trio_vmess.contracts import Inbound, Transport
+from trio_vmess.core import NEED_DATA
+from trio_vmess.core.carriage.upgrade import (
+    Refused,
+    RequestHead,
+    Upgraded,
+    UpgradeKind,
+    UpgradeRules,
+    UpgradeServer,
+)
+from trio_vmess.core.carriage.websocket import FrameReader, FrameWriter
+from trio_vmess.transport.lingering_close import close_lingering
+from trio_vmess.transport.prefixed import PrefixedTransport
+from trio_vmess.transport.upgrade.websocket import FrameBuffer, WebSocketTransport
+
+log: Final = logging.getLogger("trio_vmess.transport.upgrade")
+
+READ_SIZE: Final = 16 * 1024
+"""Bytes that one read of a request's head takes at most."""
+
+
+class Fallback(Protocol):
+    """Answers those who do not ask for the tunnel."""
+
+    async def serve(self, transport: Transport, *, received: bytes, source: str) -> None:
+        """Serve one connection to its end; the caller closes it.
+
+        Args:
+            transport: the client's connection.
+            received: what has been read from it already.
+            source: the client's address.
+        """
+        ...
+
+
+SourceOf = Callable[[RequestHead, str], str]
+"""Returns where a request comes from, by its headers and the address of the connection."""
+
+
+def _address_of_connection(_head: RequestHead, source: str) -> str:
+    return source
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class UpgradeFront:
+    """Opens tunnels by HTTP heads, and takes them off the connections of an inbound: an `Inbound`.
+
+    Attributes:
+        inbound: gets what is in the tunnels.
+        rules: who gets a tunnel.
+        clock: returns UTC seconds, for answers to others.
+        buffer: shared by all WebSockets of this Trio run.
+        next_heartbeat: see `WebSocketTransport`.
+        fallback: answers everybody else; None for the answers of a web server without pages.
+        source_of: believes headers where the connection is that of a known proxy.
+    """
+
+    inbound: Inbound
+    rules: UpgradeRules
+    clock: Callable[[], int]
+    buffer: FrameBuffer
+    next_heartbeat: Callable[[], float] | None = None
+    fallback: Fallback | None = None
+    source_of: SourceOf = _address_of_connection
+    _head_buffer: memoryview = attrs.field(
+        factory=lambda: memoryview(bytearray(READ_SIZE)), init=False
+    )
+
+    async def serve(self, transport: Transport, *, source: str, deadline: float) -> None:
+        """See `Inbound.serve`."""
+        try:
+            opened: Upgraded | Refused | None = None
+            with trio.move_on_at(deadline) as limit:
+                opened = await self._negotiate(transport, source)
+            if isinstance(opened, Upgraded):
+                await self._serve_tunnel(transport, opened, source, deadline)
+            elif isinstance(opened, Refused) and self.fallback is not None:
+                await self.fallback.serve(transport, received=opened.received, source=source)
+            elif limit.cancelled_caught:
+                log.info(
+                    "upgrade.timeout source=%s reason=%r",
+                    source,
+                    "no complete request before the handshake deadline",
+                )
+        except trio.BrokenResourceError as exc:
+            log.debug("upgrade.reset source=%s reason=%r", source, str(exc))
+        finally:
+            await transport.aclose()
+
+    async def _serve_tunnel(
+        self, transport: Transport, opened: Upgraded, source: str, deadline: float
+    ) -> None:
+        tunnel = self._tunnel(transport, opened)
+        source = self.source_of(opened.head, source)
+        await self.inbound.serve(tunnel, source=source, deadline=deadline)
+
+    def _tunnel(self, transport: Transport, opened: Upgraded) -> Transport:
+        if self.rules.kind is UpgradeKind.HTTP_UPGRADE:
+            return PrefixedTransport(transport, opened.early_data + opened.trailing)
+        return WebSocketTransport(
+            transport,
+            FrameReader(masked=True),
+            FrameWriter(),
+            buffer=self.buffer,
+            early=opened.early_data,
+            trailing=opened.trailing,
+            next_heartbeat=self.next_heartbeat,
+        )
+
+    async def _negotiate(self, transport: Transport, source: str) -> Upgraded | Refused | None:
+        """Read requests until one opens the tunnel.
+
+        Returns:
+            The tunnel's request once it is answered; one that somebody else is to answer; or None
+            when the connection has been served to its end.
+
+        Raises:
+            trio.BrokenResourceError: the connection was reset.
+        """
+        server, buffer = UpgradeServer(self.rules), self._head_buffer
+        for number in itertools.count():
+            while (event := server.next_event()) is NEED_DATA:
+                size = await transport.receive_into(buffer)
+                if not size:
+                    return None
+                server.receive_data(buffer[:size])
+            if isinstance(event, Upgraded):
+                await transport.send_all(event.answer)
+                return event
+            if not number:
+                # The first says enough: what follows on the connection is the same visitor.
+                log.warning("upgrade.refused source=%s reason=%r", source, str(event))
+            if self.fallback is not None:
+                return event
+            answer = event.answer(self.clock())
+            if not event.keep_alive:
+                await close_lingering(transport, answer)
+                return None
+            await transport.send_all(answer)
+        return None

@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 
 from tests.kit.vectors import for_each, load, unpack
+from trio_vmess.core.carriage import NginxPage, nginx_answer
 from trio_vmess.core.carriage.upgrade import (
-    NginxPage,
     Refused,
     UpgradeRules,
     UpgradeServer,
-    nginx_answer,
 )
 
 

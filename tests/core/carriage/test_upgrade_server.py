@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tests.core.carriage.heads import ACCEPT, KEY, judge, refuse, request, upgrade
 from tests.kit.vectors import for_each, load, unpack
 from trio_vmess.core import NEED_DATA
+from trio_vmess.core.carriage import NginxPage
 from trio_vmess.core.carriage.upgrade import (
-    NginxPage,
     Refused,
     Upgraded,
     UpgradeKind,

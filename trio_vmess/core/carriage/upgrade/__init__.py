@@ -15,7 +15,6 @@ from trio_vmess.core.carriage.upgrade.early_data import (
     encode_early_data,
     split_early_data_size,
 )
-from trio_vmess.core.carriage.upgrade.nginx import NginxPage, nginx_answer
 from trio_vmess.core.carriage.upgrade.request import RequestHead
 from trio_vmess.core.carriage.upgrade.server import (
     Refused,
@@ -27,7 +26,6 @@ from trio_vmess.core.carriage.upgrade.words import UpgradeKind
 
 __all__ = [
     "EARLY_DATA_HEADER",
-    "NginxPage",
     "NotSwitched",
     "Refused",
     "RequestHead",
@@ -39,6 +37,5 @@ __all__ = [
     "UpgradeServer",
     "Upgraded",
     "encode_early_data",
-    "nginx_answer",
     "split_early_data_size",
 ]

@@ -11,8 +11,8 @@ from urllib.parse import unquote
 import attrs
 
 from trio_vmess.core.buffer import NEED_DATA, NeedData
+from trio_vmess.core.carriage.nginx import NginxPage, nginx_answer
 from trio_vmess.core.carriage.upgrade.early_data import EARLY_DATA_HEADER, decode_early_data
-from trio_vmess.core.carriage.upgrade.nginx import NginxPage, nginx_answer
 from trio_vmess.core.carriage.upgrade.request import MalformedError, RequestHead, RequestReader
 from trio_vmess.core.carriage.upgrade.words import (
     PROTOCOL,

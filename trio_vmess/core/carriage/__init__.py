@@ -2,6 +2,8 @@
 
 camouflage      an HTTP head in front of each direction of plain TCP
 nginx           error pages for everybody else
+proxy_protocol  a header in which a proxy names its client
+forwarded_for   the same in the header of an HTTP request
 
 In packages of their own, so that a node loads only what its settings ask for:
 
@@ -17,7 +19,14 @@ from trio_vmess.core.carriage.camouflage import (
     HeadPassed,
     HeadRefused,
 )
+from trio_vmess.core.carriage.forwarded_for import find_client, is_loopback
 from trio_vmess.core.carriage.nginx import NginxPage, nginx_answer
+from trio_vmess.core.carriage.proxy_protocol import (
+    ProxyHeader,
+    ProxyHeaderReader,
+    encode_proxy_v1,
+    encode_proxy_v2,
+)
 
 __all__ = [
     "CamouflageClient",
@@ -27,5 +36,11 @@ __all__ = [
     "HeadPassed",
     "HeadRefused",
     "NginxPage",
+    "ProxyHeader",
+    "ProxyHeaderReader",
+    "encode_proxy_v1",
+    "encode_proxy_v2",
+    "find_client",
+    "is_loopback",
     "nginx_answer",
 ]

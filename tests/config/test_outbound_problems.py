@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.config.problems import check_problem, outbound, top
+from tests.config.problems import check_problem, outbound
 
 PROBLEMS = [
     # text, where, part of the message, line
@@ -105,54 +105,6 @@ PROBLEMS = [
         outbound('{"protocol": "freedom", "proxySettings": {"tag": "x"}}'),
         "outbounds[0].proxySettings",
         "not supported",
-        2,
-    ),
-    (
-        outbound('{"protocol": "freedom", "streamSettings": {"network": "ws"}}'),
-        "outbounds[0].streamSettings.network",
-        "the transport 'ws' is not supported",
-        2,
-    ),
-    (
-        outbound('{"protocol": "freedom", "streamSettings": {"security": "tls"}}'),
-        "outbounds[0].streamSettings.security",
-        "'tls' is not supported",
-        2,
-    ),
-    (
-        outbound(
-            '{"protocol": "freedom", "streamSettings":\n'
-            '{"tcpSettings": {"header": {"type": "http"}}}}'
-        ),
-        "outbounds[0].streamSettings.tcpSettings.header.type",
-        "the header type 'http' is not supported",
-        3,
-    ),
-    (
-        outbound(
-            '{"protocol": "freedom", "streamSettings":\n'
-            '{"tcpSettings": {"acceptProxyProtocol": true}}}'
-        ),
-        "outbounds[0].streamSettings.tcpSettings.acceptProxyProtocol",
-        "PROXY protocol",
-        3,
-    ),
-    (
-        outbound('{"protocol": "freedom", "streamSettings": {"sockopt": {"tproxy": "tproxy"}}}'),
-        "outbounds[0].streamSettings.sockopt.tproxy",
-        "tproxy",
-        2,
-    ),
-    (
-        outbound('{"protocol": "freedom", "streamSettings": {"sockopt": {"mark": 255}}}'),
-        "outbounds[0].streamSettings.sockopt.mark",
-        "socket marks are not supported",
-        2,
-    ),
-    (
-        top('"transport": {"tcpSettings": {"header": {"type": "http"}}}'),
-        "transport.tcpSettings.header.type",
-        "the header type 'http' is not supported",
         2,
     ),
 ]

@@ -1,6 +1,5 @@
 import base64
 import json
-import uuid
 
 import attrs
 import pytest
@@ -9,14 +8,10 @@ from hypothesis import strategies as st
 
 from tests.kit.vectors import VECTORS, load, name_of
 from trio_vmess.config import (
-    OutboundUserSettings,
     SecurityName,
     ShareLink,
-    VMessOutboundSettings,
-    VMessServerSettings,
     format_share_link,
     parse_share_link,
-    share_link_outbound,
 )
 from trio_vmess.errors import ConfigError
 
@@ -190,28 +185,3 @@ def test_any_text_is_a_link_or_a_config_error(text):
 
 def test_the_id_is_not_in_the_repr():
     assert ID not in repr(parse_share_link(pack(FIELDS)))
-
-
-def test_a_link_becomes_an_outbound():
-    link = parse_share_link(pack(FIELDS | {"aid": "4", "scy": "zero"}))
-    outbound = share_link_outbound(link, tag="proxy")
-    user = OutboundUserSettings(id=uuid.UUID(ID).bytes, alter_id=4, security=SecurityName.ZERO)
-    assert outbound.tag == "proxy"
-    assert outbound.protocol == VMessOutboundSettings(
-        servers=(VMessServerSettings(address="a.b", port=1, users=(user,)),)
-    )
-
-
-@pytest.mark.parametrize(
-    ("changes", "where"),
-    [
-        ({"net": "ws"}, ["net"]),
-        ({"type": "http"}, ["type"]),
-        ({"tls": "tls"}, ["tls"]),
-        ({"net": "grpc", "tls": "reality"}, ["net", "tls"]),
-    ],
-)
-def test_an_unsupported_transport_is_refused(changes, where):
-    with pytest.raises(ConfigError) as caught:
-        share_link_outbound(parse_share_link(pack(FIELDS | changes)))
-    assert [each.where for each in caught.value.problems] == where

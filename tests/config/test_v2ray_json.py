@@ -224,7 +224,7 @@ def test_rules_may_name_the_api_and_the_resolver():
     ("text", "where"),
     [
         ('"api": {"tag": "api"}', "api"),
-        ('"transport": {"wsSettings": {"path": "/"}}', "transport"),
+        ('"transport": {"kcpSettings": {"mtu": 1350}}', "transport.kcpSettings"),
         ('"reverse": {"bridges": []}', "reverse"),
         ('"observatory": {}', "observatory"),
         ('"_comment": "hello"', "_comment"),
@@ -247,9 +247,9 @@ def test_rules_may_name_the_api_and_the_resolver():
         (
             (
                 '"inbounds": [{"protocol": "http", "port": 1, "listen": "::1", "streamSettings": '
-                '{"sockopt": {"tcpFastOpen": true}}}]'
+                '{"sockopt": {"tcpMptcp": true}}}]'
             ),
-            "inbounds[0].streamSettings.sockopt.tcpFastOpen",
+            "inbounds[0].streamSettings.sockopt.tcpMptcp",
         ),
     ],
 )
@@ -264,7 +264,7 @@ def test_keys_without_effect_cause_a_warning(text, where):
     [
         "{}",
         '{"network": "tcp", "security": "none", "tcpSettings": {"header": {"type": "none"}}}',
-        '{"network": "raw", "wsSettings": {"path": "/"}, "tlsSettings": {"serverName": "a"}}',
+        '{"network": "raw", "rawSettings": {}, "wsSettings": null, "tlsSettings": {}}',
         '{"sockopt": {"mark": 0, "tproxy": "off"}}',
     ],
 )

@@ -160,10 +160,11 @@ async def test_a_destination_without_a_legal_form_leaves_nothing_open() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"network": "ws"}, r"^net: the transport 'ws' is not supported"),
-        ({"network": "grpc"}, r"^net: the transport 'grpc' is not supported"),
-        ({"tls": "tls"}, r"^tls: the security 'tls' is not supported"),
-        ({"header_type": "http"}, r"^type: the header type 'http' is not supported"),
+        ({"network": "kcp"}, r"^net: the transport 'kcp' is not supported"),
+        ({"tls": "reality"}, r"^tls: REALITY is not supported"),
+        ({"header_type": "srtp"}, r"^type: unknown type 'srtp'"),
+        ({"network": "ws"}, r"^outbounds\[0\]: .* are not supported yet"),
+        ({"tls": "tls"}, r"^outbounds\[0\]: .* are not supported yet"),
     ],
 )
 def test_a_link_with_an_unsupported_transport_names_it(

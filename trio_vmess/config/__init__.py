@@ -41,6 +41,7 @@ from trio_vmess.config.enums import (
     SocksAuth,
     TlsVersion,
 )
+from trio_vmess.config.link_endpoints import share_link_outbound, with_stream
 from trio_vmess.config.load import Format, load_config, parse_config
 from trio_vmess.config.location import Location, locate
 from trio_vmess.config.model import (
@@ -66,7 +67,6 @@ from trio_vmess.config.share_link import (
     ShareLink,
     format_share_link,
     parse_share_link,
-    share_link_outbound,
 )
 from trio_vmess.config.transports import (
     PLAIN_STREAM,
@@ -167,4 +167,5 @@ __all__ = [
     "server_share_link",
     "share_link_outbound",
     "validate",
+    "with_stream",
 ]

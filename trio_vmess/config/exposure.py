@@ -26,7 +26,7 @@ from trio_vmess.config.endpoints import (
 from trio_vmess.config.enums import SecurityName, SocksAuth
 from trio_vmess.config.location import Finding, locate
 from trio_vmess.config.model import Config
-from trio_vmess.config.transports import UnixSocket
+from trio_vmess.config.transports import StreamSettings, UnixSocket
 from trio_vmess.core import Host
 
 _UNENCRYPTED: Final = frozenset({SecurityName.NONE, SecurityName.ZERO})
@@ -51,6 +51,7 @@ def find_exposures(config: Config) -> Iterator[Finding]:
         if isinstance(inbound.protocol, VMessInboundSettings):
             yield from _legacy_users(inbound.protocol, where)
     for index, outbound in enumerate(config.outbounds):
+        yield from _unverified(outbound, f"outbounds[{index}]")
         if isinstance(outbound.protocol, VMessOutboundSettings):
             yield from _vmess_outbound(outbound, outbound.protocol, f"outbounds[{index}]")
 
@@ -89,13 +90,30 @@ def _legacy_users(protocol: VMessInboundSettings, where: str) -> Iterator[Findin
         )
 
 
+def _unverified(outbound: OutboundSettings, where: str) -> Iterator[Finding]:
+    tls = outbound.stream.tls
+    if (
+        tls is not None
+        and tls.allow_insecure
+        and not (tls.pinned_certificates or tls.pinned_chains)
+    ):
+        yield (
+            locate(tls.locations, "allow_insecure", f"{where}.tls"),
+            (
+                "the server's certificate is not verified: whoever is on the way can read and "
+                "change what TLS is to protect; set it to false, or pin the certificate"
+            ),
+        )
+
+
 def _vmess_outbound(
     outbound: OutboundSettings, protocol: VMessOutboundSettings, where: str
 ) -> Iterator[Finding]:
     location = locate(outbound.locations, "", where)
+    is_protected = outbound.stream.tls is not None or outbound.stream.unix is not None
     for server in protocol.servers:
         for user in server.users:
-            if user.security in _UNENCRYPTED and not _is_loopback(server.address):
+            if user.security in _UNENCRYPTED and not (is_protected or _is_loopback(server.address)):
                 yield (
                     location,
                     (
@@ -145,8 +163,16 @@ def has_secrets(config: Config, text: str) -> bool:
     return any(each.lower() in lower for each in secrets)
 
 
+def _keys(stream: StreamSettings) -> Iterator[str]:
+    """Yield a line of each private key that is in the file itself."""
+    for certificate in () if stream.tls is None else stream.tls.certificates:
+        if certificate.key:
+            yield certificate.key.split("\n")[1 % (certificate.key.count("\n") + 1)]
+
+
 def _secrets(config: Config) -> Iterator[str]:
     for inbound in config.inbounds:
+        yield from _keys(inbound.stream)
         match inbound.protocol:
             case VMessInboundSettings(users=users):
                 yield from (str(uuid.UUID(bytes=user.id)) for user in users)
@@ -161,6 +187,7 @@ def _secrets(config: Config) -> Iterator[str]:
             case _:
                 assert_never(inbound.protocol)
     for outbound in config.outbounds:
+        yield from _keys(outbound.stream)
         match outbound.protocol:
             case VMessOutboundSettings(servers=servers):
                 yield from (

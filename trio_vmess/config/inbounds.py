@@ -28,7 +28,7 @@ from trio_vmess.config.endpoints import (
 from trio_vmess.config.enums import AllocateStrategy, SocksAuth
 from trio_vmess.config.location import Location
 from trio_vmess.config.reader import Section
-from trio_vmess.config.transports import UnixSocket
+from trio_vmess.config.transports import StreamSettings, UnixSocket
 from trio_vmess.config.tree import Value, quote
 from trio_vmess.core import Network
 from trio_vmess.core.sniff import SniffingSettings
@@ -78,15 +78,17 @@ def read_alter_id(section: Section) -> int:
     return section.get("alter_id", values.whole(0, _ALTER_ID_MAX), 0)
 
 
-def read_inbound(outer: Section, inner: Section) -> InboundSettings:
+def read_inbound(outer: Section, inner: Section, stream: StreamSettings) -> InboundSettings:
     """Read one inbound.
 
     Args:
         outer: the common keys.
         inner: the protocol's keys; the same section in TOML.
+        stream: what carries it; a Unix socket in it is the one to listen on.
     """
     protocol = read_protocol(outer, inner, _PROTOCOLS) or VMessInboundSettings()
-    address = outer.get("listen", values.listen, ANY_IPV4)
+    listen = outer.get("listen", values.listen, ANY_IPV4)
+    address = stream.unix or listen
     on_unix = isinstance(address, UnixSocket)
     port = outer.get(
         "port",
@@ -99,6 +101,7 @@ def read_inbound(outer: Section, inner: Section) -> InboundSettings:
         tag=outer.get("tag", values.text, ""),
         listen=address,
         port=ANY_PORT if on_unix else port,
+        stream=attrs.evolve(stream, unix=None),
         sniffing=_read_sniffing(outer),
         allocate=_read_allocate(outer),
     )

@@ -28,6 +28,7 @@ from trio_vmess.config.enums import (
 )
 from trio_vmess.config.inbounds import read_alter_id, read_level, read_protocol, read_user_level
 from trio_vmess.config.reader import Section
+from trio_vmess.config.transports import StreamSettings
 from trio_vmess.config.tree import Value, quote
 from trio_vmess.core import Host
 from trio_vmess.core.vmess import DIALECTS, PACKET_SIZE, TIMESTAMP_JITTER, V2RAY
@@ -35,16 +36,18 @@ from trio_vmess.core.vmess import DIALECTS, PACKET_SIZE, TIMESTAMP_JITTER, V2RAY
 __all__ = ["read_outbound"]
 
 
-def read_outbound(outer: Section, inner: Section) -> OutboundSettings:
+def read_outbound(outer: Section, inner: Section, stream: StreamSettings) -> OutboundSettings:
     """Read one outbound.
 
     Args:
         outer: the common keys.
         inner: the protocol's keys; the same section in TOML.
+        stream: what carries it.
     """
     outbound = OutboundSettings(
         protocol=read_protocol(outer, inner, _PROTOCOLS) or BlackholeOutboundSettings(),
         tag=outer.get("tag", values.text, ""),
+        stream=stream,
         send_through=outer.get("send_through", values.ip_address, None),
     )
     return attrs.evolve(outbound, locations=outer.locations())

@@ -13,8 +13,10 @@ from trio_vmess.config.endpoints import (
     VMessInboundSettings,
 )
 from trio_vmess.config.enums import SecurityName
+from trio_vmess.config.link_endpoints import with_stream
 from trio_vmess.config.model import Config, LogSettings
 from trio_vmess.config.share_link import ShareLink, format_share_link
+from trio_vmess.config.transports import PLAIN_STREAM, StreamSettings
 from trio_vmess.core import Host, IPAddress
 from trio_vmess.core.vmess import format_user_id
 
@@ -99,16 +101,22 @@ def client_config(
 
 
 def server_share_link(
-    *, host: Host, port: int, user_id: bytes, alter_id: int, security: SecurityName, name: str
+    *,
+    host: Host,
+    port: int,
+    user_id: bytes,
+    alter_id: int,
+    security: SecurityName,
+    name: str,
+    stream: StreamSettings = PLAIN_STREAM,
 ) -> str:
-    """Return the `vmess://` link of a server."""
-    return format_share_link(
-        ShareLink(
-            name=name,
-            address=str(host),
-            port=port,
-            uuid=format_user_id(user_id),
-            alter_id=alter_id,
-            security=security,
-        )
+    """Return the `vmess://` link of a server, which `stream` leads to."""
+    link = ShareLink(
+        name=name,
+        address=str(host),
+        port=port,
+        uuid=format_user_id(user_id),
+        alter_id=alter_id,
+        security=security,
     )
+    return format_share_link(with_stream(link, stream))

@@ -8,6 +8,7 @@ for.
 """
 
 import enum
+import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
@@ -81,6 +82,10 @@ class Report:
         self._sections.append(section)
         return section
 
+    def path(self, text: str) -> str:
+        """Return a path that can be opened: relative ones begin at the file's folder."""
+        return os.path.join(os.path.dirname(self._file), text)
+
     @property
     def object_word(self) -> str:
         """What the file's format calls an object."""
@@ -107,6 +112,11 @@ def _order(problem: ConfigProblem) -> tuple[int, int]:
 def _camel(name: str) -> str:
     first, *rest = name.split("_")
     return first + "".join(part.capitalize() for part in rest)
+
+
+def _is_off(value: Value) -> bool:
+    content = value.content
+    return not (content.items if isinstance(content, Members) else content)
 
 
 class Section:
@@ -216,9 +226,10 @@ class Section:
                 key = location.where.rpartition(".")[2]
                 self.report.problem(location, f"{quote(key)} is missing: {required}")
             return default
-        return self._convert(entry, read, default)
+        return self.convert(entry, read, default)
 
-    def _convert(self, entry: Entry, read: Callable[[Value], _T], default: _D) -> _T | _D:
+    def convert(self, entry: Entry, read: Callable[[Value], _T], default: _D) -> _T | _D:
+        """Return what an entry holds; if it does not fit, report it and return the default."""
         try:
             return read(entry.value)
         except ValueError as exc:
@@ -306,6 +317,20 @@ class Section:
         self._not_offered.add(self._names(name, json)[0])
         if entry is not None:
             self.report.problem(entry.location, why)
+
+    def refuse_if_set(self, name: str, why: str, json: tuple[str, ...] = ()) -> None:
+        """Report a key that is not supported, unless its value leaves it off."""
+        entry = self.find(name, json)
+        self._not_offered.add(self._names(name, json)[0])
+        if entry is not None and not _is_off(entry.value):
+            self.report.problem(entry.location, why)
+
+    def ignore_if_set(self, name: str, why: str, json: tuple[str, ...] = ()) -> None:
+        """Warn about a key that has no effect here, unless its value leaves it off."""
+        entry = self.find(name, json)
+        self._not_offered.add(self._names(name, json)[0])
+        if entry is not None and not _is_off(entry.value):
+            self.report.warn(entry.location, f"ignored: {why}")
 
     def leave_unread(self) -> None:
         """Do not report keys that no reader asked for: which are valid depends on a wrong value."""

@@ -2,7 +2,7 @@
 
 Three forms are read: Base64 of a JSON object (v2rayN's version 2, and version 1, which packs path
 and host into one field), and `vmess://uuid@host:port?type=tcp#name`. The first is written. A link
-can describe transports that are not supported; `share_link_outbound` refuses those.
+can describe transports that are not supported; `link_endpoints` refuses those.
 
 Source:
     v2rayN, ServiceLib/Handler/Fmt/VmessFmt.cs and Models/Dto/VmessQRCode.cs; for version 1, its
@@ -19,18 +19,12 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 import attrs
 
 from trio_vmess.config import values
-from trio_vmess.config.endpoints import (
-    OutboundSettings,
-    OutboundUserSettings,
-    VMessOutboundSettings,
-    VMessServerSettings,
-)
 from trio_vmess.config.enums import SecurityName
 from trio_vmess.config.tree import Value, quote
-from trio_vmess.core.vmess import format_user_id, parse_user_id
+from trio_vmess.core.vmess import format_user_id
 from trio_vmess.errors import ConfigError, ConfigProblem
 
-__all__ = ["ShareLink", "format_share_link", "parse_share_link", "share_link_outbound"]
+__all__ = ["ShareLink", "format_share_link", "parse_share_link"]
 
 _SCHEME: Final = "vmess://"
 _NETWORKS: Final = (
@@ -65,7 +59,7 @@ class ShareLink:
         host: the transport's host names, as the link writes them; may be empty.
         path: the transport's path (or seed, key, service name); may be empty.
         tls: `tls`, another protocol, or empty for none.
-        sni: the TLS server name; empty for the address.
+        sni: the TLS server name; empty for the first host, or else the address.
         alpn: the TLS application protocols.
         fingerprint: the TLS client to imitate; may be empty.
         insecure: do not verify the server's certificate.
@@ -241,7 +235,7 @@ def _from_fields(values_by_key: Mapping[str, object]) -> ShareLink:
         sni=fields.text("sni"),
         alpn=fields.alpn("alpn"),
         fingerprint=fields.text("fp"),
-        insecure=fields.flag("insecure"),
+        insecure=fields.flag("insecure") or fields.flag("allowInsecure"),
     )
     fields.finish()
     return link
@@ -301,33 +295,3 @@ def format_share_link(link: ShareLink) -> str:
         fields["insecure"] = "1"
     text = json.dumps(fields, ensure_ascii=False)
     return _SCHEME + base64.b64encode(text.encode("utf-8")).decode("ascii")
-
-
-def share_link_outbound(link: ShareLink, *, tag: str = "") -> OutboundSettings:
-    """Return the outbound that a link describes.
-
-    Raises:
-        ConfigError: the link needs a transport that is not supported.
-    """
-    problems: list[tuple[str, str]] = []
-    if link.network != "tcp":
-        problems.append(
-            ("net", f"the transport {quote(link.network)} is not supported; only 'tcp' is")
-        )
-    elif link.header_type != "none":
-        problems.append(
-            ("type", f"the header type {quote(link.header_type)} is not supported; only 'none' is")
-        )
-    if link.tls:
-        problems.append(("tls", f"the security {quote(link.tls)} is not supported"))
-    if problems:
-        raise ConfigError(
-            *(ConfigProblem(where=where, message=message) for where, message in problems)
-        )
-    user = OutboundUserSettings(
-        id=parse_user_id(link.uuid), alter_id=link.alter_id, security=link.security
-    )
-    server = VMessServerSettings(
-        address=values.host(Value(link.address)), port=link.port, users=(user,)
-    )
-    return OutboundSettings(protocol=VMessOutboundSettings(servers=(server,)), tag=tag)

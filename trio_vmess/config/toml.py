@@ -25,6 +25,7 @@ from trio_vmess.config.model import Config
 from trio_vmess.config.outbounds import read_outbound
 from trio_vmess.config.reader import Section
 from trio_vmess.config.sections import read_common
+from trio_vmess.config.streams import read_native_stream
 from trio_vmess.config.tree import Foreign, Member, Members, Value
 from trio_vmess.errors import ConfigError, ConfigProblem
 
@@ -263,12 +264,12 @@ def _control_path(raw: Value) -> str:
 
 def _read_inbound(section: Section) -> InboundSettings:
     _refuse_settings(section)
-    return read_inbound(section, section)
+    return read_inbound(section, section, read_native_stream(section, "inbound"))
 
 
 def _read_outbound(section: Section) -> OutboundSettings:
     _refuse_settings(section)
-    return read_outbound(section, section)
+    return read_outbound(section, section, read_native_stream(section, "outbound"))
 
 
 def _refuse_settings(section: Section) -> None:

@@ -19,7 +19,11 @@ from trio_vmess.config.model import Config
 from trio_vmess.config.outbounds import read_outbound
 from trio_vmess.config.reader import Section
 from trio_vmess.config.sections import read_api, read_common
-from trio_vmess.config.tree import quote
+from trio_vmess.config.streams import (
+    CarrierDefaults,
+    read_carrier_defaults,
+    read_v2ray_stream,
+)
 
 __all__ = ["read_v2ray"]
 
@@ -33,21 +37,7 @@ _IGNORED: Final = {
     "version": "the version is not checked",
     "remarks": "remarks are not used",
 }
-_TRANSPORT_SETTINGS: Final = (
-    "tls_settings",
-    "xtls_settings",
-    "reality_settings",
-    "ws_settings",
-    "kcp_settings",
-    "http_settings",
-    "ds_settings",
-    "quic_settings",
-    "grpc_settings",
-    "gun_settings",
-    "httpupgrade_settings",
-    "xhttp_settings",
-)
-_PLAIN_TCP: Final = ("tcp", "raw", "")
+_WITHOUT_SERVER: Final = ("freedom", "blackhole")
 
 
 def read_v2ray(root: Section) -> Config:
@@ -55,12 +45,11 @@ def read_v2ray(root: Section) -> Config:
     for name, why in _IGNORED.items():
         root.ignore(name, why)
     root.ignore("api", "V2Ray's control API is not supported")
-    root.ignore("transport", "only plain TCP is supported")
-    transport = root.section("transport")
-    if transport is not None:
-        _check_transport_settings(transport)
     api = root.section("api")
-    config = Config(inbounds=_read_inbounds(root), outbounds=_read_outbounds(root))
+    defaults = read_carrier_defaults(root)
+    config = Config(
+        inbounds=_read_inbounds(root, defaults), outbounds=_read_outbounds(root, defaults)
+    )
     return attrs.evolve(
         read_common(root, config),
         stats=_read_stats(root),
@@ -86,26 +75,25 @@ def _endpoints(root: Section, main: str, detour: str, listed: str) -> list[Secti
     ]
 
 
-def _read_inbounds(root: Section) -> tuple[InboundSettings, ...]:
+def _read_inbounds(root: Section, defaults: CarrierDefaults) -> tuple[InboundSettings, ...]:
     sections = _endpoints(root, "inbound", "inbound_detour", "inbounds")
     port = root.find("port")
     if port is not None and sections:
         sections[0].inherit("port", port)
-    return tuple(_read_inbound(each) for each in sections)
+    return tuple(_read_inbound(each, defaults) for each in sections)
 
 
-def _read_outbounds(root: Section) -> tuple[OutboundSettings, ...]:
+def _read_outbounds(root: Section, defaults: CarrierDefaults) -> tuple[OutboundSettings, ...]:
     sections = _endpoints(root, "outbound", "outbound_detour", "outbounds")
-    return tuple(_read_outbound(each) for each in sections)
+    return tuple(_read_outbound(each, defaults) for each in sections)
 
 
-def _read_inbound(section: Section) -> InboundSettings:
-    _check_stream(section)
-    return read_inbound(section, section.section_or_empty("settings"))
+def _read_inbound(section: Section, defaults: CarrierDefaults) -> InboundSettings:
+    stream = read_v2ray_stream(section, "inbound", defaults)
+    return read_inbound(section, section.section_or_empty("settings"), stream)
 
 
-def _read_outbound(section: Section) -> OutboundSettings:
-    _check_stream(section)
+def _read_outbound(section: Section, defaults: CarrierDefaults) -> OutboundSettings:
     _check_mux(section)
     proxy = section.section("proxy_settings")
     if proxy is not None:
@@ -114,7 +102,11 @@ def _read_outbound(section: Section) -> OutboundSettings:
             section.refuse(
                 "proxy_settings", "outbounds that go through other outbounds are not supported"
             )
-    return read_outbound(section, section.section_or_empty("settings"))
+    # What V2Ray does with them there, sending camouflage to any destination, nobody wants.
+    protocol = section.get("protocol", values.text, "").lower()
+    own_alone = protocol in _WITHOUT_SERVER
+    stream = read_v2ray_stream(section, "outbound", {} if own_alone else defaults)
+    return read_outbound(section, section.section_or_empty("settings"), stream)
 
 
 def _check_mux(section: Section) -> None:
@@ -129,55 +121,3 @@ def _check_mux(section: Section) -> None:
             "enabled",
             "mux is not supported in outbounds; set it to false, which every server accepts",
         )
-
-
-def _check_stream(section: Section) -> None:
-    stream = section.section("stream_settings")
-    if stream is None:
-        return
-    network = stream.get("network", values.text, "tcp")
-    if network.lower() not in _PLAIN_TCP:
-        stream.refuse("network", f"the transport {quote(network)} is not supported; only 'tcp' is")
-    security = stream.get("security", values.text, "none")
-    if security.lower() not in ("none", ""):
-        stream.refuse(
-            "security", f"the security {quote(security)} is not supported; only 'none' is"
-        )
-    _check_transport_settings(stream)
-    sockopt = stream.section("sockopt")
-    if sockopt is not None:
-        _check_sockopt(sockopt)
-
-
-def _check_transport_settings(section: Section) -> None:
-    """Check the settings of TCP; those of other transports have no effect on it."""
-    for name in _TRANSPORT_SETTINGS:
-        section.find(name)
-    tcp = section.section("tcp_settings", json=("tcpSettings", "rawSettings"))
-    if tcp is None:
-        return
-    _refuse_if_on(tcp, "accept_proxy_protocol", "the PROXY protocol is not supported")
-    header = tcp.section("header")
-    if header is None:
-        return
-    kind = header.get("type", values.text, "none")
-    header.find("request")
-    header.find("response")
-    if kind.lower() not in ("none", ""):
-        header.refuse("type", f"the header type {quote(kind)} is not supported; only 'none' is")
-
-
-def _check_sockopt(section: Section) -> None:
-    if section.get("mark", values.whole(-(1 << 31), (1 << 32) - 1), 0):
-        section.refuse("mark", "socket marks are not supported; remove it or set it to 0")
-    tproxy = section.get("tproxy", values.text, "off")
-    if tproxy.lower() not in ("off", ""):
-        section.refuse("tproxy", "transparent proxying (tproxy) is not supported")
-    _refuse_if_on(section, "accept_proxy_protocol", "the PROXY protocol is not supported")
-    for name in ("tcp_fast_open", "tcp_keep_alive_interval", "tcp_keep_alive_idle"):
-        section.ignore(name, "the system's default is used")
-
-
-def _refuse_if_on(section: Section, name: str, why: str) -> None:
-    if section.get(name, values.flag, False):
-        section.refuse(name, why)

@@ -23,6 +23,7 @@ from trio_vmess.config.enums import AllocateStrategy
 from trio_vmess.config.exposure import find_exposures
 from trio_vmess.config.location import Finding, Location, locate
 from trio_vmess.config.model import Config, RuleSettings
+from trio_vmess.config.stream_checks import find_stream_problems, find_stream_warnings
 from trio_vmess.config.transports import PLAIN_STREAM, UnixSocket
 from trio_vmess.config.tree import quote
 from trio_vmess.config.values import nearest
@@ -147,6 +148,7 @@ def find_problems(config: Config) -> Iterator[Finding]:
             yield from _duplicate_users(inbound.protocol, where)
             yield from _detour(config, inbound, inbound.protocol, where)
     yield from _port_conflicts(config.inbounds)
+    yield from find_stream_problems(config)
     yield from _routing(config)
 
 
@@ -173,6 +175,7 @@ def find_warnings(config: Config) -> Iterator[Finding]:
                 f"use at least {2 * allocate.concurrency} ports"
             )
             yield locate(inbound.locations, "port", f"inbounds[{index}]"), message
+    yield from find_stream_warnings(config)
     yield from find_exposures(config)
 
 

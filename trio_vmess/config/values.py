@@ -24,6 +24,7 @@ _T = TypeVar("_T")
 
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 _HEX_TEXT: Final = re.compile(r"[0-9A-Fa-f-]{16,}")
+_MODE: Final = re.compile(r"0?[0-7]{3}")
 _PORT_RANGE: Final = re.compile(r"([0-9]{1,5})(?:\s*-\s*([0-9]{1,5}))?")
 
 
@@ -162,8 +163,10 @@ def listen(raw: Value) -> IPAddress | UnixSocket:
         v2ray-core, transport/internet/tcp/hub.go: `localhost` is 127.0.0.1.
     """
     value = text(raw)
-    if value.startswith(("/", "@")) and len(value) > 1:
+    if value.startswith("@") and len(value) > 1:
         return UnixSocket(value)
+    if value.startswith("/") and len(value) > 1:
+        return _unix_path(value)
     if value.lower() == "localhost":
         return ipaddress.IPv4Address("127.0.0.1")
     try:
@@ -173,6 +176,23 @@ def listen(raw: Value) -> IPAddress | UnixSocket:
             f"cannot listen on {quote(value)}: expected an IP address, localhost, "
             "or the path of a Unix socket, which begins with / or @"
         ) from None
+
+
+def _unix_path(value: str) -> UnixSocket:
+    """Read `/path`, `/path,0660` or `/path,0660,owner:group`."""
+    path, *rest = value.split(",")
+    mode, owner, group = None, "", ""
+    if rest and (match := _MODE.fullmatch(rest[0].strip())):
+        mode = int(match[0], 8)
+        if len(rest) > 1:
+            owner, _, group = (part.strip() for part in rest.pop().partition(":"))
+        rest.pop()
+    if rest:
+        raise ValueError(
+            f"{quote(value)}: expected the path of a Unix socket, or /path,0660 with permissions "
+            "in octal, or /path,0660,owner:group"
+        )
+    return UnixSocket(path, mode=mode, owner=owner, group=group)
 
 
 def port(raw: Value) -> int:

@@ -1,12 +1,25 @@
 """VMess over every transport between two nodes of this project."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import attrs
 import pytest
 
 from tests.kit.certificates import write_certificate
 from tests.kit.exchanges import check_all
 from tests.kit.nodes import start_client_node, start_server_node
 from tests.kit.peer_specs import ClientSpec
-from trio_vmess.config import CertificateSettings, StreamSettings, TlsSettings
+from trio_vmess.config import (
+    CarrierSettings,
+    CertificateSettings,
+    HttpHeaderSettings,
+    HttpUpgradeSettings,
+    StreamSettings,
+    TcpSettings,
+    TlsSettings,
+    WebSocketSettings,
+)
 
 NAME = "server.example"
 
@@ -22,14 +35,57 @@ def tls_pair(folder) -> tuple[TlsSettings, TlsSettings]:
     )
 
 
-@pytest.mark.parametrize("security", ["aes-128-gcm", "none", "zero"])
-async def test_everything_goes_through_tls(tmp_path, security: str) -> None:
-    for_server, for_client = tls_pair(tmp_path)
-    async with (
-        start_server_node(stream=StreamSettings(tls=for_server)) as server,
-        start_client_node(
-            ClientSpec(server_port=server.port, security=security),
-            stream=StreamSettings(tls=for_client),
-        ) as client,
-    ):
-        await check_all(client.port)
+WEB_SOCKET = WebSocketSettings(path="/tunnel", host=NAME)
+CARRIERS = {
+    "tcp": TcpSettings(),
+    "camouflage": TcpSettings(header=HttpHeaderSettings()),
+    "ws": WEB_SOCKET,
+    "ws with early data": attrs.evolve(WEB_SOCKET, max_early_data=2048),
+    "ws with early data in the path": attrs.evolve(
+        WEB_SOCKET, max_early_data=100, early_data_header=""
+    ),
+    "ws with heartbeat": attrs.evolve(WEB_SOCKET, heartbeat=0.02),
+    "httpupgrade": HttpUpgradeSettings(path="/tunnel"),
+    "eager httpupgrade": HttpUpgradeSettings(path="/tunnel", is_eager=True),
+    "httpupgrade with early data": HttpUpgradeSettings(path="/tunnel", max_early_data=2048),
+}
+
+
+@pytest.mark.parametrize("is_secure", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("carrier", CARRIERS.values(), ids=CARRIERS)
+async def test_everything_goes_through(tmp_path, carrier, is_secure: bool) -> None:
+    streams = stream_pair(tmp_path, carrier, is_secure=is_secure)
+    async with started(*streams) as proxy_port:
+        await check_all(proxy_port)
+
+
+@pytest.mark.parametrize("security", ["none", "zero"])
+@pytest.mark.parametrize("is_secure", [False, True], ids=["plain", "tls"])
+async def test_securities_without_a_cipher(tmp_path, security: str, is_secure: bool) -> None:
+    streams = stream_pair(tmp_path, TcpSettings(), is_secure=is_secure)
+    async with started(*streams, security=security) as proxy_port:
+        await check_all(proxy_port)
+
+
+def stream_pair(
+    folder, carrier: CarrierSettings, *, is_secure: bool
+) -> tuple[StreamSettings, StreamSettings]:
+    """Return the settings of a server and of a client that knows it."""
+    if not is_secure:
+        return StreamSettings(carrier=carrier), StreamSettings(carrier=carrier)
+    for_server, for_client = tls_pair(folder)
+    return (
+        StreamSettings(carrier=carrier, tls=for_server),
+        StreamSettings(carrier=carrier, tls=for_client),
+    )
+
+
+@asynccontextmanager
+async def started(
+    for_server: StreamSettings, for_client: StreamSettings, *, security: str = "auto"
+) -> AsyncIterator[int]:
+    """Give the port of a client's proxy."""
+    async with start_server_node(stream=for_server) as server:
+        spec = ClientSpec(server_port=server.port, security=security)
+        async with start_client_node(spec, stream=for_client) as client:
+            yield client.port

@@ -6,13 +6,13 @@ import pytest
 from trio_vmess.config import (
     Config,
     FreedomOutboundSettings,
+    GrpcSettings,
     HttpInboundSettings,
     InboundSettings,
     OutboundSettings,
     SocketSettings,
     StreamSettings,
     UnixSocket,
-    WebSocketSettings,
 )
 from trio_vmess.errors import ConfigError
 from trio_vmess.node import Node
@@ -22,7 +22,7 @@ CONFIG = Config(
     outbounds=(OutboundSettings(protocol=FreedomOutboundSettings()),),
 )
 STREAMS = [
-    StreamSettings(carrier=WebSocketSettings()),
+    StreamSettings(carrier=GrpcSettings()),
     StreamSettings(socket=SocketSettings(mark=1)),
 ]
 

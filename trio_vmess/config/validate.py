@@ -24,7 +24,13 @@ from trio_vmess.config.exposure import find_exposures
 from trio_vmess.config.location import Finding, Location, locate
 from trio_vmess.config.model import Config, RuleSettings
 from trio_vmess.config.stream_checks import find_stream_problems, find_stream_warnings
-from trio_vmess.config.transports import PLAIN_STREAM, UnixSocket
+from trio_vmess.config.transports import (
+    PLAIN_STREAM,
+    GrpcSettings,
+    Http2Settings,
+    TcpSettings,
+    UnixSocket,
+)
 from trio_vmess.config.tree import quote
 from trio_vmess.config.values import nearest
 from trio_vmess.core import IPAddress, Network
@@ -124,11 +130,15 @@ def _layers(
     name: str, endpoints: Sequence[InboundSettings | OutboundSettings]
 ) -> Iterator[Finding]:
     for index, each in enumerate(endpoints):
-        if attrs.evolve(each.stream, tls=None) != PLAIN_STREAM:
+        stream = each.stream
+        carried = attrs.evolve(
+            stream, tls=None, carrier=TcpSettings(), accept_proxy_protocol=False, trusted_proxies=()
+        )
+        if carried != PLAIN_STREAM or isinstance(stream.carrier, Http2Settings | GrpcSettings):
             around = locate(each.locations, "", f"{name}[{index}]")
             yield (
-                each.stream.locations.get("", around),
-                "transports, TLS and socket options are not supported yet",
+                stream.locations.get("", around),
+                "HTTP/2, gRPC, fallbacks and socket options are not supported yet",
             )
 
 

@@ -16,9 +16,11 @@ from trio_vmess.config import (
     CarrierSettings,
     GrpcSettings,
     Http2Settings,
+    HttpHeaderSettings,
     HttpUpgradeSettings,
     InboundSettings,
     OutboundSettings,
+    StreamSettings,
     TcpSettings,
     WebSocketSettings,
 )
@@ -26,6 +28,7 @@ from trio_vmess.contracts import Connect, Inbound
 
 if TYPE_CHECKING:
     from trio_vmess.node.certificates import InboundCertificates
+    from trio_vmess.transport.carriage import FrameBuffer
     from trio_vmess.transport.tls import TlsBuffers
 
 HTTP_1: Final = ("http/1.1",)
@@ -58,6 +61,12 @@ class LayerBuilder:
 
         return TlsBuffers()
 
+    @functools.cached_property
+    def _frame_buffer(self) -> "FrameBuffer":
+        from trio_vmess.transport.carriage import FrameBuffer
+
+        return FrameBuffer()
+
     def for_inbound(self, settings: InboundSettings) -> Front:
         """Build the layers of an inbound; the result puts them in front of its ports' handlers.
 
@@ -65,15 +74,11 @@ class LayerBuilder:
             ConfigError: a certificate cannot be used.
         """
         stream = settings.stream
-        fronts: list[Front] = []
-        if stream.tls is not None:
-            from trio_vmess.node.tls import load_certificates, tls_server
-
-            certificates = load_certificates(
-                stream.tls, _server_alpn(stream.carrier), tag=settings.tag, file=self.file
-            )
-            self.certificates.append(certificates)
-            fronts.append(lambda inbound: tls_server(inbound, certificates, self._tls_buffers))
+        fronts = [
+            *self._carrier_fronts(stream),
+            *self._tls_fronts(stream, tag=settings.tag),
+            *_proxy_fronts(stream),
+        ]
         return lambda inbound: functools.reduce(lambda inner, front: front(inner), fronts, inbound)
 
     def for_outbound(self, settings: OutboundSettings) -> Around:
@@ -83,15 +88,75 @@ class LayerBuilder:
             ConfigError: a certificate cannot be used.
         """
         stream = settings.stream
-        arounds: list[Around] = []
-        if stream.tls is not None:
-            from trio_vmess.node.tls import tls_client
-
-            alpn = _client_alpn(stream.carrier)
-            arounds.append(tls_client(stream.tls, alpn, self._tls_buffers, file=self.file))
+        arounds = [*self._tls_arounds(stream), *self._carrier_arounds(stream)]
         return lambda connect: functools.reduce(
             lambda inner, around: around(inner), arounds, connect
         )
+
+    # TLS ----------------------------------------------------------------------------------------
+
+    def _tls_fronts(self, stream: StreamSettings, *, tag: str) -> Sequence[Front]:
+        if stream.tls is None:
+            return ()
+        from trio_vmess.node.tls import load_certificates, tls_server
+
+        certificates = load_certificates(
+            stream.tls, _server_alpn(stream.carrier), tag=tag, file=self.file
+        )
+        self.certificates.append(certificates)
+        return (lambda inbound: tls_server(inbound, certificates, self._tls_buffers),)
+
+    def _tls_arounds(self, stream: StreamSettings) -> Sequence[Around]:
+        if stream.tls is None:
+            return ()
+        from trio_vmess.node.tls import tls_client
+
+        alpn = _client_alpn(stream.carrier)
+        return (tls_client(stream.tls, alpn, self._tls_buffers, file=self.file),)
+
+    # Carriers -----------------------------------------------------------------------------------
+
+    def _carrier_fronts(self, stream: StreamSettings) -> Sequence[Front]:
+        match stream.carrier:
+            case TcpSettings(header=None):
+                return ()
+            case TcpSettings(header=HttpHeaderSettings() as header):
+                from trio_vmess.node.carriers import camouflage_server
+
+                return (camouflage_server(header),)
+            case WebSocketSettings() | HttpUpgradeSettings() as carrier:
+                from trio_vmess.node.carriers import upgrade_server
+                from trio_vmess.transport.carriage import TrustedProxies
+
+                proxies = TrustedProxies(stream.trusted_proxies)
+                return (upgrade_server(carrier, self._frame_buffer, proxies=proxies),)
+            case _:
+                raise TypeError(f"no carrier of this kind: {stream.carrier}")
+
+    def _carrier_arounds(self, stream: StreamSettings) -> Sequence[Around]:
+        match stream.carrier:
+            case TcpSettings(header=None):
+                return ()
+            case TcpSettings(header=HttpHeaderSettings() as header):
+                from trio_vmess.node.carriers import camouflage_client
+
+                return (camouflage_client(header),)
+            case WebSocketSettings() | HttpUpgradeSettings() as carrier:
+                from trio_vmess.node.carriers import upgrade_client
+
+                name = None if stream.tls is None else stream.tls.server_name
+                return (upgrade_client(carrier, self._frame_buffer, server_name=name),)
+            case _:
+                raise TypeError(f"no carrier of this kind: {stream.carrier}")
+
+
+def _proxy_fronts(stream: StreamSettings) -> Sequence[Front]:
+    if not stream.accept_proxy_protocol:
+        return ()
+    from trio_vmess.transport.carriage import ProxyHeaderFront, TrustedProxies
+
+    proxies = TrustedProxies(stream.trusted_proxies)
+    return (lambda inbound: ProxyHeaderFront(inbound=inbound, proxies=proxies),)
 
 
 def _server_alpn(carrier: CarrierSettings) -> Sequence[str]:

@@ -197,3 +197,7 @@ def test_a_server_without_a_head_is_explained() -> None:
     client.receive_data(b"\0")
     with pytest.raises(RemoteProtocolError, match="is the server set to `header: http`"):
         client.next_event()
+
+
+def test_a_server_that_has_received_nothing_waits() -> None:
+    assert CamouflageServer(["/"]).next_event() is NEED_DATA

@@ -202,7 +202,7 @@ class CamouflageServer(_HeadReader):
         """Return what has become of the head, once; `NEED_DATA` before and ever after."""
         if self._finished:
             return NEED_DATA
-        if not _REQUEST_START.match(self._received):
+        if self._received and not _REQUEST_START.match(self._received):
             begin = bytes(self._received[:8])
             return self._refuse(NginxPage.BAD_REQUEST, f"no HTTP ({begin.hex(' ')})")
         size = self._head_size()

@@ -16,9 +16,9 @@ from trio_vmess.core.carriage.upgrade import (
 )
 from trio_vmess.core.carriage.websocket import FrameReader, FrameWriter, draw_mask_keys
 from trio_vmess.errors import DialError, DialFailure, RemoteProtocolError
+from trio_vmess.transport.carriage.websocket import FrameBuffer, WebSocketTransport
 from trio_vmess.transport.layer import TransportLayer
 from trio_vmess.transport.prefixed import PrefixedTransport
-from trio_vmess.transport.upgrade.websocket import FrameBuffer, WebSocketTransport
 
 READ_SIZE: Final = 16 * 1024
 """Bytes that one read of the answer's head takes at most."""

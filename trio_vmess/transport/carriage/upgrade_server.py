@@ -19,9 +19,9 @@ from trio_vmess.core.carriage.upgrade import (
     UpgradeServer,
 )
 from trio_vmess.core.carriage.websocket import FrameReader, FrameWriter
+from trio_vmess.transport.carriage.websocket import FrameBuffer, WebSocketTransport
 from trio_vmess.transport.lingering_close import close_lingering
 from trio_vmess.transport.prefixed import PrefixedTransport
-from trio_vmess.transport.upgrade.websocket import FrameBuffer, WebSocketTransport
 
 log: Final = logging.getLogger("trio_vmess.transport.upgrade")
 

@@ -34,3 +34,10 @@ def test_layers_are_refused(side, stream):
     with pytest.raises(ConfigError, match="not supported yet") as caught:
         Node(attrs.evolve(CONFIG, **{side: changed}))
     assert caught.value.problems[0].where.startswith(f"{side}[0]")
+
+
+def test_permissions_of_a_socket_are_refused():
+    listen = UnixSocket("/run/trio-vmess/layers.sock", mode=0o600)
+    inbound = attrs.evolve(CONFIG.inbounds[0], listen=listen)
+    with pytest.raises(ConfigError, match=r"^inbounds\[0\]\.listen: .* not supported yet"):
+        Node(attrs.evolve(CONFIG, inbounds=(inbound,)))

@@ -113,7 +113,7 @@ def _to_problem(config: Config, finding: Finding) -> ConfigProblem:
 
 
 def refuse_layers(config: Config) -> None:
-    """Refuse what would have to be carried by more than bare TCP or a bare Unix socket.
+    """Refuse what the node cannot do yet, rather than speak in the clear or open a socket to all.
 
     Raises:
         ConfigError: naming each of these inbounds and outbounds.
@@ -130,6 +130,14 @@ def _layers(
     name: str, endpoints: Sequence[InboundSettings | OutboundSettings]
 ) -> Iterator[Finding]:
     for index, each in enumerate(endpoints):
+        sets_permissions = (
+            isinstance(each, InboundSettings)
+            and isinstance(each.listen, UnixSocket)
+            and each.listen != UnixSocket(each.listen.path)
+        )
+        if sets_permissions:
+            location = locate(each.locations, "listen", f"{name}[{index}]")
+            yield location, "permissions of sockets are not supported yet"
         stream = each.stream
         carried = attrs.evolve(
             stream, tls=None, carrier=TcpSettings(), accept_proxy_protocol=False, trusted_proxies=()

@@ -7,18 +7,26 @@ import attrs
 import pytest
 import tomli
 
-from trio_vmess.config import Config, check_role, endpoints, load_config, model
+from tests.config.streams import uncommented
+from trio_vmess.config import (
+    Config,
+    check_role,
+    endpoints,
+    load_config,
+    model,
+    parse_config,
+    transports,
+)
 
 EXAMPLE = pathlib.Path(__file__).parents[2] / "config.toml.example"
 
-NOT_IN_TOML = {"locations", "protocol", "stream", "api", "warnings", "file"}
+NOT_IN_TOML = {"locations", "protocol", "stream", "carrier", "api", "warnings", "file"}
 VALUES = {
     "Dialect",
     "Location",
     "PortRange",
     "UnixSocket",
     "RedirectSettings",
-    "StreamSettings",
     "ApiSettings",
     "ConfigProblem",
 }
@@ -27,7 +35,7 @@ VALUES = {
 def model_classes():
     found = {
         each
-        for module in (model, endpoints)
+        for module in (model, endpoints, transports)
         for each in vars(module).values()
         if isinstance(each, type) and attrs.has(each) and each.__name__ not in VALUES
     }
@@ -46,14 +54,15 @@ def keys_of(value):
 
 @pytest.fixture(scope="module")
 def keys():
-    text = EXAMPLE.read_text("utf-8")
+    text = uncommented(EXAMPLE.read_text("utf-8"))
     in_comments = re.findall(r"^\s*# ?([a-z_]+) = ", text, re.MULTILINE)
     return {*keys_of(tomli.loads(text)), *in_comments}
 
 
 @pytest.mark.parametrize("cls", model_classes(), ids=lambda each: each.__name__)
 def test_every_key_is_shown(cls, keys):
-    assert {field.name for field in attrs.fields(cls)} - NOT_IN_TOML <= keys
+    names = {field.name.removeprefix("is_") for field in attrs.fields(cls)}
+    assert names - NOT_IN_TOML <= keys
 
 
 def test_the_model_was_found():
@@ -78,6 +87,14 @@ def test_it_loads_without_a_warning_and_serves_both_roles(tmp_path):
     assert config.warnings == ()
     check_role(config, "server")
     check_role(config, "client")
+
+
+def test_it_loads_without_a_warning_when_nothing_is_in_comments():
+    text = uncommented(EXAMPLE.read_text("utf-8"))
+    config = parse_config(text, format="toml")
+    assert config.warnings == ()
+    carriers = {type(each.stream.carrier) for each in (*config.inbounds, *config.outbounds)}
+    assert carriers == set(transports.CarrierSettings.__args__)
 
 
 def test_what_it_calls_defaults_are_the_defaults():

@@ -9,6 +9,7 @@ import tomli
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.config.streams import EVERY_KEY, uncommented
 from tests.config.test_documents import GUIDE_CLIENT, GUIDE_SERVER, MANUAL_INBOUND
 from tests.config.test_toml import JSON
 from trio_vmess.config import Config, parse_config
@@ -58,13 +59,21 @@ def to_value(value):
 
 
 SPOTS = list(spots_of(json.loads(JSON)))
-NATIVE = tomli.loads(EXAMPLE.read_text("utf-8"))
+STREAM_SPOTS = list(spots_of(EVERY_KEY))
+NATIVE = tomli.loads(uncommented(EXAMPLE.read_text("utf-8")))
 NATIVE_SPOTS = list(spots_of(NATIVE))
 
 
 @given(st.sampled_from(SPOTS), ODD)
 def test_any_value_anywhere_in_json_is_read_or_a_config_error(path, odd):
     changed = replace(json.loads(JSON), path, odd)
+    with contextlib.suppress(ConfigError):
+        assert isinstance(parse_config(json.dumps(changed), environ={}), Config)
+
+
+@given(st.sampled_from(STREAM_SPOTS), ODD)
+def test_any_value_anywhere_in_a_stream_is_read_or_a_config_error(path, odd):
+    changed = replace(EVERY_KEY, path, odd)
     with contextlib.suppress(ConfigError):
         assert isinstance(parse_config(json.dumps(changed), environ={}), Config)
 
@@ -95,3 +104,8 @@ def test_every_misspelt_key_is_found(text):
         with pytest.raises(ConfigError) as caught:
             report.finish()
         assert any(each.where.endswith("zz" + key) for each in caught.value.problems)
+
+
+def test_the_file_with_every_key_of_streams_is_valid():
+    config = parse_config(json.dumps(EVERY_KEY), environ={})
+    assert {each.where.rpartition(".")[2] for each in config.warnings} == {"alpn", "fingerprint"}

@@ -1,8 +1,8 @@
 """The settings of a node, as frozen values that both file formats are read into.
 
-A field's name is its key in TOML; the V2Ray JSON name is the same in camelCase unless the readers
-say otherwise. Durations are float seconds and sizes are bytes, whatever unit the file's key has.
-Ids and passwords are kept out of every `repr`.
+A field's name is its key in TOML, without `is_`; the V2Ray JSON name is the same in camelCase
+unless the readers say otherwise. Durations are float seconds and sizes are bytes, whatever unit the
+file's key has. Ids and passwords are kept out of every `repr`.
 
 Settings that later checks may complain about have `locations`: where in the file each of their keys
 is. It is not compared, and is empty for settings that were built in Python.

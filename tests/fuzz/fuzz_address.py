@@ -25,6 +25,7 @@ SEEDS: Final = (
     b"xn--bcher-kva.example",
     b"a_b.example.",
     b"1.2.3",
+    b"4a.example",
     b"0x7f.1",
     b"localhost",
     b"a" * 64 + b".example",

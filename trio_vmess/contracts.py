@@ -225,7 +225,7 @@ class Inbound(Protocol):
     """Reads the requests of clients by one protocol, and passes them to dispatch."""
 
     async def serve(self, transport: Transport, *, source: str, deadline: float) -> None:
-        """Serve one connection to its end, and close it.
+        """Serve one connection to its end, and close it, or give it to a task that does.
 
         Args:
             transport: the client's connection; its `local` is the address that the client reached.

@@ -69,15 +69,18 @@ async def test_listeners_of_one_run_share_their_budget() -> None:
     assert budgets[0] is budgets[1]
 
 
-async def test_a_connection_is_counted_until_its_handler_ends() -> None:
+async def test_a_connection_is_counted_until_its_socket_is_closed() -> None:
     listener = open_listener(IPV4)
     keeper = Keeper()
     async with serving(listener, keeper), await connect(listener) as stream:
         budget = descriptor_budget(ANY)
         await wait_until(lambda: bool(keeper.transports))
+        # Its handler has ended.
         await trio.testing.wait_all_tasks_blocked()
-        assert str(budget).startswith("0 connections, ")
-        await keeper.transports[0].aclose()
+        assert str(budget).startswith("1 connections, ")
+        for _ in range(2):
+            await keeper.transports[0].aclose()
+            assert str(budget).startswith("0 connections, ")
         assert await stream.receive_some() == b""
 
 

@@ -308,3 +308,51 @@ async def test_a_closed_transport_has_nothing_to_limit(make: Make) -> None:
     transport.limit_receive_buffer(4096)
     transport.limit_receive_buffer(None)
     await peer.aclose()
+
+
+@both_kinds
+async def test_what_has_arrived_is_received_without_waiting(make: Make) -> None:
+    transport, peer = make()
+    buffer = memoryview(bytearray(10))
+    with trio.testing.assert_no_checkpoints():
+        assert transport.receive_now(buffer) is None
+        peer.socket.sendall(b"data")
+        peer.socket.shutdown(socket.SHUT_WR)
+        assert transport.receive_now(buffer) == 4
+        assert transport.receive_now(buffer) == 0
+    transport.close()
+    with pytest.raises(trio.ClosedResourceError):
+        transport.receive_now(buffer)
+
+
+async def test_a_reset_breaks_receiving_without_waiting() -> None:
+    sock, peer = tcp_pair()
+    reset(peer)
+    with pytest.raises(trio.BrokenResourceError, match="receiving"):
+        SocketTransport(sock).receive_now(memoryview(bytearray(10)))
+
+
+@both_kinds
+async def test_a_detached_socket_goes_on_in_another_transport(make: Make) -> None:
+    transport, peer = make()
+    local = transport.local
+    taken = transport.detach()
+    await transport.aclose()
+    with pytest.raises(trio.ClosedResourceError):
+        await transport.send_all(b"lost")
+    await taken.send_all(b"kept")
+    await taken.send_eof()
+    assert await receive_all(peer) == b"kept"
+    assert taken.local == local
+
+
+async def test_a_close_is_told_once_by_the_last_owner() -> None:
+    sock, _ = tcp_pair()
+    told: list[str] = []
+    transport = SocketTransport(sock, on_close=lambda: told.append("closed"))
+    taken = transport.detach()
+    await transport.aclose()
+    assert told == []
+    taken.close()
+    await taken.aclose()
+    assert told == ["closed"]

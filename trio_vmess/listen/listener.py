@@ -57,7 +57,7 @@ class Handler(Protocol):
     """Serves the connections of a listener; `Inbound.serve` is one."""
 
     def __call__(self, transport: Transport, *, source: str, deadline: float) -> Awaitable[None]:
-        """Serve one connection until it ends, and close it; see `Inbound.serve`."""
+        """Serve one connection, and see that it is closed; see `Inbound.serve`."""
         ...
 
 
@@ -132,8 +132,8 @@ class Listener:
         """Accept connections until cancelled; the socket is closed when this ends.
 
         Args:
-            handler: called once for each connection, which it owns. An exception in it is logged
-                and ends only that connection.
+            handler: called once for each connection, which it owns and closes. An exception in it
+                is logged and ends only that connection.
             connections: the nursery for handlers; must outlive this task.
             handshake: seconds from accepting a connection to the deadline passed to its handler.
             task_status: `started` is called at once: clients can connect.
@@ -195,7 +195,9 @@ class Listener:
         budget: DescriptorBudget,
     ) -> None:
         try:
-            transport = SocketTransport(sock, is_readable=self._brings_data, local=self._local)
+            transport = SocketTransport(
+                sock, is_readable=self._brings_data, local=self._local, on_close=budget.leave
+            )
         except OSError:
             # The peer has already disconnected; some systems report that when options are set.
             sock.close()
@@ -203,9 +205,7 @@ class Listener:
         source = "" if isinstance(name, str | bytes) else format_source(name)
         deadline = trio.current_time() + handshake
         budget.enter(sock.fileno())
-        connections.start_soon(
-            _serve_one, handler, transport, source, deadline, budget, name="connection"
-        )
+        connections.start_soon(_serve_one, handler, transport, source, deadline, name="connection")
 
     def _report_shortage(self, reason: str) -> None:
         # Connections that end make room for some that wait: the shortage goes on meanwhile.
@@ -221,13 +221,7 @@ class Listener:
             )
 
 
-async def _serve_one(
-    handler: Handler,
-    transport: Transport,
-    source: str,
-    deadline: float,
-    budget: DescriptorBudget,
-) -> None:
+async def _serve_one(handler: Handler, transport: Transport, source: str, deadline: float) -> None:
     try:
         await handler(transport, source=source, deadline=deadline)
     except Exception:
@@ -235,8 +229,6 @@ async def _serve_one(
         # the nursery and with it all other connections.
         log.exception("listen.bug source=%s", source or "-")
         await transport.aclose()
-    finally:
-        budget.leave()
 
 
 def open_listener(

@@ -37,6 +37,9 @@ _NO_WINDOW_CLAMP: Final = 1 << 30
 _MORE_FOLLOWS: Final[int] = getattr(socket, "MSG_MORE", 0)
 """Linux holds such bytes back for the next packet; systems without the flag send them at once."""
 
+_CLOSED: Final = socket.socket()
+_CLOSED.close()
+
 
 class SocketTransport:
     """Bytes over a connected stream socket.
@@ -46,9 +49,10 @@ class SocketTransport:
             on, and made non-blocking.
         is_readable: whether data has probably arrived already: then the first read tries first.
         local: our own address, if known; None looks it up with each access.
+        on_close: called once, when the socket has been closed.
     """
 
-    __slots__ = ("_local", "_socket", "_waiting", "_waits_first")
+    __slots__ = ("_local", "_on_close", "_socket", "_waiting", "_waits_first")
 
     def __init__(
         self,
@@ -56,10 +60,12 @@ class SocketTransport:
         *,
         is_readable: bool = False,
         local: Destination | None = None,
+        on_close: Callable[[], None] | None = None,
     ) -> None:
         sock.setblocking(False)
         self._socket = sock
         self._local = local
+        self._on_close = on_close
         self._waiting = 0
         self._waits_first = not is_readable
 
@@ -114,6 +120,23 @@ class SocketTransport:
                 self._waits_first = size < _LARGE_READ or not self._waits_first
                 return size
 
+    def receive_now(self, buffer: memoryview, /) -> int | None:
+        """Receive what has arrived already.
+
+        Returns:
+            The size; 0 at the end of the stream; None if there is nothing yet.
+
+        Raises:
+            trio.BrokenResourceError: the connection was reset.
+            trio.ClosedResourceError: the transport is closed.
+        """
+        try:
+            return self._socket.recv_into(buffer)
+        except BlockingIOError:
+            return None
+        except OSError as exc:
+            raise self._failure("receiving", exc) from exc
+
     async def send_all(self, data: bytes | bytearray | memoryview, /) -> None:
         """See `Transport.send_all`."""
         sent = self._try_send(data)
@@ -140,11 +163,26 @@ class SocketTransport:
 
     async def aclose(self) -> None:
         """See `Transport.aclose`; it never waits."""
+        self.close()
+
+    def close(self) -> None:
+        """Do what `aclose` does."""
         fd = self._socket.fileno()
         if fd >= 0:
             if self._waiting:
                 trio.lowlevel.notify_closing(fd)
             self._socket.close()
+            if self._on_close is not None:
+                self._on_close()
+
+    def detach(self) -> "SocketTransport":
+        """Return a transport with the socket of this one, which is closed from now on.
+
+        No task may wait for the socket.
+        """
+        taken = SocketTransport(self._socket, local=self._local, on_close=self._on_close)
+        self._socket = _CLOSED
+        return taken
 
     async def _send_rest(self, data: bytes | bytearray | memoryview, sent: int) -> None:
         """Send what the kernel did not take at once."""

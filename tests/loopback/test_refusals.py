@@ -1,7 +1,11 @@
 """What nodes refuse: private addresses to remote users, and everything to strangers."""
 
+import contextlib
+import math
+
 import pytest
 import trio
+import trio.testing
 
 from tests.kit.exchanges import check_echo
 from tests.kit.names import LOCALHOST, target_hosts
@@ -154,3 +158,28 @@ async def test_insecure_ciphers_can_be_forbidden(security: str) -> None:
             assert echo.connection_count == 0
         async with start_client_node(ClientSpec(server_port=server.port)) as client:
             await check_echo(client.port, echo)
+
+
+async def test_strangers_cost_no_tasks_and_do_not_delay_the_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    count = 20
+
+    def tasks() -> int:
+        return trio.lowlevel.current_statistics().tasks_living
+
+    async with start_server_node() as server, contextlib.AsyncExitStack() as stack:
+        await trio.testing.wait_all_tasks_blocked()
+        before = tasks()
+        strangers = [
+            await stack.enter_async_context(await trio.open_tcp_stream(LOCALHOST, server.port))
+            for _ in range(count)
+        ]
+        for each in strangers:
+            await each.send_all(bytes(100))
+        await wait_until(lambda: caplog.text.count("vmess.refused source=") == count)
+        # The first of them may have started the search for a wrong clock.
+        await wait_until(lambda: tasks() == before)
+        server.node.stop(grace=math.inf)
+        for each in strangers:
+            assert await each.receive_some(1) == b""

@@ -6,26 +6,28 @@ as a stranger can send would take the processor from honest users, and holding e
 take the memory. So the first bytes are read at once, as those of any request, and what comes behind
 them at a few reads a second; the kernel is told to hold little. Beyond a number, in all and for
 each source, the connections that were refused first are closed.
+
+One task reads all of them; see `inbound.silent_reader`. What it cannot read, such as a transport
+that is not a socket, is held in the same way by its own task.
 """
 
 import ipaddress
 import math
 from collections import OrderedDict
-from typing import Final
+from typing import Final, TypeAlias
 
 import trio
 
 from trio_vmess.contracts import Transport
-
-FREE_SIZE: Final = 16 * 1024
-"""Bytes that are read without a pause: more than any request header has, with its padding."""
-
-READ_SIZE: Final = 4096
-READ_PAUSE: Final = 0.25
-"""Seconds between two reads behind the first bytes."""
-
-RECEIVE_BUFFER_SIZE: Final = 4096
-"""Bytes that the kernel is asked to hold; Linux takes twice as many, with its own bookkeeping."""
+from trio_vmess.inbound.silent_reader import (
+    FREE_SIZE,
+    READ_PAUSE,
+    READ_SIZE,
+    RECEIVE_BUFFER_SIZE,
+    Silenced,
+    SilentReader,
+)
+from trio_vmess.transport import SocketTransport
 
 HELD_MAX: Final = 2048
 """Refused connections that are held in silence, in all."""
@@ -34,6 +36,9 @@ HELD_PER_SOURCE_MAX: Final = 64
 """The same for one source: an IPv4 address, or the /64 network of an IPv6 address."""
 
 _SOURCE_PREFIX: Final = 64
+
+_Held: TypeAlias = trio.CancelScope | Silenced
+"""A connection that is held, by the task that has accepted it or by the reader."""
 
 
 class SlowReader:
@@ -69,7 +74,7 @@ class SlowReader:
 
 
 class RefusedConnections:
-    """The refused connections of one node.
+    """The refused connections of one node: a `Service`.
 
     Args:
         held_max: connections that are held in all.
@@ -82,11 +87,38 @@ class RefusedConnections:
         self._held_max = held_max
         self._held_per_source_max = held_per_source_max
         # In the order of refusal: the first is the oldest.
-        self._held: OrderedDict[trio.CancelScope, str] = OrderedDict()
-        self._by_source: dict[str, OrderedDict[trio.CancelScope, None]] = {}
+        self._held: OrderedDict[_Held, str] = OrderedDict()
+        self._by_source: dict[str, OrderedDict[_Held, None]] = {}
+        self._reader = SilentReader(self._remove)
 
     def __len__(self) -> int:
         return len(self._held)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Read the connections that were taken over, until cancelled; see `Service.run`."""
+        await self._reader.run(task_status=task_status)
+
+    def take_over(self, transport: Transport, source: str, deadline: float) -> bool:
+        """Take a refused connection from its task, if possible.
+
+        It is read in silence and closed when its peer ends it, when the deadline is over, or when
+        others take its place.
+
+        Args:
+            transport: closed for its task from now on, if it was taken.
+            source: where it comes from, as `host:port`.
+            deadline: by Trio's clock.
+
+        Returns:
+            Whether it was taken. Otherwise `hold` does the same in the caller's task.
+        """
+        if not self._reader.is_running or not isinstance(transport, SocketTransport):
+            return False
+        transport.limit_receive_buffer(RECEIVE_BUFFER_SIZE)
+        connection = Silenced(transport.detach(), source, deadline)
+        self._add(connection, source_key(source))
+        self._reader.add(connection)
+        return True
 
     async def hold(self, reader: SlowReader, source: str, buffer: memoryview) -> None:
         """Read a refused connection in silence until its peer ends it, or others take its place.
@@ -107,27 +139,31 @@ class RefusedConnections:
                 while await reader.receive_into(buffer):
                     pass
             finally:
-                self._remove(scope, key)
+                self._remove(scope)
 
-    def _add(self, scope: trio.CancelScope, key: str) -> None:
-        same = self._by_source.setdefault(key, OrderedDict())
+    def _add(self, held: _Held, key: str) -> None:
+        same = self._by_source.get(key, ())
         if len(same) >= self._held_per_source_max:
-            self._end(next(iter(same)), key)
+            self._end(next(iter(same)))
         elif len(self._held) >= self._held_max:
-            self._end(*next(iter(self._held.items())))
-        self._held[scope] = key
-        self._by_source.setdefault(key, OrderedDict())[scope] = None
+            self._end(next(iter(self._held)))
+        self._held[held] = key
+        self._by_source.setdefault(key, OrderedDict())[held] = None
 
-    def _end(self, scope: trio.CancelScope, key: str) -> None:
-        # At once: the task of the connection has its turn later.
-        self._remove(scope, key)
-        scope.cancel()
+    def _end(self, held: _Held) -> None:
+        if isinstance(held, Silenced):
+            self._reader.end(held)
+        else:
+            # Not later, when the task of the connection has its turn.
+            self._remove(held)
+            held.cancel()
 
-    def _remove(self, scope: trio.CancelScope, key: str) -> None:
-        if self._held.pop(scope, None) is None:
+    def _remove(self, held: _Held) -> None:
+        key = self._held.pop(held, None)
+        if key is None:
             return
         same = self._by_source[key]
-        del same[scope]
+        del same[held]
         if not same:
             del self._by_source[key]
 

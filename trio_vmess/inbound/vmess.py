@@ -112,7 +112,7 @@ class VMessInbound:
         request: Request | None = None
         try:
             with trio.move_on_at(deadline) as limit:
-                request = await self._read_request(connection, transport, source)
+                request = await self._read_request(connection, transport, source, deadline)
             if request is not None:
                 await self._dispatch_request(request, connection, transport, source)
             elif limit.cancelled_caught and connection.receiving is Phase.HEADER:
@@ -127,9 +127,9 @@ class VMessInbound:
             await transport.aclose()
 
     async def _read_request(
-        self, connection: ServerConnection, transport: Transport, source: str
+        self, connection: ServerConnection, transport: Transport, source: str, deadline: float
     ) -> Request | None:
-        """Read until the request is complete; None if it is refused and the client has closed."""
+        """Read until the request is complete; None if it is refused, and nothing is left to do."""
         first_bytes, is_unknown = b"", False
         reader: SlowReader | None = None
         try:
@@ -171,9 +171,9 @@ class VMessInbound:
                 nursery.start_soon(
                     self._search_clock, first_bytes[:AUTH_SIZE], source, name="clock search"
                 )
-                await self._keep_silent(transport, source, reader)
+                await self._keep_silent(transport, source, deadline, reader)
         else:
-            await self._keep_silent(transport, source, reader)
+            await self._keep_silent(transport, source, deadline, reader)
         return None
 
     async def _wait_for_table(
@@ -198,9 +198,11 @@ class VMessInbound:
         return event
 
     async def _keep_silent(
-        self, transport: Transport, source: str, reader: SlowReader | None
+        self, transport: Transport, source: str, deadline: float, reader: SlowReader | None
     ) -> None:
         """Read in silence until the peer closes the connection, and close it at once."""
+        if reader is None and self._refused.take_over(transport, source, deadline):
+            return
         try:
             await self._refused.hold(reader or SlowReader(transport), source, self._buffer)
         except trio.BrokenResourceError:

@@ -143,7 +143,7 @@ class Node:
         ]
         services.append(ResetWatch(connections=lambda: self.connections))
         if self.users:
-            services.insert(0, self._memory)
+            services[:0] = [self._memory, self._assembler.refused]
         if self._config.control or self.statistics is not None:
             services.append(self._control)
         if isinstance(self._choose, Selection):

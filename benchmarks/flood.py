@@ -5,7 +5,8 @@
 Strangers connect from several loopback addresses at a bounded rate, send random bytes and wait for
 the end. Meanwhile our client downloads through the server, and opens new connections. Each node is
 measured quiet and under the flood in turn, so that the ratio comes from the same minute. The last
-column is the server's resident memory before, during and ten seconds after the flood.
+column is the server's resident memory before the flood, behind honest downloads and connections
+like those during it; at its peak; and ten seconds after it.
 Takes about a minute for each node; needs /proc.
 """
 
@@ -20,9 +21,10 @@ import selectors
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Self
 
 import attrs
 
@@ -47,6 +49,7 @@ PATIENCE: Final = 4.0
 _OPEN_MAX: Final = 4000
 _MEBI: Final = 1 << 20
 _QUIET_PAUSE: Final = 1.0
+_SAMPLE_PAUSE: Final = 0.1
 _PORTION: Final = 0.2
 """Share of the flood's time that a measurement takes."""
 
@@ -59,7 +62,8 @@ class Row:
         quiet: honest bytes per second without the flood.
         flooded: the same under it.
         latency: seconds until a new honest connection had its echo under it, in the median.
-        memory: resident bytes of the server before, during and `SETTLE` seconds after the flood.
+        memory: resident bytes of the server before the flood, at its peak, and `SETTLE` seconds
+            after it.
     """
 
     quiet: float
@@ -151,6 +155,32 @@ def flood(port: int, count: int, size: int, rate: float) -> Iterator["subprocess
 # Measuring ----------------------------------------------------------------------------------------
 
 
+class _Peak:
+    """Looks at the memory of a pair's server for the length of the block.
+
+    Attributes:
+        memory: the most resident bytes that were seen.
+    """
+
+    def __init__(self, pair: Pair) -> None:
+        self.memory = 0
+        self._pair = pair
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="peak", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._is_over.wait(_SAMPLE_PAUSE):
+            self.memory = max(self.memory, self._pair.memory("server"))
+
+
 def measure(pair: Pair, generator: LoadGenerator, count: int, size: int, rate: float) -> Row:
     """Measure a node quiet and under the flood."""
     seconds = max(1.0, count / rate * _PORTION)
@@ -160,18 +190,21 @@ def measure(pair: Pair, generator: LoadGenerator, count: int, size: int, rate: f
         figures = generator.run("download", pair.target, streams=1, seconds=seconds)
         return figures["bytes"] / figures["seconds"]
 
-    throughput()
-    before = pair.memory("server")
-    quiet = [throughput()]
-    with flood(pair.port_of("server"), count, size, rate) as strangers:
-        time.sleep(_QUIET_PAUSE)
-        flooded = throughput()
+    def connection_time() -> float:
         try:
             load = generator.run("connections", pair.target, count=connections, in_flight=1)
-            latency = load["p50"]
         except BenchError:  # connections failed, or there was no echo for seconds
-            latency = math.inf
-        during = pair.memory("server")
+            return math.inf
+        return load["p50"]
+
+    throughput()
+    connection_time()
+    before = pair.memory("server")
+    quiet = [throughput()]
+    with _Peak(pair) as peak, flood(pair.port_of("server"), count, size, rate) as strangers:
+        time.sleep(_QUIET_PAUSE)
+        flooded = throughput()
+        latency = connection_time()
         strangers.wait(STRANGERS_LIMIT)
     time.sleep(SETTLE)
     after = pair.memory("server")
@@ -180,7 +213,7 @@ def measure(pair: Pair, generator: LoadGenerator, count: int, size: int, rate: f
         quiet=sum(quiet) / len(quiet),
         flooded=flooded,
         latency=latency,
-        memory=(before, during, after),
+        memory=(before, peak.memory, after),
     )
 
 
@@ -199,9 +232,7 @@ def main() -> int:
     peers = None if arguments.peers is None else arguments.peers.lower().split(",")
     implementations = find_implementations(peers)
     ours, result = implementations[OURS], 0
-    print(
-        "| server | quiet MB/s | flooded MB/s | ratio | new connection ms | MiB before, in, after |"
-    )
+    print("| server | MB/s quiet | flooded | ratio | new connection ms | MiB before, peak, after |")
     print("|---|---|---|---|---|---|")
     with OriginProcess() as origin, LoadGenerator() as generator:
         for implementation in implementations.values():

@@ -28,7 +28,8 @@ def test_the_flood_is_measured() -> None:
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert all(float(cell) > 0 for cell in cells[1:3])
     before, _, after = map(int, cells[5].split(","))
-    assert after < before + 30
+    # The target is a tenth; figures are rounded to MiB.
+    assert after <= 1.1 * before + 1
 
 
 @LINUX

@@ -41,7 +41,7 @@ async def attempt(server: tuple[str, int], account: trio_vmess.Account) -> None:
 async def main() -> None:
     # Before anything is opened: what we ask for makes no sense, or is not supported.
     link = f"vmess://{uuid.UUID(bytes=ANN.user_id)}@example.com:443"
-    for use in (f"{link}?type=ws&security=tls", link):
+    for use in (f"{link}?type=kcp&security=reality", link):
         try:
             trio_vmess.open_vmess_stream(use, "example.com:0")
         except trio_vmess.ConfigError as exc:

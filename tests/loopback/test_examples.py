@@ -28,8 +28,8 @@ EXAMPLES: Final = {
         "stopped",
     ),
     "04_errors.py": (
-        "unsupported: net: the transport 'ws' is not supported",
-        "unsupported: tls: the security 'tls' is not supported",
+        "unsupported: net: the transport 'kcp' is not supported",
+        "unsupported: tls: REALITY is not supported",
         "not valid: destination: 0 is not a valid port: expected 1 to 65535",
         "the server cannot be reached: ",
         "broken: the server closed the connection without an answer",

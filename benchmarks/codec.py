@@ -1,4 +1,4 @@
-"""The speed of the core by itself: bodies, headers, and whole exchanges.
+"""The speed of the core by itself: bodies, headers, whole exchanges, and WebSocket frames.
 
     python benchmarks/codec.py [--quick]
 
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Final
 
 from trio_vmess.core import Codec, Destination
+from trio_vmess.core.carriage.websocket import FrameReader, FrameWriter, draw_mask_keys
 from trio_vmess.core.vmess import (
     V2RAY,
     Account,
@@ -190,6 +191,39 @@ def measure_exchange(request: Request, users: UserRegistry) -> float:
     return best_of(3, exchange) / count * 1e6
 
 
+def print_frames(rounds: int) -> None:
+    """Print what WebSocket frames cost: written one by one, read in a batch of 512 KiB."""
+    print()
+    print("| WebSocket frame | payload | write µs | read µs |")
+    print("|---|---|---|---|")
+    for size in (64, 2048, 16 * 1024, 65_535):
+        for name in ("plain", "masked"):
+            writing, reading = measure_frames(size, masked=name == "masked", rounds=rounds)
+            print(f"| {name} | {size} | {writing * 1e6:.2f} | {reading * 1e6:.2f} |")
+
+
+def measure_frames(size: int, *, masked: bool, rounds: int) -> tuple[float, float]:
+    """Return the seconds to write and to read one frame."""
+    writer = FrameWriter(draw_mask_keys(secrets) if masked else None)
+    payload = memoryview(secrets.token_bytes(size))
+    count = BATCH // size
+    out = memoryview(bytearray(count * writer.output_size(size)))
+    writing = reading = float("inf")
+    for _ in range(rounds):
+        start = time.perf_counter()
+        written = 0
+        for _ in range(count):
+            written += writer.encode_into(payload, out[written:])
+        middle = time.perf_counter()
+        read = FrameReader(masked=masked).decode_in_place(out[:written])
+        end = time.perf_counter()
+        if read != count * size:
+            raise RuntimeError(f"{read} bytes were read, not {count * size}")
+        writing = min(writing, middle - start)
+        reading = min(reading, end - middle)
+    return writing / count, reading / count
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Measure the core by itself.")
@@ -198,6 +232,7 @@ def main() -> None:
     print(f"Python {platform.python_version()} on {platform.machine()}\n")
     print_bodies(rounds)
     print_headers(max(3, rounds // 4))
+    print_frames(rounds)
 
 
 if __name__ == "__main__":

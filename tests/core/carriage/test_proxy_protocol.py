@@ -85,6 +85,7 @@ def test_an_invalid_header_is_refused(vector: dict[str, Any]) -> None:
         (b"GET / HTTP/1.1", "no PROXY header (47 45"),
         (b"\r\n\r\nx", "no PROXY header (0d 0a"),
         (b"PROXY TCP4 1.2.3.4 5.6.7.8 1\n", "its line does not end in CRLF"),
+        (b"PROXY UNKNOWN \n\r\n", "its line does not end in CRLF"),
         (b"PROXY UNKNOWN" + b" " * 100, "more than 107 bytes"),
         (b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2 3\r\n", "is malformed"),
         (b"PROXY TCP4  1.2.3.4 5.6.7.8 1 2\r\n", "is malformed"),

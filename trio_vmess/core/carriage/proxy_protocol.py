@@ -34,7 +34,6 @@ _V1_FAMILIES: Final[Mapping[str, Callable[[str], IPAddress]]] = {
     "TCP4": ipaddress.IPv4Address,
     "TCP6": ipaddress.IPv6Address,
 }
-_CRLF: Final = b"\r\n"
 _PORT: Final = re.compile(r"0|[1-9][0-9]{0,4}")
 _PORT_MAX: Final = 0xFFFF
 
@@ -168,15 +167,14 @@ def _read(data: bytes) -> tuple[ProxyHeader, int] | NeedData:
 
 
 def _read_v1(data: bytes) -> tuple[ProxyHeader, int] | NeedData:
-    end = data.find(_CRLF, 0, V1_SIZE_MAX)
-    if end < 0:
-        if b"\n" in data[:V1_SIZE_MAX]:
-            raise RemoteProtocolError("PROXY header: its line does not end in CRLF")
+    size = data.find(b"\n", 0, V1_SIZE_MAX) + 1
+    if not size:
         if len(data) >= V1_SIZE_MAX:
             raise RemoteProtocolError(f"PROXY header: more than {V1_SIZE_MAX} bytes")
         return NEED_DATA
-    size = end + len(_CRLF)
-    line = data[:end].decode("ascii", "backslashreplace")
+    if not data.endswith(b"\r\n", 0, size):
+        raise RemoteProtocolError("PROXY header: its line does not end in CRLF")
+    line = data[: size - 2].decode("ascii", "backslashreplace")
     fields = line.split(" ")
     if fields[1] == "UNKNOWN":
         return ProxyHeader(), size

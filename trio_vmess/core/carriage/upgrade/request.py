@@ -91,7 +91,7 @@ class RequestReader:
         Raises:
             MalformedError: there is no further request.
         """
-        if self._head_size and not self._drop_request():
+        if self._body is not None and not self._drop_request(self._body):
             return NEED_DATA
         blank = len(self._received) - len(self._received.lstrip(b"\r\n"))
         if not _METHOD.match(self._received, blank):
@@ -109,22 +109,20 @@ class RequestReader:
         self._head_size, self._body = size, connection
         return head
 
-    def _drop_request(self) -> bool:
+    def _drop_request(self, body: h11.Connection) -> bool:
         """Drop the last request, head and body; return whether its end has come."""
-        if self._body is None:
-            raise MalformedError("no request can follow one that is not whole")
         if data := self.trailing_data:
-            self._body.receive_data(data)
+            body.receive_data(data)
         del self._received[self._head_size :]
         try:
-            while isinstance(event := self._body.next_event(), h11.Data):
+            while isinstance(event := body.next_event(), h11.Data):
                 pass
         except h11.RemoteProtocolError as exc:
-            self._body = None
+            self._received = bytearray(body.trailing_data[0])
             raise MalformedError(f"a malformed body: {_describe(exc)}") from None
         if not isinstance(event, h11.EndOfMessage):
             return False
-        self._received = bytearray(self._body.trailing_data[0])
+        self._received = bytearray(body.trailing_data[0])
         self._body, self._head_size, self._searched = None, 0, 0
         return True
 

@@ -61,6 +61,10 @@ _UNIT_SIZE_MAX: Final = _FIXED_SIZE + MASK_KEY_SIZE + CONTROL_PAYLOAD_MAX
 _MASKED: Final = struct.Struct(f">BBH{MASK_KEY_SIZE}s")
 _PLAIN: Final = struct.Struct(">BBH0s")
 
+# The key behind a head with a 7-bit length.
+_SHORT_MASKED: Final = struct.Struct(f">xx{MASK_KEY_SIZE}s")
+_SHORT_PLAIN: Final = struct.Struct(">xx0s")
+
 
 class FrameReader:
     """What one end reads once the handshake is done.
@@ -79,17 +83,17 @@ class FrameReader:
         "_left",
         "_mask_bit",
         "_short_size",
+        "_unpack_short_key",
         "_unpack_usual",
         "_usual_size",
     )
 
     def __init__(self, *, masked: bool) -> None:
-        usual = _MASKED if masked else _PLAIN
-        self._unpack_usual = usual.unpack_from
-        self._usual_size = usual.size
+        usual, short = (_MASKED, _SHORT_MASKED) if masked else (_PLAIN, _SHORT_PLAIN)
+        self._unpack_usual, self._usual_size = usual.unpack_from, usual.size
+        self._unpack_short_key, self._short_size = short.unpack_from, short.size
         self._mask_bit = MASK_BIT if masked else 0
         self._key_size = MASK_KEY_SIZE if masked else 0
-        self._short_size = _FIXED_SIZE + self._key_size
         self._ended = False
         self._data_frames = _CLOSED
         self._kept = b""
@@ -166,8 +170,8 @@ class FrameReader:
                 pass
             elif short_length <= LENGTH_7_MAX:
                 self._data_frames = _OPEN if after else _CLOSED
-                start = position + self._short_size
-                return start, short_length, bytes(data[position + _FIXED_SIZE : start])
+                (key,) = self._unpack_short_key(data, position)
+                return position + self._short_size, short_length, key
             elif short_length == LENGTH_16 and length > LENGTH_7_MAX:
                 self._data_frames = _OPEN if after else _CLOSED
                 return position + self._usual_size, length, key

@@ -9,6 +9,8 @@ In packages of their own, so that a node loads only what its settings ask for:
 
 websocket       frames, and a stream of bytes in them
 upgrade         the HTTP heads in front of WebSocket and HTTPUpgrade
+http2           connections of HTTP/2, and streams of bytes in them
+grpc            messages of gRPC, and a stream of bytes in them
 """
 
 from trio_vmess.core.carriage.camouflage import (

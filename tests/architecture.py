@@ -146,6 +146,7 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "_md5": _CRYPTO,
     "dns": ("trio_vmess.dns",),
     "h11": ("trio_vmess.core.http", "trio_vmess.core.carriage.upgrade"),
+    "hpack": ("trio_vmess.core.carriage.http2",),
     "lmdb": ("trio_vmess.node.replay_store",),
     "re2": ("trio_vmess.routing.expressions",),
     "tomli": ("trio_vmess.config.toml",),

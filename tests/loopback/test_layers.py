@@ -13,6 +13,8 @@ from tests.kit.peer_specs import ClientSpec
 from trio_vmess.config import (
     CarrierSettings,
     CertificateSettings,
+    GrpcSettings,
+    Http2Settings,
     HttpHeaderSettings,
     HttpUpgradeSettings,
     StreamSettings,
@@ -47,6 +49,9 @@ CARRIERS = {
     "ws with heartbeat": attrs.evolve(WEB_SOCKET, heartbeat=0.02),
     "httpupgrade": HttpUpgradeSettings(path="/tunnel"),
     "eager httpupgrade": HttpUpgradeSettings(path="/tunnel", is_eager=True),
+    "h2": Http2Settings(hosts=(NAME,), path="/tunnel"),
+    "grpc": GrpcSettings(service_name="GunService"),
+    "grpc in many parts": GrpcSettings(service_name="GunService", is_multi=True),
     "httpupgrade with early data": HttpUpgradeSettings(path="/tunnel", max_early_data=2048),
 }
 

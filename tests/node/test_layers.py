@@ -6,7 +6,6 @@ import pytest
 from trio_vmess.config import (
     Config,
     FreedomOutboundSettings,
-    GrpcSettings,
     HttpInboundSettings,
     InboundSettings,
     OutboundSettings,
@@ -22,7 +21,7 @@ CONFIG = Config(
     outbounds=(OutboundSettings(protocol=FreedomOutboundSettings()),),
 )
 STREAMS = [
-    StreamSettings(carrier=GrpcSettings()),
+    StreamSettings(unix=UnixSocket("@server")),
     StreamSettings(socket=SocketSettings(mark=1)),
 ]
 

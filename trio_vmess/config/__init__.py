@@ -68,6 +68,7 @@ from trio_vmess.config.share_link import (
     format_share_link,
     parse_share_link,
 )
+from trio_vmess.config.tls import carrier_alpn
 from trio_vmess.config.transports import (
     PLAIN_STREAM,
     CarrierSettings,
@@ -155,6 +156,7 @@ __all__ = [
     "VMessOutboundSettings",
     "VMessServerSettings",
     "WebSocketSettings",
+    "carrier_alpn",
     "check_role",
     "client_config",
     "format_share_link",

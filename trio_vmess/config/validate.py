@@ -26,8 +26,6 @@ from trio_vmess.config.model import Config, RuleSettings
 from trio_vmess.config.stream_checks import find_stream_problems, find_stream_warnings
 from trio_vmess.config.transports import (
     PLAIN_STREAM,
-    GrpcSettings,
-    Http2Settings,
     TcpSettings,
     UnixSocket,
 )
@@ -142,11 +140,11 @@ def _layers(
         carried = attrs.evolve(
             stream, tls=None, carrier=TcpSettings(), accept_proxy_protocol=False, trusted_proxies=()
         )
-        if carried != PLAIN_STREAM or isinstance(stream.carrier, Http2Settings | GrpcSettings):
+        if carried != PLAIN_STREAM:
             around = locate(each.locations, "", f"{name}[{index}]")
             yield (
                 stream.locations.get("", around),
-                "HTTP/2, gRPC, fallbacks and socket options are not supported yet",
+                "fallbacks, Unix sockets and socket options are not supported yet",
             )
 
 

@@ -114,7 +114,7 @@ class InboundBuilder:
         policy = self._assembler.policy_of(settings.protocol.user_level)
         handler = PortHandler(
             inbound=inbound,
-            front=self._layers.for_inbound(settings)(inbound),
+            front=self._layers.for_inbound(settings, handshake=policy.handshake)(inbound),
             handshake=policy.handshake,
         )
         streams = _stream_listener(settings, lambda _port: handler)
@@ -133,7 +133,7 @@ class InboundBuilder:
         if protocol.detour:
             switch_account = functools.partial(self._switch_account, protocol.detour)
 
-        front = self._layers.for_inbound(settings)
+        front = self._layers.for_inbound(settings, handshake=handshake)
 
         def make_handler(_port: int) -> PortHandler[VMessInbound]:
             registry = users.open_registry()

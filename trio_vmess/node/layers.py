@@ -16,15 +16,16 @@ from trio_vmess.config import (
     CarrierSettings,
     GrpcSettings,
     Http2Settings,
-    HttpHeaderSettings,
     HttpUpgradeSettings,
     InboundSettings,
     OutboundSettings,
     StreamSettings,
     TcpSettings,
     WebSocketSettings,
+    carrier_alpn,
 )
 from trio_vmess.contracts import Connect, Inbound
+from trio_vmess.node.lifecycle import Service
 
 if TYPE_CHECKING:
     from trio_vmess.node.certificates import InboundCertificates
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 HTTP_1: Final = ("http/1.1",)
 HTTP_2: Final = ("h2",)
+
+HTTP_2_READ_SIZE: Final = 512 * 1024
 
 Front = Callable[[Inbound], Inbound]
 """Puts layers in front of an inbound."""
@@ -47,10 +50,12 @@ class LayerBuilder:
 
     Attributes:
         file: the name of the configuration file, for errors.
+        services: layers built so far that have tasks of their own; the node runs them.
         certificates: of the inbounds that were built so far; each is a `Service`.
     """
 
     file: str = ""
+    services: list[Service] = attrs.field(factory=lambda: list[Service](), init=False)
     certificates: "list[InboundCertificates]" = attrs.field(
         factory=lambda: list["InboundCertificates"](), init=False
     )
@@ -67,15 +72,23 @@ class LayerBuilder:
 
         return FrameBuffer()
 
-    def for_inbound(self, settings: InboundSettings) -> Front:
+    @functools.cached_property
+    def _http2_buffer(self) -> memoryview:
+        return memoryview(bytearray(HTTP_2_READ_SIZE))
+
+    def for_inbound(self, settings: InboundSettings, *, handshake: float) -> Front:
         """Build the layers of an inbound; the result puts them in front of its ports' handlers.
+
+        Args:
+            settings: the inbound's.
+            handshake: seconds until a request must be complete, on each stream of a connection.
 
         Raises:
             ConfigError: a certificate cannot be used.
         """
         stream = settings.stream
         fronts = [
-            *self._carrier_fronts(stream),
+            *self._carrier_fronts(stream, handshake=handshake),
             *self._tls_fronts(stream, tag=settings.tag),
             *_proxy_fronts(stream),
         ]
@@ -101,7 +114,7 @@ class LayerBuilder:
         from trio_vmess.node.tls import load_certificates, tls_server
 
         certificates = load_certificates(
-            stream.tls, _server_alpn(stream.carrier), tag=tag, file=self.file
+            stream.tls, _alpn_of(stream, _server_alpn), tag=tag, file=self.file
         )
         self.certificates.append(certificates)
         return (lambda inbound: tls_server(inbound, certificates, self._tls_buffers),)
@@ -111,16 +124,16 @@ class LayerBuilder:
             return ()
         from trio_vmess.node.tls import tls_client
 
-        alpn = _client_alpn(stream.carrier)
+        alpn = _alpn_of(stream, _client_alpn)
         return (tls_client(stream.tls, alpn, self._tls_buffers, file=self.file),)
 
     # Carriers -----------------------------------------------------------------------------------
 
-    def _carrier_fronts(self, stream: StreamSettings) -> Sequence[Front]:
+    def _carrier_fronts(self, stream: StreamSettings, *, handshake: float) -> Sequence[Front]:
         match stream.carrier:
-            case TcpSettings(header=None):
-                return ()
-            case TcpSettings(header=HttpHeaderSettings() as header):
+            case TcpSettings(header=header):
+                if header is None:
+                    return ()
                 from trio_vmess.node.carriers import camouflage_server
 
                 return (camouflage_server(header),)
@@ -130,14 +143,22 @@ class LayerBuilder:
 
                 proxies = TrustedProxies(stream.trusted_proxies)
                 return (upgrade_server(carrier, self._frame_buffer, proxies=proxies),)
-            case _:
-                raise TypeError(f"no carrier of this kind: {stream.carrier}")
+            case Http2Settings() | GrpcSettings() as carrier:
+                from trio_vmess.node.http2 import http2_server
+                from trio_vmess.transport.carriage import TrustedProxies
+
+                proxies = TrustedProxies(stream.trusted_proxies)
+                return (
+                    http2_server(carrier, self._http2_buffer, proxies=proxies, handshake=handshake),
+                )
+            case _ as never:
+                assert_never(never)
 
     def _carrier_arounds(self, stream: StreamSettings) -> Sequence[Around]:
         match stream.carrier:
-            case TcpSettings(header=None):
-                return ()
-            case TcpSettings(header=HttpHeaderSettings() as header):
+            case TcpSettings(header=header):
+                if header is None:
+                    return ()
                 from trio_vmess.node.carriers import camouflage_client
 
                 return (camouflage_client(header),)
@@ -146,8 +167,19 @@ class LayerBuilder:
 
                 name = None if stream.tls is None else stream.tls.server_name
                 return (upgrade_client(carrier, self._frame_buffer, server_name=name),)
-            case _:
-                raise TypeError(f"no carrier of this kind: {stream.carrier}")
+            case Http2Settings() | GrpcSettings() as carrier:
+                from trio_vmess.node.http2 import http2_client
+
+                return (
+                    http2_client(
+                        carrier,
+                        self._http2_buffer,
+                        server_name="" if stream.tls is None else stream.tls.server_name,
+                        add_service=self.services.append,
+                    ),
+                )
+            case _ as never:
+                assert_never(never)
 
 
 def _proxy_fronts(stream: StreamSettings) -> Sequence[Front]:
@@ -157,6 +189,14 @@ def _proxy_fronts(stream: StreamSettings) -> Sequence[Front]:
 
     proxies = TrustedProxies(stream.trusted_proxies)
     return (lambda inbound: ProxyHeaderFront(inbound=inbound, proxies=proxies),)
+
+
+def _alpn_of(
+    stream: StreamSettings, default: Callable[[CarrierSettings], Sequence[str]]
+) -> Sequence[str]:
+    """Return the application protocols of TLS: those of the settings, if the carrier speaks any."""
+    wanted = () if stream.tls is None else carrier_alpn(stream.carrier, stream.tls.alpn)
+    return wanted or default(stream.carrier)
 
 
 def _server_alpn(carrier: CarrierSettings) -> Sequence[str]:

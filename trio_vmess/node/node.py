@@ -134,6 +134,7 @@ class Node:
         services: list[Service] = [
             *self._assembler.services,
             *self._layers.certificates,
+            *self._layers.services,
             Housekeeping(
                 registries=lambda: [each for store in self.users for each in store.registries],
                 replays=lambda: [self._replay],

@@ -33,7 +33,7 @@ def load_certificates(
 
     Args:
         tls: its settings.
-        alpn: what is offered if the settings say nothing.
+        alpn: the application protocols to offer.
         tag: the inbound's.
         file: the name of the configuration file, for errors.
 
@@ -55,7 +55,7 @@ def tls_client(
 
     Args:
         tls: its settings.
-        alpn: what is offered if the settings say nothing.
+        alpn: the application protocols to offer.
         buffers: shared by all TLS connections of the node.
         file: the name of the configuration file, for errors.
 
@@ -94,7 +94,7 @@ def tls_client(
 
 def _options(tls: TlsSettings, alpn: Sequence[str]) -> TlsOptions:
     return TlsOptions(
-        alpn=tls.alpn or alpn,
+        alpn=alpn,
         minimum=_VERSIONS[tls.min_version],
         maximum=_VERSIONS[tls.max_version],
         resumes=tls.session_resumption,

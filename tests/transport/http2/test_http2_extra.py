@@ -17,7 +17,8 @@ def test_nothing_loads_it_by_the_way() -> None:
         if imported.startswith(("trio_vmess.core.carriage.http2", "trio_vmess.transport.http2"))
     }
     inside = {each for each in carriers if ".http2" in each}
-    assert carriers == inside
+    # What builds the transport is imported when one is configured.
+    assert carriers - inside == set()
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,42 +3,23 @@
 import trio
 
 from trio_vmess.contracts import Transport
-from trio_vmess.core import Destination
 from trio_vmess.core.carriage.grpc import MessageReader, encode_messages
 from trio_vmess.errors import RemoteProtocolError
+from trio_vmess.transport.layer import TransportLayer
 
 
-class MessageTransport:
+class MessageTransport(TransportLayer):
     """Bytes in the messages of a gRPC call: a `Transport`.
 
     Args:
         transport: carries the messages; owned by this one from now on.
     """
 
-    __slots__ = ("_reader", "_transport")
+    __slots__ = ("_reader",)
 
     def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+        super().__init__(transport)
         self._reader = MessageReader()
-
-    @property
-    def local(self) -> Destination | None:
-        """See `Transport.local`."""
-        return self._transport.local
-
-    @property
-    def remote(self) -> Destination | None:
-        """See `Transport.remote`."""
-        return self._transport.remote
-
-    @property
-    def is_reset(self) -> bool:
-        """See `Transport.is_reset`."""
-        return self._transport.is_reset
-
-    def limit_receive_buffer(self, size: int, /) -> None:
-        """See `Transport.limit_receive_buffer`."""
-        self._transport.limit_receive_buffer(size)
 
     async def receive_into(self, buffer: memoryview, /) -> int:
         """See `Transport.receive_into`; bytes that are no messages break it."""
@@ -59,11 +40,3 @@ class MessageTransport:
     async def send_eof(self, last: bytes | memoryview = b"", /) -> None:
         """See `Transport.send_eof`."""
         await self._transport.send_eof(encode_messages(last))
-
-    async def abort(self) -> None:
-        """See `Transport.abort`."""
-        await self._transport.abort()
-
-    async def aclose(self) -> None:
-        """See `Transport.aclose`."""
-        await self._transport.aclose()

@@ -58,6 +58,7 @@ class Http2Server:
         buffer: where what is received goes first; may be shared by everything in a Trio run.
         respond: answers all other requests.
         wrap: a layer around each stream.
+        source_of: returns where a request comes from; by default the source of the connection.
         keep_alive: the times of a connection.
         limits: what clients may do.
     """
@@ -72,6 +73,7 @@ class Http2Server:
         buffer: memoryview,
         respond: Respond = respond_not_found,
         wrap: Wrap | None = None,
+        source_of: Callable[[Request, str], str] = lambda _request, source: source,
         keep_alive: KeepAlive = SERVER_KEEP_ALIVE,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
@@ -82,6 +84,7 @@ class Http2Server:
         self._buffer = buffer
         self._respond = respond
         self._wrap = wrap
+        self._source_of = source_of
         self._keep_alive = keep_alive
         self._limits = limits
 
@@ -138,6 +141,7 @@ class Http2Server:
             carrier.wake_sender()
             transport: Transport = stream if self._wrap is None else self._wrap(stream)
             deadline = trio.current_time() + self._handshake
+            source = self._source_of(request, source)
             await self._handler(transport, source=source, deadline=deadline)
         except Exception:
             # The error boundary of one stream: the others go on.

@@ -42,7 +42,7 @@ class Http2Stream:
         """See `Transport.is_reset`: whether the stream was, or the connection has ended."""
         return self.stream.reset_code is not None or self._carrier.broken is not None
 
-    def limit_receive_buffer(self, size: int, /) -> None:
+    def limit_receive_buffer(self, size: int | None, /) -> None:
         """See `Transport.limit_receive_buffer`; it limits the window."""
         self.stream.limit_window(size)
 

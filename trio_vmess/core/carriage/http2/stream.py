@@ -28,7 +28,7 @@ class Stream:
     __slots__ = (
         *("id", "request", "response", "trailers", "fault", "send_window"),
         *("is_local_ended", "is_remote_ended", "reset_code"),
-        *("_chunks", "_grown", "_target", "_target_max", "_unread", "_window"),
+        *("_chunks", "_grown", "_target", "_target_max", "_unread", "_window", "_window_max"),
     )
 
     def __init__(
@@ -47,7 +47,7 @@ class Stream:
         self._unread = 0
         self._window = window  # what the peer may still send
         self._target = window  # what it may send, and we may keep unread, together
-        self._target_max = window_max
+        self._target_max = self._window_max = window_max
         self._grown = 0
 
     @property
@@ -65,9 +65,9 @@ class Stream:
         """Bytes by which the window has grown."""
         return self._grown
 
-    def limit_window(self, size: int) -> None:
-        """Keep about `size` unread bytes at most from now on."""
-        self._target_max = min(self._target_max, size)
+    def limit_window(self, size: int | None) -> None:
+        """Keep about `size` unread bytes at most from now on; None for as many as at first."""
+        self._target_max = self._window_max if size is None else min(self._window_max, size)
         self._target = min(self._target, self._target_max)
 
     def charge(self, size: int) -> bool:

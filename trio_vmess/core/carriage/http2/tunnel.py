@@ -68,11 +68,13 @@ class HttpTunnel:
             None at all: the address that is dialled, and any.
         path: what a client asks for, and with what the paths that a server accepts begin.
         method: what a client uses; a server accepts any.
+        fields: what a client adds; they replace its own of the same name. Names in lower case.
     """
 
     hosts: tuple[str, ...] = ()
     path: str = "/"
     method: str = "PUT"
+    fields: Fields = ()
 
     def request(self, host: Host, port: int, entropy: Entropy) -> Request:
         """See `Tunnel.request`."""
@@ -82,7 +84,7 @@ class HttpTunnel:
             scheme="https",
             authority=hosts[entropy.randbelow(len(hosts))],
             path=self.path,
-            fields=_FIELDS,
+            fields=(*(each for each in _FIELDS if each[0] not in dict(self.fields)), *self.fields),
         )
 
     def why_not(self, request: Request) -> str | None:

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -59,6 +60,26 @@ def test_server_and_client_from_flags_and_link() -> None:
             line_with(server, r"closed .* outbound=direct up=\d+ down=\d+ .* reason=finished")
             server.send_signal(signal.SIGTERM)
             assert server.wait(timeout=20) == 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("form", ["link", "--id ID", "--id=ID"])
+def test_secrets_are_hidden_from_the_list_of_processes(form: str) -> None:
+    user_id = "b831381d-6324-4d53-ad4f-8cda48b30811"
+    if form == "link":
+        arguments = ("client", f"vmess://{user_id}@127.0.0.1:9", "--socks", "127.0.0.1:0")
+    else:
+        words = form.replace("ID", user_id).split()
+        arguments = ("server", "--listen", "127.0.0.1", *words)
+    hidden = user_id if form != "link" else f"{user_id}@127.0.0.1:9"
+    with running_command(*arguments) as process:
+        line_with(process, "listening: ")
+        shown = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+    assert user_id.encode() not in shown
+    # All else is as it was, so that `ps` and `pgrep` still find it.
+    stars = "*" * len(hidden)
+    expected = "\0".join(("trio_vmess", *arguments, "")).replace(hidden, stars)
+    assert shown.endswith(expected.encode())
 
 
 @POSIX

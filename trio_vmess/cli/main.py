@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from trio_vmess.cli.commands import CommandError, run_command
+from trio_vmess.cli.hidden_arguments import hide_secret_arguments
 from trio_vmess.cli.parser import parse_arguments
 from trio_vmess.errors import ConfigError
 
@@ -26,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: from argparse: 0 after --version or --help, 2 after a mistake.
     """
+    if argv is None:
+        hide_secret_arguments()
     arguments = parse_arguments(argv)
     try:
         run_command(arguments)

@@ -1,19 +1,12 @@
 """Fuzz what carries VMess: frames, HTTP heads, PROXY headers.
 
-Run `python tests/fuzz/fuzz_carriage.py --seconds 600`.
-
 An input is looked at in all ways: as frames of a client and of a server, as requests, as an answer,
 as a head of camouflage, as a PROXY header, and as a list of addresses.
 """
 
 import itertools
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import attrs
 import h11
@@ -340,9 +333,3 @@ def _summary(outcome: Outcome) -> object:
 def _require_end(data: bytes, rest: bytes) -> None:
     if not data.endswith(rest):
         raise ValueError(f"{rest!r} is not how {data!r} ends")
-
-
-if __name__ == "__main__":
-    from tests.fuzz.engine import run
-
-    run("tests.fuzz.fuzz_carriage")

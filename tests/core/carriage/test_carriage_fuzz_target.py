@@ -1,20 +1,13 @@
-"""The fuzz target holds on a few examples, and can fail."""
+"""The fuzz target holds on its seeds, and can fail."""
 
 import pytest
-from hypothesis import given
 
 from tests.fuzz import fuzz_carriage
-from tests.fuzz.engine import mutated
 from tests.fuzz.fuzz_carriage import NONCE, Outcome
 from tests.kit.scripted_entropy import ScriptedEntropy
 from trio_vmess.core.carriage import ProxyHeaderReader
 from trio_vmess.core.carriage.upgrade import UpgradeClient, UpgradeRequest
 from trio_vmess.core.carriage.websocket import Close
-
-
-@given(mutated(fuzz_carriage.SEEDS))
-def test_the_carriage_keeps_its_invariants(data: bytes) -> None:
-    fuzz_carriage.check(data)
 
 
 @pytest.mark.parametrize("seed", fuzz_carriage.SEEDS, ids=range(len(fuzz_carriage.SEEDS)))

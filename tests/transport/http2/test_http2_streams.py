@@ -261,7 +261,9 @@ async def test_a_handler_with_a_bug_ends_its_stream_alone(caplog: pytest.LogCapt
         await echo(transport)
 
     async with running(serve) as ends:
-        first, second = await ends.open(), await ends.open()
+        first = await ends.open()
+        await trio.testing.wait_all_tasks_blocked()
+        second = await ends.open()
         with pytest.raises(trio.BrokenResourceError):
             await receive_all(first)
         await second.send_eof(b"fine")

@@ -1,15 +1,7 @@
 """Fuzz both ends of HTTP/2, and the messages of gRPC in their streams.
 
-Run `python tests/fuzz/fuzz_http2.py --seconds 600`.
-
 The first byte of an input says which end is fuzzed; the rest is what its peer sends.
 """
-
-import sys
-from pathlib import Path
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import attrs
 
@@ -117,9 +109,3 @@ def check(data: bytes) -> None:
         assert parts == whole
     for payload in whole.read.values():
         assert _unframe(payload, 5) == _unframe(payload, max(1, len(payload)))
-
-
-if __name__ == "__main__":
-    from tests.fuzz.engine import run
-
-    run("tests.fuzz.fuzz_http2")

@@ -84,7 +84,9 @@ class UpgradeConnect:
         """Return the request with the first bytes of the stream, and the tunnel behind it."""
         client = UpgradeClient(request, entropy=self.entropy, early_data=early)
         data = client.data_to_send()
-        return data, self._tunnel(AnswerFirst(below, client), request.kind)
+        holds_back = request.kind is UpgradeKind.WEBSOCKET
+        answered = AnswerFirst(below, client, holds_back=holds_back)
+        return data, self._tunnel(answered, request.kind)
 
     def _tunnel(self, below: Transport, kind: UpgradeKind, trailing: bytes = b"") -> Transport:
         if kind is UpgradeKind.HTTP_UPGRADE:
@@ -120,13 +122,18 @@ class AnswerFirst(TransportLayer):
     Args:
         transport: owned by this one from now on.
         client: has made the request.
+        holds_back: whether to send nothing before the answer has come. The libraries of Xray and
+            sing-box end a WebSocket that has bytes behind its request.
     """
 
-    __slots__ = ("_client",)
+    __slots__ = ("_client", "_fault", "_holds_back", "_turn")
 
-    def __init__(self, transport: Transport, client: UpgradeClient) -> None:
+    def __init__(self, transport: Transport, client: UpgradeClient, *, holds_back: bool) -> None:
         super().__init__(transport)
         self._client: UpgradeClient | None = client
+        self._holds_back = holds_back
+        self._fault: RemoteProtocolError | None = None
+        self._turn = trio.Lock()
 
     async def receive_into(self, buffer: memoryview, /) -> int:
         """See `Transport.receive_into`.
@@ -136,12 +143,39 @@ class AnswerFirst(TransportLayer):
             RemoteProtocolError: the tunnel was not opened.
         """
         if self._client is not None:
-            client = self._client
-            await receive_answer(client, self._transport)
+            await self._await_answer()
+        return await self._transport.receive_into(buffer)
+
+    async def send_all(self, data: bytes | bytearray | memoryview, /) -> None:
+        """See `Transport.send_all`.
+
+        Raises:
+            trio.BrokenResourceError: the connection was reset, or the tunnel was not opened.
+        """
+        if self._holds_back and self._client is not None:
+            # Copied, because waiting is a checkpoint.
+            data = bytes(data)
+            try:
+                await self._await_answer()
+            except RemoteProtocolError as exc:
+                raise trio.BrokenResourceError(str(exc)) from None
+        await self._transport.send_all(data)
+
+    async def _await_answer(self) -> None:
+        """Read the answer; whoever of the sender and the receiver comes first does it for both."""
+        async with self._turn:
+            if self._fault is not None:
+                raise self._fault.copy() from None
+            if (client := self._client) is None:
+                return
+            try:
+                await receive_answer(client, self._transport)
+            except RemoteProtocolError as exc:
+                self._fault = exc
+                raise
             self._client = None
             if trailing := client.trailing_data:
                 self._transport = PrefixedTransport(self._transport, trailing)
-        return await self._transport.receive_into(buffer)
 
 
 class EarlyTunnel(TransportLayer):

@@ -18,6 +18,7 @@ import attrs
 import trio
 
 from tests.kit.names import IPV4_LOOPBACK
+from tests.kit.node_carriers import node_stream
 from tests.kit.peer_specs import ClientSpec, DynamicPorts, ServerSpec, UnsupportedSpecError
 from trio_vmess import config
 from trio_vmess.core import parse_host
@@ -81,6 +82,7 @@ def vmess_inbounds(
     dialect: Dialect = V2RAY,
     disable_insecure_encryption: bool = False,
     unix_socket: str = "",
+    stream: config.StreamSettings | None = None,
 ) -> tuple[config.InboundSettings, ...]:
     """Return the VMess inbound and, for dynamic ports, the one that it points to.
 
@@ -88,8 +90,11 @@ def vmess_inbounds(
         spec: how it is called.
         dialect: which VMess it speaks.
         disable_insecure_encryption: refuse aes-128-cfb and none.
-        unix_socket: listen there instead of on the spec's address: a path, or `@name`.
+        unix_socket: listen there instead of on the spec's address: a path, or `@name`; empty for
+            what the spec's carrier says.
+        stream: what carries VMess, in place of the spec's carrier.
     """
+    unix_socket = unix_socket or spec.carrier.unix
     main = config.InboundSettings(
         tag=VMESS_TAG,
         protocol=config.VMessInboundSettings(
@@ -106,6 +111,7 @@ def vmess_inbounds(
         ),
         listen=config.UnixSocket(unix_socket) if unix_socket else _address(spec.host),
         port=_port_range(spec.port),
+        stream=stream or node_stream(spec.carrier, "server"),
     )
     if spec.dynamic_ports is None:
         return (main,)
@@ -134,6 +140,7 @@ def vmess_outbound(
     other_ports: Sequence[int] = (),
     dialect: Dialect = V2RAY,
     timestamp_jitter: int = TIMESTAMP_JITTER,
+    stream: config.StreamSettings | None = None,
 ) -> config.OutboundSettings:
     """Return a VMess outbound.
 
@@ -142,6 +149,7 @@ def vmess_outbound(
         other_ports: further servers that know the same user.
         dialect: which VMess they speak.
         timestamp_jitter: seconds by which legacy timestamps may be off.
+        stream: what carries VMess, in place of the spec's carrier.
 
     Raises:
         UnsupportedSpecError: the spec asks for what a node cannot do.
@@ -167,6 +175,7 @@ def vmess_outbound(
             authenticated_length=spec.authenticated_length,
             timestamp_jitter=timestamp_jitter,
         ),
+        stream=stream or node_stream(spec.carrier, "client"),
     )
 
 
@@ -182,27 +191,6 @@ def proxy_inbound(
             protocol = attrs.evolve(protocol, auth=config.SocksAuth.PASSWORD, accounts=(account,))
     return config.InboundSettings(
         tag=PROXY_TAG, protocol=protocol, listen=_LOOPBACK, port=_port_range(spec.proxy_port)
-    )
-
-
-def with_streams(
-    settings: config.Config, *, inbounds: config.StreamSettings, outbounds: config.StreamSettings
-) -> config.Config:
-    """Return a configuration whose VMess inbounds and outbounds are carried by something else."""
-    return attrs.evolve(
-        settings,
-        inbounds=tuple(
-            attrs.evolve(each, stream=inbounds)
-            if isinstance(each.protocol, config.VMessInboundSettings)
-            else each
-            for each in settings.inbounds
-        ),
-        outbounds=tuple(
-            attrs.evolve(each, stream=outbounds)
-            if isinstance(each.protocol, config.VMessOutboundSettings)
-            else each
-            for each in settings.outbounds
-        ),
     )
 
 
@@ -230,7 +218,7 @@ def start_server_node(
     dialect: Dialect = V2RAY,
     disable_insecure_encryption: bool = False,
     policy: config.PolicySettings | None = None,
-    stream: config.StreamSettings = config.PLAIN_STREAM,
+    stream: config.StreamSettings | None = None,
 ) -> Running:
     """Run a VMess server that connects to targets itself.
 
@@ -240,18 +228,19 @@ def start_server_node(
         dialect: which VMess it speaks.
         disable_insecure_encryption: refuse aes-128-cfb and none.
         policy: its time limits; None for the defaults.
-        stream: what carries VMess.
+        stream: what carries VMess, in place of the spec's carrier.
     """
     settings = config.Config(
         inbounds=vmess_inbounds(
             spec or ServerSpec(),
             dialect=dialect,
             disable_insecure_encryption=disable_insecure_encryption,
+            stream=stream,
         ),
         outbounds=(freedom(allow_private=allow_private),),
         policy=policy or config.PolicySettings(),
     )
-    return start_node(with_streams(settings, inbounds=stream, outbounds=stream))
+    return start_node(settings)
 
 
 def start_client_node(
@@ -262,7 +251,7 @@ def start_client_node(
     dialect: Dialect = V2RAY,
     timestamp_jitter: int = TIMESTAMP_JITTER,
     policy: config.PolicySettings | None = None,
-    stream: config.StreamSettings = config.PLAIN_STREAM,
+    stream: config.StreamSettings | None = None,
 ) -> Running:
     """Run a local proxy that passes everything to a VMess server.
 
@@ -273,20 +262,24 @@ def start_client_node(
         dialect: which VMess they speak.
         timestamp_jitter: seconds by which legacy timestamps may be off.
         policy: its time limits; None for the defaults.
-        stream: what carries VMess.
+        stream: what carries VMess, in place of the spec's carrier.
 
     Raises:
         UnsupportedSpecError: the spec asks for what a node cannot do.
     """
     outbound = vmess_outbound(
-        spec, other_ports=other_ports, dialect=dialect, timestamp_jitter=timestamp_jitter
+        spec,
+        other_ports=other_ports,
+        dialect=dialect,
+        timestamp_jitter=timestamp_jitter,
+        stream=stream,
     )
     settings = config.Config(
         inbounds=(proxy_inbound(spec, proxy),),
         outbounds=(outbound,),
         policy=policy or config.PolicySettings(),
     )
-    return start_node(with_streams(settings, inbounds=stream, outbounds=stream))
+    return start_node(settings)
 
 
 def start_chain_node(server: ServerSpec, client: ClientSpec) -> Running:

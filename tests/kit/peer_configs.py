@@ -6,24 +6,29 @@ a client and a chain are three choices of the same two halves.
 
 from collections.abc import Mapping
 
+from tests.kit.peer_carriers import Json, sing_box_carrier
 from tests.kit.peer_specs import ClientSpec, ServerSpec
-
-Json = dict[str, object]
 
 _DYNAMIC_TAG = "dynamic"
 
 
-def v2ray_vmess_inbounds(spec: ServerSpec, port: int) -> list[Json]:
-    """Return the VMess inbound and, for dynamic ports, the one it points to."""
+def v2ray_vmess_inbounds(spec: ServerSpec, port: int, stream: Json | None = None) -> list[Json]:
+    """Return the VMess inbound of V2Ray and Xray and, for dynamic ports, the one it points to.
+
+    Args:
+        spec: how it is called.
+        port: where it listens, unless its carrier names a Unix socket.
+        stream: what carries it, as `streamSettings`; None for bare TCP.
+    """
     settings: Json = {
         "clients": [{"id": spec.user_id, "alterId": spec.alter_id, "email": "user@test.invalid"}]
     }
     main: Json = {
         "tag": "vmess",
         "protocol": "vmess",
-        "listen": spec.host,
-        "port": port,
         "settings": settings,
+        "streamSettings": stream or {},
+        **_v2ray_address(spec, port),
     }
     if spec.dynamic_ports is None:
         return [main]
@@ -44,6 +49,12 @@ def v2ray_vmess_inbounds(spec: ServerSpec, port: int) -> list[Json]:
     return [main, detour]
 
 
+def _v2ray_address(spec: ServerSpec, port: int) -> Json:
+    if spec.carrier.unix:
+        return {"listen": spec.carrier.unix}
+    return {"listen": spec.host, "port": port}
+
+
 def v2ray_socks_inbound(spec: ClientSpec, host: str, port: int) -> Json:
     """Return the SOCKS inbound of V2Ray and Xray."""
     settings: Json = {"auth": "noauth", "udp": spec.udp, "ip": host}
@@ -59,11 +70,14 @@ def v2ray_socks_inbound(spec: ClientSpec, host: str, port: int) -> Json:
     }
 
 
-def v2ray_vmess_outbound(spec: ClientSpec, experiments: str = "") -> Json:
+def v2ray_vmess_outbound(
+    spec: ClientSpec, stream: Json | None = None, *, experiments: str = ""
+) -> Json:
     """Return the VMess outbound of V2Ray and Xray.
 
     Args:
         spec: whom to call, as whom.
+        stream: what carries it, as `streamSettings`; None for bare TCP.
         experiments: Xray's list of extras; V2Ray 4 ignores the key.
     """
     user: Json = {"id": spec.user_id, "alterId": spec.alter_id, "security": spec.security}
@@ -75,6 +89,7 @@ def v2ray_vmess_outbound(spec: ClientSpec, experiments: str = "") -> Json:
         "settings": {
             "vnext": [{"address": spec.server_host, "port": spec.server_port, "users": [user]}]
         },
+        "streamSettings": stream or {},
     }
     if spec.mux:
         outbound["mux"] = {"enabled": True, "concurrency": 8}
@@ -94,6 +109,7 @@ def sing_box_vmess_inbound(spec: ServerSpec, port: int) -> Json:
         "listen": spec.host,
         "listen_port": port,
         "users": [{"name": "user", "uuid": spec.user_id, "alterId": spec.alter_id}],
+        **sing_box_carrier(spec.carrier, "server"),
     }
 
 
@@ -119,6 +135,7 @@ def sing_box_vmess_outbound(spec: ClientSpec) -> Json:
         "global_padding": bool(spec.global_padding),
         "authenticated_length": spec.authenticated_length,
         "packet_encoding": "" if spec.packet_encoding == "off" else spec.packet_encoding,
+        **sing_box_carrier(spec.carrier, "client"),
     }
 
 

@@ -39,9 +39,10 @@ class RunningPeer:
     Attributes:
         name: peer and role.
         host: address it listens on.
-        port: port it listens on: VMess for servers and chains, SOCKS for clients.
+        port: port it listens on: VMess for servers and chains, SOCKS for clients; unused if it
+            listens on a Unix socket.
         pid: its process id.
-        configuration: the JSON text it was started with.
+        configuration: the text it was started with.
     """
 
     name: str
@@ -80,11 +81,17 @@ def _workspace(configuration: str) -> Iterator[tuple[Path, Path, BinaryIO]]:
             yield configuration_path, log_path, log
 
 
-async def _wait_until_accepting(process: trio.Process, host: str, port: int) -> bool:
+async def _wait_until_accepting(
+    process: trio.Process, host: str, port: int, unix_socket: str
+) -> bool:
     with trio.move_on_after(START_LIMIT):
         while process.poll() is None:
             try:
-                stream = await trio.open_tcp_stream(host, port)
+                stream = (
+                    await trio.open_unix_socket(unix_socket)
+                    if unix_socket
+                    else await trio.open_tcp_stream(host, port)
+                )
             except OSError:
                 await trio.sleep(_POLL_PAUSE)
                 continue
@@ -98,25 +105,28 @@ async def _wait_until_accepting(process: trio.Process, host: str, port: int) -> 
 async def run_peer(
     name: str,
     command: Sequence[str],
-    configuration: Mapping[str, object],
+    configuration: Mapping[str, object] | str,
     host: str,
     port: int,
     environment: Mapping[str, str],
+    *,
+    unix_socket: str = "",
 ) -> AsyncIterator[RunningPeer]:
     """Start a peer, wait until it accepts, and kill it at the end of the block.
 
     Args:
         name: for logs and messages.
         command: program and arguments; the path of the configuration file is appended.
-        configuration: written to that file as JSON.
+        configuration: written to that file, as JSON if it is not text already.
         host: address to wait for.
         port: port to wait for.
         environment: variables added to a small inherited set; proxy settings are not inherited.
+        unix_socket: wait for this path instead of the address and port; empty for these.
 
     Raises:
         PeerError: it ended, or did not accept within `START_LIMIT` seconds.
     """
-    text = json.dumps(configuration, indent=1)
+    text = configuration if isinstance(configuration, str) else json.dumps(configuration, indent=1)
     with _workspace(text) as (configuration_path, log_path, log):
         process = await trio.lowlevel.open_process(
             [*command, str(configuration_path)],
@@ -130,9 +140,10 @@ async def run_peer(
             },
         )
         try:
-            if not await _wait_until_accepting(process, host, port):
+            if not await _wait_until_accepting(process, host, port, unix_socket):
+                where = unix_socket or f"{host}:{port}"
                 raise PeerError(
-                    f"{name} does not accept on {host}:{port} (exit status "
+                    f"{name} does not accept on {where} (exit status "
                     f"{process.returncode})\n{_tail(log_path)}\n{text}"
                 )
             yield RunningPeer(

@@ -16,9 +16,9 @@ from typing import Final, Literal
 
 import attrs
 
+from tests.kit.carriers import BARE, CarrierSpec, Role, has_carrier
 from tests.kit.names import IPV4_LOOPBACK
 
-Role = Literal["server", "client"]
 Option = Literal[
     "global_padding", "authenticated_length", "mux", "xudp", "packetaddr", "dynamic_ports"
 ]
@@ -64,6 +64,7 @@ class ServerSpec:
         host: address to listen on.
         port: port to listen on, or None for a free one.
         dynamic_ports: announce these, or None.
+        carrier: what carries VMess.
     """
 
     user_id: str = USER_ID
@@ -71,6 +72,7 @@ class ServerSpec:
     host: str = IPV4_LOOPBACK
     port: int | None = None
     dynamic_ports: DynamicPorts | None = None
+    carrier: CarrierSpec = BARE
 
 
 @attrs.frozen(kw_only=True)
@@ -90,6 +92,7 @@ class ClientSpec:
         udp: let the SOCKS inbound grant associations.
         proxy_port: port of the SOCKS inbound, or None for a free one.
         proxy_login: user and password the SOCKS inbound demands, or None.
+        carrier: what carries VMess.
     """
 
     server_port: int
@@ -104,6 +107,7 @@ class ClientSpec:
     udp: bool = True
     proxy_port: int | None = None
     proxy_login: tuple[str, str] | None = attrs.field(default=None, repr=False)
+    carrier: CarrierSpec = BARE
 
 
 @attrs.frozen(kw_only=True)
@@ -332,7 +336,7 @@ class UnsupportedSpecError(ValueError):
 
 
 def check_client(peer: str, spec: ClientSpec) -> None:
-    """Refuse a client spec that is in no cell.
+    """Refuse a client spec that is in no cell, or a carrier that the peer does not have.
 
     Raises:
         UnsupportedSpecError: the peer would do something else.
@@ -349,7 +353,8 @@ def check_client(peer: str, spec: ClientSpec) -> None:
     ignored = PADDING if spec.global_padding is None else PLAIN
     for cell in cells(peer, "client"):
         if (
-            (cell.alter_id > 0) == (spec.alter_id > 0)
+            has_carrier(peer, "client", spec.carrier)
+            and (cell.alter_id > 0) == (spec.alter_id > 0)
             and cell.security == spec.security
             and cell.options - ignored == wanted - ignored
         ):
@@ -358,14 +363,16 @@ def check_client(peer: str, spec: ClientSpec) -> None:
 
 
 def check_server(peer: str, spec: ServerSpec) -> None:
-    """Refuse a server spec that is in no cell.
+    """Refuse a server spec that is in no cell, or a carrier that the peer does not have.
 
     Raises:
         UnsupportedSpecError: the peer would do something else.
     """
     for cell in cells(peer, "server"):
-        if (cell.alter_id > 0) == (spec.alter_id > 0) and (
-            spec.dynamic_ports is None or "dynamic_ports" in cell.options
+        if (
+            has_carrier(peer, "server", spec.carrier)
+            and (cell.alter_id > 0) == (spec.alter_id > 0)
+            and (spec.dynamic_ports is None or "dynamic_ports" in cell.options)
         ):
             return
     raise UnsupportedSpecError(f"{peer} cannot be {spec}")

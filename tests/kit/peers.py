@@ -27,7 +27,9 @@ from typing import Final
 
 import pytest
 
+from tests.kit.carriers import CarrierSpec, Role
 from tests.kit.names import IPV4_LOOPBACK
+from tests.kit.peer_carriers import v2ray_stream, xray_stream
 from tests.kit.peer_configs import (
     Json,
     sing_box_configuration,
@@ -144,7 +146,9 @@ class Peer(ABC):
         check_server(self.name, spec)
         port = free_port() if spec.port is None else spec.port
         configuration = self._server_configuration(spec, port)
-        return self._run("server", configuration, spec.host, port, None)
+        return self._run(
+            "server", configuration, spec.host, port, None, unix_socket=spec.carrier.unix
+        )
 
     def start_client(self, spec: ClientSpec) -> Running:
         """Run a SOCKS5 server that passes everything to a VMess server.
@@ -173,10 +177,19 @@ class Peer(ABC):
         check_client(self.name, client)
         port = free_port() if server.port is None else server.port
         configuration = self._chain_configuration(server, client, port)
-        return self._run("chain", configuration, server.host, port, client)
+        return self._run(
+            "chain", configuration, server.host, port, client, unix_socket=server.carrier.unix
+        )
 
     def _run(
-        self, role: str, configuration: Json, host: str, port: int, client: ClientSpec | None
+        self,
+        role: str,
+        configuration: Json,
+        host: str,
+        port: int,
+        client: ClientSpec | None,
+        *,
+        unix_socket: str = "",
     ) -> Running:
         return run_peer(
             f"{self.name} {role}",
@@ -185,6 +198,7 @@ class Peer(ABC):
             host,
             port,
             self._environment(client),
+            unix_socket=unix_socket,
         )
 
 
@@ -205,20 +219,26 @@ class V2RayPeer(Peer):
             raise PeerError(f"v2ray: {self.why_missing()}")
         return [program, "-config"]
 
+    def _stream(self, carrier: CarrierSpec, role: Role) -> Json:
+        return v2ray_stream(carrier, role)
+
+    def _inbounds(self, spec: ServerSpec, port: int) -> list[Json]:
+        return v2ray_vmess_inbounds(spec, port, self._stream(spec.carrier, "server"))
+
     def _outbound(self, spec: ClientSpec) -> Json:
-        return v2ray_vmess_outbound(spec)
+        return v2ray_vmess_outbound(spec, self._stream(spec.carrier, "client"))
 
     def _freedom(self) -> Json:
         return {"tag": "freedom", "protocol": "freedom", "settings": {}}
 
     def _server_configuration(self, spec: ServerSpec, port: int) -> Json:
-        return v2ray_configuration(v2ray_vmess_inbounds(spec, port), self._freedom())
+        return v2ray_configuration(self._inbounds(spec, port), self._freedom())
 
     def _client_configuration(self, spec: ClientSpec, host: str, port: int) -> Json:
         return v2ray_configuration([v2ray_socks_inbound(spec, host, port)], self._outbound(spec))
 
     def _chain_configuration(self, server: ServerSpec, client: ClientSpec, port: int) -> Json:
-        return v2ray_configuration(v2ray_vmess_inbounds(server, port), self._outbound(client))
+        return v2ray_configuration(self._inbounds(server, port), self._outbound(client))
 
 
 class XrayPeer(V2RayPeer):
@@ -250,9 +270,14 @@ class XrayPeer(V2RayPeer):
             return {"XRAY_CONE_DISABLED": "true"}
         return {}
 
+    def _stream(self, carrier: CarrierSpec, role: Role) -> Json:
+        return xray_stream(carrier, role)
+
     def _outbound(self, spec: ClientSpec) -> Json:
         return v2ray_vmess_outbound(
-            spec, "AuthenticatedLength" if spec.authenticated_length else ""
+            spec,
+            self._stream(spec.carrier, "client"),
+            experiments="AuthenticatedLength" if spec.authenticated_length else "",
         )
 
     def _freedom(self) -> Json:

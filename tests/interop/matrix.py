@@ -8,6 +8,7 @@ from typing import Final
 
 import attrs
 
+from tests.interop.tables import format_table
 from tests.kit.peers import Cell, cells
 
 SECURITIES: Final = (
@@ -68,13 +69,4 @@ def format_matrix(results: Mapping[MatrixCell, str]) -> Iterator[str]:
     table = [head]
     for row, found in sorted(rows.items()):
         table.append((*map(str, row), *(found.get(security, "") for security in SECURITIES)))
-    widths = [max(len(line[column]) for line in table) for column in range(len(head))]
-    for line in table:
-        yield "  ".join(
-            text.ljust(width) for text, width in zip(line, widths, strict=True)
-        ).rstrip()
-    counts = {
-        word: sum(result == word for result in results.values())
-        for word in ("ok", "FAILED", "skipped")
-    }
-    yield "  ".join(f"{count} {word}" for word, count in counts.items())
+    yield from format_table(table, results.values())

@@ -9,6 +9,7 @@ from typing import Final
 
 from tests.kit.vectors import VECTORS
 from trio_vmess.config import format_share_link, parse_share_link, share_link_outbound
+from trio_vmess.config.link_endpoints import with_stream
 from trio_vmess.errors import ConfigError
 
 _STORED: Final = json.loads((VECTORS / "share_links.json").read_text("utf-8"))
@@ -42,7 +43,8 @@ def check(data: bytes) -> None:
     """Raise where an invariant is broken.
 
     No exception but `ConfigError` comes out; what can be read can be written, and is the same when
-    it is read again; and the id, a secret, is in no text for people.
+    it is read again; the id, a secret, is in no text for people; and an outbound has the encryption
+    and the transport of its link.
     """
     try:
         link = parse_share_link(to_text(data))
@@ -53,8 +55,11 @@ def check(data: bytes) -> None:
     if parse_share_link(format_share_link(link)) != link:
         raise ValueError(f"{link!r} does not survive a round trip")
     try:
-        share_link_outbound(link)
+        outbound = share_link_outbound(link)
     except ConfigError:
         return
-    if link.network != "tcp" or link.tls:
-        raise ValueError(f"{link!r} is not supported")
+    if (outbound.stream.tls is None) is not (link.tls == ""):
+        raise ValueError(f"{link!r} gains or loses its encryption")
+    again = with_stream(link, outbound.stream)
+    if again.network != link.network or share_link_outbound(again) != outbound:
+        raise ValueError(f"{link!r} leads elsewhere when it is written from its outbound")

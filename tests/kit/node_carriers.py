@@ -9,7 +9,7 @@ from trio_vmess import config
 
 _COMMON: Final[frozenset[Feature]] = frozenset(
     {
-        *("tcp", "tcp-http", "tls", "ws", "httpupgrade"),
+        *("tcp", "tcp-http", "tls", "ws", "httpupgrade", "h2", "h2c", "grpc", "grpc-multi"),
         *("early-header", "early-path", "eager", "heartbeat"),
     }
 )

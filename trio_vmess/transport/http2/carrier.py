@@ -285,7 +285,8 @@ class Carrier:
         """Send what is queued, such as the reason of the end, if that does not take long."""
         if not self._is_sending and self.connection.queued_size:
             with trio.move_on_after(CLOSE_LIMIT), contextlib.suppress(trio.BrokenResourceError):
-                await self._transport.send_all(self.connection.data_to_send())
+                while self.connection.queued_size:
+                    await self._transport.send_all(self.connection.data_to_send())
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -330,9 +331,8 @@ class Carrier:
             owner.wake_writer()
 
     def _has_room(self) -> bool:
-        size = self.connection.queued_size
-        is_room = size < BUSY_TURN_SIZE if self._is_sending else size < TURN_SIZE
-        return is_room and self.connection.has_window
+        connection = self.connection
+        return connection.queued_size < BUSY_TURN_SIZE and connection.has_window
 
     def _queue(self, stream: Stream, data: memoryview, *, is_last: bool) -> int:
         """Queue as much as one turn allows; return how much that was."""

@@ -34,6 +34,9 @@ SENT_FRAME_SIZE_MAX: Final = 64 * 1024
 """Bytes of payload of our DATA frames at most, whatever the peer allows: some peers assemble a
 whole frame before they pass anything on."""
 
+JOINED_SIZE_MAX: Final = 32 * 1024
+"""Bytes up to which frames are put together to be sent in one go."""
+
 
 class LocalEnd:
     """The half of an `Http2Connection` that sends.
@@ -58,22 +61,38 @@ class LocalEnd:
         self._highest_id = 0  # of all streams that were opened, by whichever end
         self._send_window = WINDOW_AT_START
         self._growth_left = limits.growth_sum
-        self._out: list[bytes] = [PREFACE] if is_client else []
+        self._out: list[bytes] = []
         self._out_size = 0
         self._reply_size = 0
+        if is_client:
+            self._put(PREFACE)
         self._put(encode_settings(limits.announced(is_client=is_client)))
         self._put(encode_window_update(0, limits.connection_window - WINDOW_AT_START))
 
     @property
     def queued_size(self) -> int:
-        """Bytes that `data_to_send` would return."""
+        """Bytes that are to be sent."""
         return self._out_size
 
     def data_to_send(self) -> bytes:
-        """Return and forget what is to be sent: all of it, in this order."""
-        out, self._out = self._out, []
-        self._out_size = self._reply_size = 0
-        return out[0] if len(out) == 1 else b"".join(out)
+        """Return and forget what is to be sent next: all of it, or a first part if it is much.
+
+        Small frames are put together. A large one is passed on as it is: copying it would cost
+        more than sending it apart.
+        """
+        out = self._out
+        count = size = 0
+        for piece in out:
+            size += len(piece)
+            if size > JOINED_SIZE_MAX:
+                break
+            count += 1
+        data = out[0] if out and count < 2 else b"".join(out[:count])
+        del out[: max(1, count)]
+        self._out_size -= len(data)
+        if not out:
+            self._reply_size = 0
+        return data
 
     def _put(self, frames: bytes) -> None:
         self._out.append(frames)

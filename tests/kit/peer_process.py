@@ -51,10 +51,23 @@ class RunningPeer:
     pid: int
     configuration: str = attrs.field(repr=False)
     _log_path: Path = attrs.field(repr=False)
+    _process: trio.Process = attrs.field(repr=False)
+    _killed: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
 
     def log(self) -> str:
         """Return the last 16 KiB of what it has logged."""
         return _tail(self._log_path)
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether a test has ended it."""
+        return self._killed.is_set()
+
+    async def kill(self) -> None:
+        """End it at once, as a crash would."""
+        self._killed.set()
+        self._process.kill()
+        await self._process.wait()
 
 
 def take_finished_logs() -> list[tuple[str, str]]:
@@ -146,15 +159,17 @@ async def run_peer(
                     f"{name} does not accept on {where} (exit status "
                     f"{process.returncode})\n{_tail(log_path)}\n{text}"
                 )
-            yield RunningPeer(
+            running = RunningPeer(
                 name=name,
                 host=host,
                 port=port,
                 pid=process.pid,
                 configuration=text,
                 log_path=log_path,
+                process=process,
             )
-            if process.poll() is not None:
+            yield running
+            if process.poll() is not None and not running.was_killed:
                 raise PeerError(
                     f"{name} ended early with status {process.returncode}\n{_tail(log_path)}"
                 )

@@ -95,7 +95,7 @@ async def ask(client: RunningNode, port: int, host: str = "127.0.0.1") -> None:
 )
 async def test_strangers_at_a_vmess_inbound(data: bytes, reset: bool) -> None:
     async with start_server_node(ServerSpec(alter_id=2)) as server:
-        await check_garbage(lambda: _ignore(send(server.port, data, reset=reset)), server)
+        await check_garbage(lambda: ignore(send(server.port, data, reset=reset)), server)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ async def test_strangers_at_a_vmess_inbound(data: bytes, reset: bool) -> None:
 )
 async def test_refused_programs_at_a_socks_inbound(data: bytes) -> None:
     async with start_client_node(ClientSpec(server_port=free_port())) as client:
-        await check_garbage(lambda: _ignore(send(client.port, data)), client)
+        await check_garbage(lambda: ignore(send(client.port, data)), client)
 
 
 async def test_a_server_that_is_not_there() -> None:
@@ -176,5 +176,5 @@ async def test_generations_of_ports_that_come_and_go(
         await check_garbage(refresh, server)
 
 
-async def _ignore(result: Awaitable[object]) -> None:
+async def ignore(result: Awaitable[object]) -> None:
     await result

@@ -9,6 +9,7 @@ bounded: a stream waits for room in it, in the order of asking, and gets one tur
 """
 
 import contextlib
+import functools
 import math
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol, assert_never
@@ -80,7 +81,6 @@ class Carrier:
         tunnel: how its streams begin and end.
         buffer: where everything that is received goes first. All carriers of a run may share it.
         keep_alive: its times.
-        on_request: what to do with a stream that the peer opens.
         first_stream_by: on Trio's clock, when the first stream must have come.
     """
 
@@ -92,7 +92,6 @@ class Carrier:
         *,
         buffer: memoryview,
         keep_alive: KeepAlive,
-        on_request: Callable[[Stream], None] | None = None,
         first_stream_by: float | None = None,
     ) -> None:
         now = trio.current_time()
@@ -100,7 +99,6 @@ class Carrier:
         self.tunnel = tunnel
         self._transport = transport
         self._buffer = buffer
-        self._on_request = on_request
         self._vitals = Vitals(times=keep_alive, last_received=now, idle_since=now)
         if first_stream_by is not None:
             self._vitals.first_stream_by = first_stream_by
@@ -193,7 +191,7 @@ class Carrier:
 
     def trailers_of(self, stream: Stream) -> Fields:
         """Return what ends our direction of a stream: trailers are a server's."""
-        return self.tunnel.trailers if self._on_request is not None else ()
+        return () if self.connection.is_client else self.tunnel.trailers
 
     def release(self, stream: Stream) -> None:
         """Forget a stream that its owner has closed."""
@@ -204,8 +202,12 @@ class Carrier:
 
     # Running
 
-    async def run(self) -> str:
+    async def run(self, on_request: Callable[[Stream], None] | None = None) -> str:
         """Carry until the connection ends, and close it.
+
+        Args:
+            on_request: what to do with a stream that the peer opens. It is not kept beyond the
+                call: it may well refer to the carrier.
 
         Returns:
             Why it ended.
@@ -222,14 +224,14 @@ class Carrier:
 
                 nursery.start_soon(until_end, self._keep_sending, name="http2 sender")
                 nursery.start_soon(until_end, self._keep_watch, name="http2 watch")
-                await until_end(self._keep_receiving)
+                await until_end(functools.partial(self._keep_receiving, on_request))
             await self._send_rest()
             return self._broken or ""
         finally:
             self._break("the connection was closed")
             await self._transport.aclose()
 
-    async def _keep_receiving(self) -> str:
+    async def _keep_receiving(self, on_request: Callable[[Stream], None] | None) -> str:
         receive_into, buffer = self._transport.receive_into, self._buffer
         connection, vitals = self.connection, self._vitals
         while True:
@@ -239,7 +241,7 @@ class Carrier:
                     return "the peer has closed the connection"
                 vitals.last_received = now = trio.current_time()
                 for event in connection.receive_data(buffer[:size], now):
-                    self._handle(event)
+                    self._handle(event, on_request)
             except (RemoteProtocolError, trio.BrokenResourceError, trio.ClosedResourceError) as exc:
                 return str(exc)
             self.wake_sender()
@@ -288,7 +290,7 @@ class Carrier:
                 while self.connection.queued_size:
                     await self._transport.send_all(self.connection.data_to_send())
 
-    def _handle(self, event: Event) -> None:
+    def _handle(self, event: Event, on_request: Callable[[Stream], None] | None) -> None:
         match event:
             case DataReceived(stream):
                 if (owner := self._owners.get(stream.id)) is not None:
@@ -304,8 +306,8 @@ class Carrier:
             case StreamReset(stream):
                 self._wake(stream)
             case RequestReceived(stream):
-                if self._on_request is not None:
-                    self._on_request(stream)
+                if on_request is not None:
+                    on_request(stream)
             case ResponseReceived(stream):
                 self._check_response(stream)
             case PingAcknowledged():

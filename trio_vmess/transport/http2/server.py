@@ -123,10 +123,9 @@ class Http2Server:
                 self._tunnel,
                 buffer=self._buffer,
                 keep_alive=self._keep_alive,
-                on_request=start,
                 first_stream_by=deadline,
             )
-            reason = await carrier.run()
+            reason = await carrier.run(start)
             log.debug("http2.closed source=%s reason=%r", source or "-", reason)
 
     async def _serve_stream(self, carrier: Carrier, stream: Http2Stream, source: str) -> None:

@@ -70,6 +70,11 @@ class LocalEnd:
         self._put(encode_window_update(0, limits.connection_window - WINDOW_AT_START))
 
     @property
+    def is_client(self) -> bool:
+        """Which end this is."""
+        return self._is_client
+
+    @property
     def queued_size(self) -> int:
         """Bytes that are to be sent."""
         return self._out_size

@@ -32,7 +32,15 @@ DATAGRAMS = attrs.evolve(
     FLOW, destination=Destination(host=parse_host("192.0.2.1"), port=53, network=Network.UDP)
 )
 BOUND = Destination(host=parse_host("192.0.2.2"), port=6000)
-FACTS = "source=192.0.2.9:5000 user=love@example.com network=tcp destination=tcp:example.com:443"
+WHO = "source=192.0.2.9:5000", "user=love@example.com"
+WAY = "network=tcp destination=tcp:example.com:443"
+FACTS = f"{' '.join(WHO)} {WAY}"
+
+
+def fault(event: str, reason: str, detail: str, *, outbound: str = "out") -> str:
+    """Return a line of the error log."""
+    source, user = WHO
+    return f"{event} {source} reason={reason!r} {user} {WAY} outbound={outbound} detail={detail}"
 
 
 @attrs.define(eq=False)
@@ -187,7 +195,9 @@ async def test_an_unreachable_destination(
     assert fixture.answer.reason is reason
     why = "reason='example.com:443: it is not there'"
     assert messages("access") == [f"rejected {FACTS} outbound=out {why}"]
-    assert messages("dispatch") == [f"dispatch.unreachable {FACTS} outbound=out {why}"]
+    assert messages("dispatch") == [
+        fault("dispatch.unreachable", reason.value, "'example.com:443: it is not there'")
+    ]
     fixture.check_closed()
 
 
@@ -204,6 +214,8 @@ async def test_no_route(autojump_clock: MockClock, messages: LogLines) -> None:
     (line,) = messages("access")
     assert line.startswith(f"rejected {FACTS} outbound=- reason=")
     assert "no outbound is configured" in line
+    detail = "'tcp:example.com:443: no outbound is configured'"
+    assert messages("dispatch") == [fault("dispatch.unreachable", "no route", detail, outbound="-")]
     fixture.check_closed()
 
 
@@ -244,7 +256,7 @@ async def test_a_protocol_error_of_a_peer_is_logged_once(
         nursery.start_soon(fixture.dispatcher.stream, FLOW, side, fixture.answer)
         await fixture.client.send(b"x")
     assert messages("dispatch") == [
-        f"dispatch.fault {FACTS} outbound=out reason='chunk: it makes\\nno sense'"
+        fault("dispatch.fault", "client broke the protocol", "'chunk: it makes\\nno sense'")
     ]
     assert messages("access")[-1].endswith("reason='client broke the protocol'")
     fixture.check_closed()

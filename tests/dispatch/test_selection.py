@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from tests.kit.entropy import SeededEntropy
 from trio_vmess.contracts import Connected, PacketLink, StreamSide
-from trio_vmess.core import Destination, Flow, Host, IPAddress, parse_host
+from trio_vmess.core import Destination, Flow, Host, IPAddress, User, parse_host
 from trio_vmess.dispatch import Prober
 from trio_vmess.dispatch.selection import Probe, Selection
 from trio_vmess.errors import DialError, DialFailure, NoRouteError
@@ -122,6 +122,23 @@ async def test_names_are_resolved_for_rules_on_addresses(strategy: DomainStrateg
     assert await selection(flow("outside.example")) is first
     assert await selection(flow("nowhere.example")) is first
     assert await selection(flow("10.9.9.9")) is inside
+
+
+async def test_a_name_that_is_not_resolved_is_logged_with_who_asked(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "trio_vmess")
+    rules = [Rule(ips=("10.0.0.0/8",), outbound_tag="inside")]
+    selection = select([FakeOutbound("first")], rules, strategy=DomainStrategy.IP_ON_DEMAND)
+    asked = attrs.evolve(
+        flow("nowhere.example"), source="192.0.2.1:5", user=User(id=b"1", email="ann")
+    )
+    await selection(asked)
+    (line,) = caplog.messages
+    assert line == (
+        "routing.unresolved source=192.0.2.1:5 reason='name not found' user=ann "
+        "name='nowhere.example' detail='nowhere.example: unknown'"
+    )
 
 
 async def test_names_are_not_resolved_unless_a_rule_needs_it() -> None:

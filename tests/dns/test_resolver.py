@@ -213,13 +213,23 @@ async def test_the_next_server_is_queried_when_one_fails_or_times_out(
     assert last.count == 0
 
 
-async def test_the_error_lists_the_failure_of_each_server(autojump_clock: MockClock) -> None:
+async def test_the_error_lists_the_failure_of_each_server(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "trio_vmess")
     names = resolver(Server(name="one", failure="broken"), Server(name="two", delay=1000))
     with pytest.raises(
         DialError, match=r"www\.example: one: broken; two: no answer within 4 s$"
     ) as caught:
         await names.resolve(NAME, V4)
     assert caught.value.reason is DialFailure.NAME_NOT_FOUND
+    assert caplog.messages == [
+        f"dns.server_failed server={each} name='www.example' detail={detail!r}"
+        for each, detail in (
+            ("one reason='host unreachable'", "broken"),
+            ("two reason='timed out'", "no answer within 4 s"),
+        )
+    ]
 
 
 async def test_a_negative_answer_is_final(

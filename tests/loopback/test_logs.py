@@ -76,6 +76,13 @@ class RunningNode:
                 assert client.recv(1) == b"x"
                 assert client.recv(1) == b""
 
+    def fail_dials(self, times: int) -> None:
+        """Have connections refused by the destination, which is gone from now on."""
+        self._destination.close()
+        for _ in range(times):
+            with socket.create_connection(("127.0.0.1", self.port), timeout=10) as client:
+                assert client.recv(1) == b""
+
     def stop(self) -> float:
         """End it by SIGTERM; return the seconds that it took."""
         begin = time.monotonic()
@@ -172,6 +179,22 @@ def test_twenty_thousand_refusals_are_a_few_lines(tmp_path: Path) -> None:
     counted = sum(map(int, re.findall(r"vmess\.refused .*repeated=(\d+)", text)))
     written = len(re.findall(r"vmess\.refused source=[\d.]+:(?!.*repeated=)", text))
     assert counted + written == 20_000
+
+
+def test_two_thousand_failed_dials_are_a_few_lines_and_all_in_the_access_log(
+    tmp_path: Path,
+) -> None:
+    access, error = tmp_path / "access.log", tmp_path / "error.log"
+    with running_node(tmp_path, access=str(access), error=str(error)) as node:
+        node.fail_dials(2000)
+        assert node.stop() < 10
+    assert access.read_text().count("rejected ") == 2000
+    text = error.read_text()
+    assert len(text) < 5000
+    counted = sum(map(int, re.findall(r"dispatch\.unreachable .*repeated=(\d+)", text)))
+    written = len(re.findall(r"dispatch\.unreachable source=.* detail='.*refused", text))
+    assert counted + written == 2000
+    assert re.search(r":\d+ reason='connection refused' user=- repeated=1995\n", text)
 
 
 def test_files_are_rotated_by_renaming_with_and_without_a_signal(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import trio
 
 from trio_vmess.contracts import Transport
 from trio_vmess.core import Flow
+from trio_vmess.errors import DialFailure
 from trio_vmess.relay import CloseReason, Meter
 
 
@@ -21,6 +22,7 @@ class Connection:
         meter: bytes carried so far.
         close_reason: why it has ended or is about to end; None while it runs.
         fault: a sentence with the details; may be empty.
+        failure: why an outbound did not reach the destination; None if it was not asked to.
     """
 
     flow: Flow
@@ -30,6 +32,7 @@ class Connection:
     meter: Meter = attrs.field(factory=Meter)
     close_reason: CloseReason | None = None
     fault: str = ""
+    failure: DialFailure | None = None
     _scope: trio.CancelScope | None = attrs.field(default=None, init=False)
 
     def cancel(self, reason: CloseReason = CloseReason.OPERATOR) -> None:
@@ -45,10 +48,12 @@ class Connection:
         if self._scope is not None:
             self._scope.cancel()
 
-    def note_end(self, reason: CloseReason, fault: str = "") -> None:
+    def note_end(
+        self, reason: CloseReason, fault: str = "", failure: DialFailure | None = None
+    ) -> None:
         """Record why the connection ends; the first reason is kept."""
         if self.close_reason is None:
-            self.close_reason, self.fault = reason, fault
+            self.close_reason, self.fault, self.failure = reason, fault, failure
 
     def attach(self, scope: trio.CancelScope | None) -> None:
         """Set the cancel scope of the running relay; None when it has ended."""

@@ -12,7 +12,7 @@ import trio
 from trio_vmess.contracts import SILENT_ANSWER, Answer, Outbound, PacketLink, StreamSide, Transport
 from trio_vmess.core import NEED_DATA, Flow, Policy
 from trio_vmess.core.sniff import Sniffed, SniffingSettings
-from trio_vmess.dispatch.access_log import describe
+from trio_vmess.dispatch.access_log import describe_way, name_user
 from trio_vmess.dispatch.connection import Connection, Observer
 from trio_vmess.dispatch.sniffing import look, peek, peek_packets
 from trio_vmess.errors import DialError, DialFailure, NoRouteError, RemoteProtocolError
@@ -90,7 +90,7 @@ class Dispatcher:
                 connection.outbound_tag = outbound.tag
                 connection.outbound_tag = await exchange.connect(outbound, connection.flow)
             except DialError as exc:
-                connection.note_end(CloseReason.UNREACHABLE, str(exc))
+                connection.note_end(CloseReason.UNREACHABLE, str(exc), exc.reason)
                 await exchange.refuse(exc.reason)
                 return
             except NoRouteError as exc:
@@ -114,7 +114,12 @@ class Dispatcher:
             # The error boundary: a bug in one connection must not end the others. A cancellation
             # in the same group still propagates, which is why this is `except*`.
             connection.note_end(CloseReason.BUG)
-            log.exception("dispatch.bug %s", describe(connection))
+            log.exception(
+                "dispatch.bug source=%s user=%s %s",
+                flow.source or "-",
+                name_user(flow),
+                describe_way(connection),
+            )
         finally:
             connection.attach(None)
             # Has no effect unless nothing else has set a reason: then it was a cancellation.

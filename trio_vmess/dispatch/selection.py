@@ -16,6 +16,7 @@ import trio
 
 from trio_vmess.contracts import Connected, Outbound, PacketLink, ResolveFor, StreamSide
 from trio_vmess.core import Destination, Flow, IPAddress
+from trio_vmess.dispatch.access_log import name_user
 from trio_vmess.errors import DialError, DialFailure, NoRouteError
 from trio_vmess.routing import NEED_ADDRESSES, Balancer, Decision, Health, Router, RoutingContext
 
@@ -169,8 +170,15 @@ class Selection:
             with trio.fail_after(RESOLVE_LIMIT):
                 return await self.resolve_for(flow)(name, socket.AF_UNSPEC)
         except (DialError, trio.TooSlowError) as exc:
-            reason = str(exc) or "no answer in time"
-            log.info("routing.unresolved name=%s reason=%r", name, reason)
+            failure = exc.reason if isinstance(exc, DialError) else DialFailure.TIMED_OUT
+            log.info(
+                "routing.unresolved source=%s reason=%r user=%s name=%a detail=%a",
+                flow.source or "-",
+                failure.value,
+                name_user(flow),
+                name,
+                str(exc) or "no answer in time",
+            )
             return ()
 
 

@@ -210,9 +210,11 @@ class Resolver:
                     answer = await source.server.ask(query)
             except (DialError, trio.TooSlowError) as exc:
                 reason = str(exc) or f"no answer within {self._server_timeout:g} s"
+                failure = exc.reason if isinstance(exc, DialError) else DialFailure.TIMED_OUT
                 log.info(
-                    "dns.server_failed server=%s name=%a reason=%a",
+                    "dns.server_failed server=%s reason=%r name=%a detail=%a",
                     source.server,
+                    failure.value,
                     query.name,
                     reason,
                 )

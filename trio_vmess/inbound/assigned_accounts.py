@@ -68,7 +68,8 @@ class AssignedAccounts:
             self.users.add(account)
         except ValueError as exc:
             log.warning(
-                "vmess.account_not_assigned reason=%r hint=%r",
+                "vmess.account_not_assigned user=%s reason=%r hint=%r",
+                email or "-",
                 str(exc),
                 "lower the alterId of the default user",
             )

@@ -193,7 +193,7 @@ class SocksInbound:
             client = parse_endpoint(source)[0] if source else LOOPBACK
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(cancel_at_end, transport, nursery.cancel_scope, name="control")
-                association = _Association(datagrams, client)
+                association = _Association(datagrams, client, source)
 
                 def open_flow(encoded: bytes) -> Opening:
                     destination = decode_datagram(_UNFRAGMENTED + encoded).destination
@@ -222,11 +222,13 @@ class _Association:
         datagrams: the UDP port of the association.
         client: the host that may use it. The association is bound to the source port of the first
             valid datagram from this host.
+        source: of the association's connection, for the log.
     """
 
-    def __init__(self, datagrams: DatagramSocket, client: Host) -> None:
+    def __init__(self, datagrams: DatagramSocket, client: Host, source: str) -> None:
         self._datagrams = datagrams
         self._client = client
+        self._source = source
         self._peer: SocketAddress | None = None
 
     async def receive(self, flows: FlowTable[bytes], nursery: trio.Nursery) -> None:
@@ -238,7 +240,9 @@ class _Association:
             try:
                 batch = await self._datagrams.receive()
             except trio.BrokenResourceError as exc:
-                log.warning("socks.association.socket_failed reason=%r", str(exc))
+                log.warning(
+                    "socks.association.socket_failed source=%s reason=%r", self._source, str(exc)
+                )
                 return
             for data, address in batch:
                 if address != self._peer and not self._may_become_peer(address):

@@ -107,6 +107,25 @@ def test_proxy_headers_from_elsewhere_need_trust():
         assert inbound_of(text, "toml")[1] == []
 
 
+def test_options_that_have_no_effect_on_unix_sockets():
+    keys = "unix = '/run/x'\nsocket = { mark = 1 }"
+    assert outbound_of(toml_outbound(keys), "toml")[1] == [
+        ("outbounds[0].socket", "ignored: a Unix socket has no such options")
+    ]
+    keys = "listen = '/run/x'\nsocket = { keepalive_idle = 1 }"
+    assert inbound_of(toml_inbound(keys), "toml")[1] == [
+        ("inbounds[0].socket", "ignored: a Unix socket has no such options")
+    ]
+
+
+def test_fast_open_needs_a_program_that_speaks_first():
+    stream = {"sockopt": {"tcpFastOpen": True}}
+    ((where, message),) = outbound_of(json_outbound(stream, protocol="freedom"))[1]
+    assert where.startswith("outbounds[0]")
+    assert "may hang" in message
+    assert outbound_of(json_outbound(stream))[1] == []
+
+
 def test_a_server_does_not_verify_itself():
     tls = {"certificates": CERTIFICATES, "allowInsecure": True}
     ((where, message),) = inbound_of(json_inbound({"security": "tls", "tlsSettings": tls}))[1]

@@ -72,15 +72,19 @@ def test_the_keys_beside_the_transport_of_an_inbound():
     assert inbound.stream.fallback == FallbackSettings(target=target, proxy_protocol=1)
 
 
+def test_the_unix_socket_of_an_outbound():
+    outbound, warnings = outbound_of(toml_outbound('unix = "@vmess"'), "toml")
+    assert warnings == []
+    assert outbound.stream.unix == UnixSocket("@vmess")
+
+
 def test_the_keys_beside_the_transport_of_an_outbound():
     keys = """
-        unix = "@vmess"
         socket = { mark = 1, tcp_fast_open = false, keepalive_idle = 60, keepalive_interval = 15, \
 interface = "eth0", user_timeout = 1.5 }
     """
     outbound, warnings = outbound_of(toml_outbound(keys), "toml")
     assert warnings == []
-    assert outbound.stream.unix == UnixSocket("@vmess")
     assert outbound.stream.socket == SocketSettings(
         mark=1,
         tcp_fast_open=False,

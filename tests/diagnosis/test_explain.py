@@ -124,6 +124,23 @@ async def test_an_address_is_not_resolved() -> None:
     assert "outbound: direct (freedom)\n  address: 10.1.2.3" in text
 
 
+async def test_a_unix_socket_is_shown_in_place_of_the_server() -> None:
+    socket = """
+        [[outbounds]]
+        tag = "elsewhere"
+        protocol = "vmess"
+        address = "vpn.example"
+        port = 443
+        id = "b831381d-6324-4d53-ad4f-8cda48b30811"
+        unix = "/run/vmess.sock"
+        [[routing.rules]]
+        ports = [7]
+        outbound_tag = "elsewhere"
+    """
+    text = await explained("www.corp.example:7", extra=socket)
+    assert "outbound: elsewhere (vmess)\n  server: /run/vmess.sock\n" in text
+
+
 async def test_without_dns_the_system_resolves(system: TableResolver) -> None:
     system.use()
     text = await explained("www.corp.example:443", user="ann@example.com")

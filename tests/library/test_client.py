@@ -163,8 +163,6 @@ async def test_a_destination_without_a_legal_form_leaves_nothing_open() -> None:
         ({"network": "kcp"}, r"^net: the transport 'kcp' is not supported"),
         ({"tls": "reality"}, r"^tls: REALITY is not supported"),
         ({"header_type": "srtp"}, r"^type: unknown type 'srtp'"),
-        ({"network": "ws"}, r"^outbounds\[0\]: .* are not supported yet"),
-        ({"tls": "tls"}, r"^outbounds\[0\]: .* are not supported yet"),
     ],
 )
 def test_a_link_with_an_unsupported_transport_names_it(

@@ -1,5 +1,6 @@
 """VMess over every transport between two nodes of this project."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -8,18 +9,27 @@ import pytest
 
 from tests.kit.certificates import write_certificate
 from tests.kit.exchanges import check_all
-from tests.kit.nodes import start_client_node, start_server_node
-from tests.kit.peer_specs import ClientSpec
+from tests.kit.nodes import (
+    freedom,
+    start_client_node,
+    start_node,
+    start_server_node,
+    vmess_inbounds,
+)
+from tests.kit.peer_specs import ClientSpec, ServerSpec
 from trio_vmess.config import (
     CarrierSettings,
     CertificateSettings,
+    Config,
     GrpcSettings,
     Http2Settings,
     HttpHeaderSettings,
     HttpUpgradeSettings,
+    SocketSettings,
     StreamSettings,
     TcpSettings,
     TlsSettings,
+    UnixSocket,
     WebSocketSettings,
 )
 
@@ -69,6 +79,32 @@ async def test_everything_goes_through(tmp_path, carrier, is_secure: bool) -> No
 async def test_securities_without_a_cipher(tmp_path, security: str, is_secure: bool) -> None:
     streams = stream_pair(tmp_path, TcpSettings(), is_secure=is_secure)
     async with started(*streams, security=security) as proxy_port:
+        await check_all(proxy_port)
+
+
+@pytest.mark.parametrize("name", ["path", "@", "@@"])
+@pytest.mark.parametrize("carrier", ["tcp", "ws", "grpc"])
+async def test_everything_goes_through_a_unix_socket(tmp_path, name: str, carrier: str) -> None:
+    path = str(tmp_path / "vmess.sock") if name == "path" else f"{name}trio-vmess-{os.getpid()}"
+    is_secure = carrier != "tcp"
+    for_server, for_client = stream_pair(tmp_path, CARRIERS[carrier], is_secure=is_secure)
+    (inbound,) = vmess_inbounds(ServerSpec(), unix_socket=path, stream=for_server)
+    if name == "path":
+        inbound = attrs.evolve(inbound, listen=UnixSocket(path, mode=0o600))
+    settings = Config(inbounds=(inbound,), outbounds=(freedom(),))
+    to_socket = attrs.evolve(for_client, unix=UnixSocket(path))
+    async with (
+        start_node(settings) as server,
+        start_client_node(ClientSpec(server_port=1), stream=to_socket) as client,
+    ):
+        assert [each.address for each in server.node.listening] == [path]
+        await check_all(client.port)
+
+
+async def test_everything_goes_through_sockets_with_options(tmp_path) -> None:
+    options = SocketSettings(tcp_fast_open=True, keepalive_idle=60, user_timeout=20)
+    stream = StreamSettings(socket=options)
+    async with started(stream, stream) as proxy_port:
         await check_all(proxy_port)
 
 

@@ -1,42 +1,31 @@
-"""A node does not run in the clear what its configuration wants to be carried otherwise."""
+"""A node does not do something else than what its configuration says."""
+
+import ipaddress
 
 import attrs
 import pytest
 
 from trio_vmess.config import (
     Config,
+    FallbackSettings,
     FreedomOutboundSettings,
     HttpInboundSettings,
     InboundSettings,
     OutboundSettings,
-    SocketSettings,
     StreamSettings,
     UnixSocket,
 )
 from trio_vmess.errors import ConfigError
 from trio_vmess.node import Node
 
+FALLBACK = FallbackSettings(target=(ipaddress.IPv4Address("127.0.0.1"), 80))
 CONFIG = Config(
     inbounds=(InboundSettings(protocol=HttpInboundSettings(), listen=UnixSocket("@layers")),),
     outbounds=(OutboundSettings(protocol=FreedomOutboundSettings()),),
 )
-STREAMS = [
-    StreamSettings(unix=UnixSocket("@server")),
-    StreamSettings(socket=SocketSettings(mark=1)),
-]
 
 
-@pytest.mark.parametrize("stream", STREAMS)
-@pytest.mark.parametrize("side", ["inbounds", "outbounds"])
-def test_layers_are_refused(side, stream):
-    changed = tuple(attrs.evolve(each, stream=stream) for each in getattr(CONFIG, side))
-    with pytest.raises(ConfigError, match="not supported yet") as caught:
-        Node(attrs.evolve(CONFIG, **{side: changed}))
-    assert caught.value.problems[0].where.startswith(f"{side}[0]")
-
-
-def test_permissions_of_a_socket_are_refused():
-    listen = UnixSocket("/run/trio-vmess/layers.sock", mode=0o600)
-    inbound = attrs.evolve(CONFIG.inbounds[0], listen=listen)
-    with pytest.raises(ConfigError, match=r"^inbounds\[0\]\.listen: .* not supported yet"):
+def test_a_fallback_is_refused():
+    inbound = attrs.evolve(CONFIG.inbounds[0], stream=StreamSettings(fallback=FALLBACK))
+    with pytest.raises(ConfigError, match=r"^inbounds\[0\]: .* not supported yet"):
         Node(attrs.evolve(CONFIG, inbounds=(inbound,)))

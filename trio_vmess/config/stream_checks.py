@@ -16,6 +16,7 @@ from trio_vmess.config.transports import (
     PLAIN_STREAM,
     GrpcSettings,
     Http2Settings,
+    SocketSettings,
     StreamSettings,
     TcpSettings,
     UnixSocket,
@@ -45,6 +46,11 @@ def find_stream_warnings(config: Config) -> Iterator[Finding]:
 
 def _place(stream: StreamSettings, key: str, where: str) -> Location:
     return locate(stream.locations, key, f"{where}.stream")
+
+
+def _options_of_unix(stream: StreamSettings, where: str) -> Iterator[Finding]:
+    if stream.socket != SocketSettings():
+        yield _place(stream, "socket", where), "ignored: a Unix socket has no such options"
 
 
 # Inbounds -----------------------------------------------------------------------------------------
@@ -87,6 +93,8 @@ def _inbound_warnings(inbound: InboundSettings, where: str) -> Iterator[Finding]
                 "proxies in front as trusted"
             ),
         )
+    if isinstance(listen, UnixSocket):
+        yield from _options_of_unix(stream, where)
     has_layers = stream.tls is not None or stream.carrier != TcpSettings()
     if has_layers and Network.UDP in inbound.networks:
         key = "carrier" if stream.tls is None else "tls"
@@ -118,6 +126,16 @@ def _outbound_warnings(outbound: OutboundSettings, where: str) -> Iterator[Findi
                 "ignored: a blackhole opens no connection that could be carried",
             )
         return
+    if stream.unix is not None:
+        yield from _options_of_unix(stream, where)
+    if stream.socket.tcp_fast_open and isinstance(protocol, FreedomOutboundSettings):
+        yield (
+            _place(stream, "socket", where),
+            (
+                "tcp_fast_open connects with the first bytes of a program: those that wait for the "
+                "server to speak first (SSH, mail) may hang"
+            ),
+        )
     if isinstance(stream.carrier, Http2Settings | GrpcSettings) and stream.tls is None:
         yield (
             _place(stream, "carrier", where),

@@ -7,8 +7,6 @@ then consist of the model's own names.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Literal, TypeVar
 
-import attrs
-
 from trio_vmess.config.endpoints import (
     DokodemoInboundSettings,
     HttpInboundSettings,
@@ -24,11 +22,7 @@ from trio_vmess.config.exposure import find_exposures
 from trio_vmess.config.location import Finding, Location, locate
 from trio_vmess.config.model import Config, RuleSettings
 from trio_vmess.config.stream_checks import find_stream_problems, find_stream_warnings
-from trio_vmess.config.transports import (
-    PLAIN_STREAM,
-    TcpSettings,
-    UnixSocket,
-)
+from trio_vmess.config.transports import UnixSocket
 from trio_vmess.config.tree import quote
 from trio_vmess.config.values import nearest
 from trio_vmess.core import IPAddress, Network
@@ -111,7 +105,7 @@ def _to_problem(config: Config, finding: Finding) -> ConfigProblem:
 
 
 def refuse_layers(config: Config) -> None:
-    """Refuse what the node cannot do yet, rather than speak in the clear or open a socket to all.
+    """Refuse what the node cannot do yet, rather than do something else.
 
     Raises:
         ConfigError: naming each of these inbounds and outbounds.
@@ -128,23 +122,11 @@ def _layers(
     name: str, endpoints: Sequence[InboundSettings | OutboundSettings]
 ) -> Iterator[Finding]:
     for index, each in enumerate(endpoints):
-        sets_permissions = (
-            isinstance(each, InboundSettings)
-            and isinstance(each.listen, UnixSocket)
-            and each.listen != UnixSocket(each.listen.path)
-        )
-        if sets_permissions:
-            location = locate(each.locations, "listen", f"{name}[{index}]")
-            yield location, "permissions of sockets are not supported yet"
-        stream = each.stream
-        carried = attrs.evolve(
-            stream, tls=None, carrier=TcpSettings(), accept_proxy_protocol=False, trusted_proxies=()
-        )
-        if carried != PLAIN_STREAM:
+        if each.stream.fallback is not None:
             around = locate(each.locations, "", f"{name}[{index}]")
             yield (
-                stream.locations.get("", around),
-                "fallbacks, Unix sockets and socket options are not supported yet",
+                each.stream.locations.get("fallback", around),
+                "fallbacks are not supported yet",
             )
 
 

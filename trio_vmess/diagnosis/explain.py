@@ -199,7 +199,8 @@ async def _explain_outbound(
             servers = ", ".join(
                 format_endpoint(each.address, each.port) for each in protocol.servers
             )
-            lines.append(f"  server: {servers}")
+            unix = outbound.stream.unix
+            lines.append(f"  server: {servers if unix is None else unix}")
             if isinstance(flow.destination.host, str):
                 lines.append("  the server resolves the name")
         case _:

@@ -16,12 +16,15 @@ from trio_vmess.listen.listener import Handler, Listener, open_listener
 from trio_vmess.listen.open_port import BoundPort, MakeHandler, PortHandler, SwitchOffer
 from trio_vmess.listen.permanent import PermanentListener
 from trio_vmess.listen.sockets import (
+    BACKLOG,
     ListenAddress,
     bind_datagram_socket,
     format_listen_address,
 )
+from trio_vmess.listen.unix_sockets import Permissions
 
 __all__ = [
+    "BACKLOG",
     "BoundPort",
     "DatagramListener",
     "DynamicListener",
@@ -30,6 +33,7 @@ __all__ = [
     "Listener",
     "MakeHandler",
     "PermanentListener",
+    "Permissions",
     "PortHandler",
     "SwitchOffer",
     "bind_datagram_socket",

@@ -12,7 +12,7 @@ import logging
 import math
 import os
 import socket
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Final, NoReturn, Protocol
 
 import trio
@@ -24,11 +24,11 @@ from trio_vmess.listen.sockets import (
     ListenAddress,
     SocketName,
     format_source,
-    identify_file,
     listening_socket,
     plain_host,
 )
-from trio_vmess.transport import SocketTransport
+from trio_vmess.listen.unix_sockets import OWN_PERMISSIONS, Permissions, identify_file
+from trio_vmess.transport import SocketOption, SocketTransport, abstract_name
 
 ACCEPTS_PER_TURN: Final = 64
 """Connections accepted in a row before other tasks run."""
@@ -90,7 +90,7 @@ class Listener:
             if not address.is_unspecified:
                 self._local = Destination(host=parse_host(host), port=self._port)
         else:
-            self._address_text = path or "@" + os.fsdecode(name)[1:]
+            self._address_text = path or abstract_name(os.fsencode(name))
 
     def __repr__(self) -> str:
         return f"<Listener {self}>"
@@ -232,7 +232,12 @@ async def _serve_one(handler: Handler, transport: Transport, source: str, deadli
 
 
 def open_listener(
-    address: ListenAddress, port: int = 0, *, clients_speak_first: bool = False
+    address: ListenAddress,
+    port: int = 0,
+    *,
+    clients_speak_first: bool = False,
+    permissions: Permissions = OWN_PERMISSIONS,
+    options: Sequence[SocketOption] = (),
 ) -> Listener:
     """Listen on an address.
 
@@ -244,11 +249,13 @@ def open_listener(
         clients_speak_first: the first read of a connection then tries before it waits. The
             first bytes have mostly arrived by then, which saves a turn of the event loop.
             (`TCP_DEFER_ACCEPT` would save more turns, and show: its SYN-ACK is sent twice.)
+        permissions: of the file of a Unix socket.
+        options: of the socket, which those of connections inherit; not of a Unix socket.
 
     Raises:
         OSError: the address cannot be listened on; see `listen.sockets`.
     """
-    sock = listening_socket(address, port)
+    sock = listening_socket(address, port, permissions=permissions, options=options)
     try:
         path = address if isinstance(address, str) and not address.startswith("@") else None
         return Listener(sock, path=path, brings_data=clients_speak_first)

@@ -5,16 +5,22 @@ why, and what to change.
 """
 
 import errno
-import os
 import socket
-import stat
 import sys
+from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 from trio_vmess.core import IPAddress, format_endpoint
+from trio_vmess.listen.unix_sockets import (
+    OWN_PERMISSIONS,
+    Permissions,
+    explain_unix,
+    listening_unix_socket,
+)
+from trio_vmess.transport import SocketOption, set_options
 
 ListenAddress = IPAddress | str
-"""An IP address; or a Unix socket: a path, or `@name` in Linux's abstract namespace."""
+"""An IP address; or a Unix socket as for `transport.unix_address`: a path, `@name` or `@@name`."""
 
 SocketName: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | str | bytes
 """A socket address as the `socket` module returns it: IPv4, IPv6 or Unix."""
@@ -34,18 +40,14 @@ _ADVICE: Final = {
     errno.EAFNOSUPPORT: "this system does not support that address family; choose another address",
 }
 
-_UNIX_ADVICE: Final = {
-    errno.EACCES: "permission denied; choose a folder that the node may write to",
-    errno.EADDRINUSE: "another program listens there; stop it, or choose another path",
-    errno.ENOENT: "the folder does not exist; create it, or choose another path",
-    errno.ENOTDIR: "a part of the path is not a folder; choose another path",
-    errno.EEXIST: "a file that is not a socket exists there; remove it, or choose another path",
-    errno.ENAMETOOLONG: "the path is too long for a Unix socket; choose a shorter one",
-    errno.EAFNOSUPPORT: "this system does not support such sockets; listen on 127.0.0.1 instead",
-}
 
-
-def listening_socket(address: ListenAddress, port: int) -> socket.socket:
+def listening_socket(
+    address: ListenAddress,
+    port: int,
+    *,
+    permissions: Permissions = OWN_PERMISSIONS,
+    options: Sequence[SocketOption] = (),
+) -> socket.socket:
     """Return a non-blocking stream socket that listens.
 
     The file of a Unix socket is replaced if no process listens on it.
@@ -53,14 +55,16 @@ def listening_socket(address: ListenAddress, port: int) -> socket.socket:
     Args:
         address: `::` accepts IPv6 only; IPv4 needs a socket on 0.0.0.0.
         port: 0 lets the system choose; ignored for a Unix socket.
+        permissions: of the file of a Unix socket.
+        options: set before binding; not of a Unix socket. Accepted sockets inherit them.
 
     Raises:
         OSError: the address cannot be listened on; see the module.
     """
     try:
         if isinstance(address, str):
-            return _listening_unix_socket(address)
-        sock = _bound_socket(address, port, socket.SOCK_STREAM)
+            return listening_unix_socket(address, permissions, backlog=BACKLOG)
+        sock = _bound_socket(address, port, socket.SOCK_STREAM, options)
         try:
             # Inherited by accepted sockets, which saves a system call for each connection.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
@@ -73,18 +77,21 @@ def listening_socket(address: ListenAddress, port: int) -> socket.socket:
     return sock
 
 
-def bind_datagram_socket(address: IPAddress, port: int) -> socket.socket:
+def bind_datagram_socket(
+    address: IPAddress, port: int, *, options: Sequence[SocketOption] = ()
+) -> socket.socket:
     """Return a non-blocking UDP socket that is bound to an address.
 
     Args:
         address: `::` receives IPv6 only.
         port: 0 lets the system choose.
+        options: set before binding.
 
     Raises:
         OSError: the address cannot be bound; see the module.
     """
     try:
-        return _bound_socket(address, port, socket.SOCK_DGRAM)
+        return _bound_socket(address, port, socket.SOCK_DGRAM, options)
     except OSError as exc:
         raise _explain(exc, address, port) from exc
 
@@ -101,11 +108,14 @@ def format_source(name: tuple[str, int] | tuple[str, int, int, int]) -> str:
     return f"{name[0]}:{name[1]}" if len(name) == 2 else f"[{plain_host(name)}]:{name[1]}"
 
 
-def _bound_socket(address: IPAddress, port: int, kind: socket.SocketKind) -> socket.socket:
+def _bound_socket(
+    address: IPAddress, port: int, kind: socket.SocketKind, options: Sequence[SocketOption]
+) -> socket.socket:
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     sock = socket.socket(family, kind)
     try:
         sock.setblocking(False)
+        set_options(sock, options)
         if sys.platform == "win32":
             # Without it, Windows lets another program bind a port that is in use.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
@@ -120,70 +130,13 @@ def _bound_socket(address: IPAddress, port: int, kind: socket.SocketKind) -> soc
     return sock
 
 
-def _listening_unix_socket(name: str) -> socket.socket:
-    is_abstract = name.startswith("@")
-    if not hasattr(socket, "AF_UNIX") or (is_abstract and sys.platform != "linux"):
-        raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        if is_abstract:
-            sock.bind("\0" + name[1:])
-        else:
-            try:
-                sock.bind(name)
-            except OSError as exc:
-                if exc.errno != errno.EADDRINUSE:
-                    raise
-                _remove_stale_socket(name)
-                sock.bind(name)
-        sock.listen(BACKLOG)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _remove_stale_socket(path: str) -> None:
-    """Remove the file of a Unix socket that no process listens on.
-
-    Raises:
-        OSError: EADDRINUSE if a process does; EEXIST if the file is not a socket.
-    """
-    try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            # Non-blocking, because connecting to a listener with a full backlog would block; the
-            # error it gives instead shows as well that a process listens.
-            probe.setblocking(False)
-            code = probe.connect_ex(path)
-        if code != errno.ECONNREFUSED:
-            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-        os.unlink(path)
-    except FileNotFoundError:
-        # Its owner has just removed it.
-        return
-
-
 def _explain(exc: OSError, address: ListenAddress, port: int) -> OSError:
     """Return an error with the same errno and a message for the operator."""
-    code = exc.errno
-    if code is None and isinstance(address, str):
-        # Python itself checks the length of the path, and raises an error without errno.
-        code = errno.ENAMETOOLONG
-    advice = (_UNIX_ADVICE if isinstance(address, str) else _ADVICE).get(code or 0)
-    shown = format_listen_address(address, port)
-    return OSError(code, f"cannot listen on {shown}: {advice or exc.strerror or exc}")
-
-
-def identify_file(path: str) -> tuple[int, int] | None:
-    """Return the identity of a file, which a replacement does not have; None if it is missing."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+    if isinstance(address, str):
+        code, reason = explain_unix(exc)
+    else:
+        code, reason = exc.errno, _ADVICE.get(exc.errno or 0) or exc.strerror or str(exc)
+    return OSError(code, f"cannot listen on {format_listen_address(address, port)}: {reason}")
 
 
 def plain_host(name: tuple[str, int] | tuple[str, int, int, int]) -> str:

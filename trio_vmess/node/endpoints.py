@@ -1,6 +1,5 @@
 """Builds users, inbounds, outbounds and counters from their settings."""
 
-import functools
 import platform
 import secrets
 import socket
@@ -29,8 +28,10 @@ from trio_vmess.inbound import (
     VMessInbound,
 )
 from trio_vmess.node.clock import utc_seconds
+from trio_vmess.node.dialling import Dialler
 from trio_vmess.node.layers import LayerBuilder
 from trio_vmess.node.lifecycle import Service
+from trio_vmess.node.socket_options import dialling_options
 from trio_vmess.node.users import UserStore
 from trio_vmess.operations import Directions, Statistics
 from trio_vmess.outbound import (
@@ -44,7 +45,6 @@ from trio_vmess.outbound import (
     VMessOutbound,
 )
 from trio_vmess.relay import SharedBuffers
-from trio_vmess.transport import dial
 
 SwitchSource = Callable[[str], SwitchAccount | None]
 """Returns a port and account to redirect the user with this email to, or None."""
@@ -228,12 +228,13 @@ class Assembler:
         """Build an outbound.
 
         Raises:
-            ConfigError: a certificate cannot be used.
+            ConfigError: a certificate cannot be used, or this system lacks an option of sockets.
         """
         tag, local = settings.tag, settings.send_through
-        dial_server = functools.partial(dial, local=local, resolve=self.resolve)
+        options = dialling_options(settings.stream, file=self.layers.file)
+        dialler = Dialler(settings=settings, options=options, resolve=self.resolve)
         around = self.layers.for_outbound(settings)
-        connect = around(dial_server)
+        connect = around(dialler.connect())
         match settings.protocol:
             case config.VMessOutboundSettings() as vmess:
                 return VMessOutbound(
@@ -247,9 +248,7 @@ class Assembler:
                     machine=platform.machine(),
                     buffer=self.buffers.received,
                     connect=connect,
-                    connect_packets=around(
-                        functools.partial(dial_server, patience=PACKETS_PATIENCE)
-                    ),
+                    connect_packets=around(dialler.connect(patience=PACKETS_PATIENCE)),
                     packet_size=vmess.packet_size,
                 )
             case config.FreedomOutboundSettings() as freedom:
@@ -262,6 +261,8 @@ class Assembler:
                     redirect_host=redirect.host,
                     redirect_port=redirect.port,
                     local=local,
+                    options=options.streams,
+                    datagram_options=options.datagrams,
                     resolve_for=self.resolve_for if resolves_by_node else self.resolve_as_system,
                 )
             case config.BlackholeOutboundSettings() as blackhole:
@@ -277,6 +278,7 @@ class Assembler:
                     servers=_parent_proxies(socks.servers),
                     connect=connect,
                     local=local,
+                    options=options.datagrams,
                     resolve=self.resolve,
                 )
             case config.HttpOutboundSettings() as http:

@@ -26,6 +26,7 @@ from trio_vmess.listen import (
     DynamicListener,
     MakeHandler,
     PermanentListener,
+    Permissions,
     PortHandler,
     bind_datagram_socket,
     format_listen_address,
@@ -34,6 +35,7 @@ from trio_vmess.listen import (
 from trio_vmess.node.endpoints import Assembler
 from trio_vmess.node.layers import LayerBuilder
 from trio_vmess.node.lifecycle import ListeningService
+from trio_vmess.node.socket_options import SocketOptions, listening_options
 from trio_vmess.node.users import UserStore
 
 InboundT = TypeVar("InboundT", bound=Inbound)
@@ -106,7 +108,7 @@ class InboundBuilder:
 
         Raises:
             ValueError: its users have too many alter ids in total.
-            ConfigError: a certificate cannot be used.
+            ConfigError: a certificate cannot be used, or this system lacks an option of sockets.
         """
         if isinstance(settings.protocol, VMessInboundSettings):
             return self._build_vmess(settings, settings.protocol)
@@ -117,10 +119,11 @@ class InboundBuilder:
             front=self._layers.for_inbound(settings, handshake=policy.handshake)(inbound),
             handshake=policy.handshake,
         )
-        streams = _stream_listener(settings, lambda _port: handler)
+        options = self._socket_options(settings)
+        streams = _stream_listener(settings, options, lambda _port: handler)
         datagrams = None
         if isinstance(inbound, DokodemoInbound) and Network.UDP in settings.networks:
-            datagrams = _datagram_listener(settings, streams, inbound)
+            datagrams = _datagram_listener(settings, options, streams, inbound)
         return RunningInbound(settings=settings, streams=streams, datagrams=datagrams)
 
     def _build_vmess(
@@ -151,9 +154,12 @@ class InboundBuilder:
                 close=functools.partial(users.close_registry, registry),
             )
 
-        streams = _stream_listener(settings, make_handler)
+        streams = _stream_listener(settings, self._socket_options(settings), make_handler)
         self._vmess_listeners.setdefault(settings.tag, streams)
         return RunningInbound(settings=settings, streams=streams, users=users)
+
+    def _socket_options(self, settings: InboundSettings) -> SocketOptions:
+        return listening_options(settings.stream, file=self._layers.file)
 
     def _switch_account(self, tag: str, email: str) -> SwitchAccount | None:
         """Offer a user a port of the inbound with this tag, and an account on that port."""
@@ -172,11 +178,19 @@ class InboundBuilder:
 
 
 def _stream_listener(
-    settings: InboundSettings, make_handler: MakeHandler[InboundT]
+    settings: InboundSettings, options: SocketOptions, make_handler: MakeHandler[InboundT]
 ) -> StreamListener[InboundT]:
-    address = settings.listen.path if isinstance(settings.listen, UnixSocket) else settings.listen
-    clients_speak_first = not isinstance(settings.protocol, DokodemoInboundSettings)
-    bind = functools.partial(open_listener, address, clients_speak_first=clients_speak_first)
+    bind = functools.partial(
+        open_listener,
+        clients_speak_first=not isinstance(settings.protocol, DokodemoInboundSettings),
+        options=options.streams,
+    )
+    listen = settings.listen
+    if isinstance(listen, UnixSocket):
+        permissions = Permissions(mode=listen.mode, owner=listen.owner, group=listen.group)
+        bind = functools.partial(bind, listen.path, permissions=permissions)
+    else:
+        bind = functools.partial(bind, listen)
     ports, allocate = _ports_of(settings), settings.allocate
     if allocate.strategy is AllocateStrategy.RANDOM:
         plan = PortPlan(
@@ -191,7 +205,10 @@ def _stream_listener(
 
 
 def _datagram_listener(
-    settings: InboundSettings, streams: StreamListener[Inbound], inbound: DokodemoInbound
+    settings: InboundSettings,
+    options: SocketOptions,
+    streams: StreamListener[Inbound],
+    inbound: DokodemoInbound,
 ) -> DatagramListener | None:
     listen = settings.listen
     if isinstance(listen, UnixSocket):
@@ -199,7 +216,7 @@ def _datagram_listener(
     return DatagramListener(
         # The ports of the TCP listener if it has any: with port 0, the system has chosen them.
         lambda: streams.ports or _ports_of(settings),
-        functools.partial(bind_datagram_socket, listen),
+        functools.partial(bind_datagram_socket, listen, options=options.datagrams),
         inbound.serve_datagrams,
     )
 

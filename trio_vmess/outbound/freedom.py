@@ -25,6 +25,7 @@ from trio_vmess.transport import (
     DIAL_TIMEOUT,
     DatagramSocket,
     Refuse,
+    SocketOption,
     check_refusal,
     connect_datagram_socket,
     dial,
@@ -43,6 +44,8 @@ class FreedomOutbound:
         redirect_host: replaces every host.
         redirect_port: replaces every port.
         local: the address to connect from; None leaves it to the system.
+        options: of the sockets for TCP.
+        datagram_options: of those for UDP.
         resolve_for: finds the addresses of names for a flow.
     """
 
@@ -55,6 +58,8 @@ class FreedomOutbound:
         redirect_host: Host | None = None,
         redirect_port: int | None = None,
         local: IPAddress | None = None,
+        options: Sequence[SocketOption] = (),
+        datagram_options: Sequence[SocketOption] = (),
         resolve_for: ResolveFor | None = None,
     ) -> None:
         self.tag = tag
@@ -63,6 +68,8 @@ class FreedomOutbound:
         self._redirect_host = redirect_host
         self._redirect_port = redirect_port
         self._local = local
+        self._options = options
+        self._datagram_options = datagram_options
         self._resolve_for = resolve_for or _resolve_for_anybody
 
     async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
@@ -75,6 +82,7 @@ class FreedomOutbound:
             local=self._local,
             refuse=self._refuse(flow, port),
             resolve=self._resolve_for(flow),
+            options=self._options,
         )
         return Connected(self.tag, StreamSide(transport=transport))
 
@@ -91,7 +99,9 @@ class FreedomOutbound:
             try:
                 if refuse is not None:
                     check_refusal(refuse, address, port)
-                datagrams = connect_datagram_socket(address, port, local=self._local)
+                datagrams = connect_datagram_socket(
+                    address, port, local=self._local, options=self._datagram_options
+                )
                 return Connected(self.tag, SocketPacketLink(datagrams))
             except DialError as exc:
                 failure = str(exc), exc.reason

@@ -28,7 +28,13 @@ from trio_vmess.outbound.parent_proxy import (
     ParentProxy,
     send_pending,
 )
-from trio_vmess.transport import DatagramSocket, cancel_at_end, connect_datagram_socket, resolve
+from trio_vmess.transport import (
+    DatagramSocket,
+    SocketOption,
+    cancel_at_end,
+    connect_datagram_socket,
+    resolve,
+)
 
 FAILURES: Final[Mapping[ReplyCode, DialFailure]] = {
     ReplyCode.GENERAL_FAILURE: DialFailure.PARENT_PROXY,
@@ -54,6 +60,7 @@ class SocksOutbound:
         servers: one or more.
         connect: opens transports to them.
         local: the address to send datagrams from; None leaves it to the system.
+        options: of the sockets for datagrams.
         resolve: finds where a proxy takes datagrams if it says so by name.
 
     Raises:
@@ -67,12 +74,14 @@ class SocksOutbound:
         servers: Sequence[ParentProxy],
         connect: Connect,
         local: IPAddress | None = None,
+        options: Sequence[SocketOption] = (),
         resolve: Resolve = resolve,
     ) -> None:
         self.tag = tag
         self._resolve = resolve
         self._proxies = ParentProxies(servers, connect)
         self._local = local
+        self._options = options
 
     async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
         """See `Outbound.connect`."""
@@ -88,7 +97,9 @@ class SocksOutbound:
         control, relay, _ = await self._request(Command.UDP_ASSOCIATE, _ANYWHERE)
         try:
             address = await _relay_address(relay, control, self._resolve)
-            datagrams = connect_datagram_socket(address, relay.port, local=self._local)
+            datagrams = connect_datagram_socket(
+                address, relay.port, local=self._local, options=self._options
+            )
             return Connected(self.tag, SocksPacketLink(control, datagrams, header))
         except BaseException:
             await control.aclose()

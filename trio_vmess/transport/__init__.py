@@ -19,9 +19,11 @@ from trio_vmess.transport.own_addresses import is_own_address
 from trio_vmess.transport.packets import BodyPacketLink
 from trio_vmess.transport.prefixed import PrefixedTransport
 from trio_vmess.transport.side import SideTransport
+from trio_vmess.transport.socket_options import SocketOption, set_options
 from trio_vmess.transport.tcp import SocketTransport
 from trio_vmess.transport.trio_stream import StreamTransport
 from trio_vmess.transport.udp import DatagramSocket, SocketAddress
+from trio_vmess.transport.unix import abstract_name, dial_unix, unix_address
 
 __all__ = [
     "DIAL_TIMEOUT",
@@ -31,8 +33,10 @@ __all__ = [
     "Refuse",
     "SideTransport",
     "SocketAddress",
+    "SocketOption",
     "SocketTransport",
     "StreamTransport",
+    "abstract_name",
     "by_preference",
     "cancel_at_end",
     "check_refusal",
@@ -40,6 +44,9 @@ __all__ = [
     "connect_datagram_socket",
     "dial",
     "dial_error",
+    "dial_unix",
     "is_own_address",
     "resolve",
+    "set_options",
+    "unix_address",
 ]

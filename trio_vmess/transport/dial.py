@@ -12,7 +12,7 @@ import ipaddress
 import itertools
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import trio
@@ -20,6 +20,7 @@ import trio
 from trio_vmess.contracts import Resolve
 from trio_vmess.core import Host, IPAddress, format_endpoint
 from trio_vmess.errors import DialError, DialFailure
+from trio_vmess.transport.socket_options import SocketOption, set_options
 from trio_vmess.transport.tcp import SocketTransport
 from trio_vmess.transport.udp import DatagramSocket
 
@@ -103,6 +104,7 @@ async def dial(
     local: IPAddress | None = None,
     refuse: Refuse | None = None,
     resolve: Resolve = resolve,
+    options: Sequence[SocketOption] = (),
     patience: float | None = None,
 ) -> SocketTransport:
     """Connect to a host by TCP.
@@ -114,6 +116,7 @@ async def dial(
         local: the address to connect from; None leaves it to the system.
         refuse: called with each address before it is dialled; an `OSError` of it is a failure.
         resolve: finds the addresses of a name.
+        options: set before connecting.
         patience: seconds after which the connection is reset if the peer's machine does not take
             what is sent; None leaves it to the system, which tries for a quarter of an hour.
             Linux only.
@@ -125,10 +128,14 @@ async def dial(
     if not port:
         raise DialError(f"{host}: port 0 cannot be reached", reason=DialFailure.REFUSED)
     if not isinstance(host, str):
-        return _with_patience(await _dial_address(host, port, local, refuse), patience)
+        return _with_patience(await _dial_address(host, port, local, refuse, options), patience)
     with trio.move_on_after(DIAL_TIMEOUT):
         addresses = _interleave_families(await resolve(host, family))
-        winner = await _race(addresses, host, port, local, refuse)
+        winner = await _race(
+            addresses,
+            host,
+            lambda address: _dial_address(address, port, local, refuse, options),
+        )
         return _with_patience(winner, patience)
     raise _timed_out(host, port)
 
@@ -141,7 +148,11 @@ def _with_patience(transport: SocketTransport, patience: float | None) -> Socket
 
 
 async def _dial_address(
-    address: IPAddress, port: int, local: IPAddress | None, refuse: Refuse | None
+    address: IPAddress,
+    port: int,
+    local: IPAddress | None,
+    refuse: Refuse | None,
+    options: Sequence[SocketOption],
 ) -> SocketTransport:
     if refuse is not None:
         check_refusal(refuse, address, port)
@@ -152,6 +163,7 @@ async def _dial_address(
         raise dial_error(exc, f"{address}:{port}") from None
     try:
         sock.setblocking(False)
+        set_options(sock, options)
         if local is not None and local.version == address.version:
             sock.bind((str(local), 0))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
@@ -219,9 +231,7 @@ def _interleave_families(addresses: Sequence[IPAddress]) -> list[IPAddress]:
 async def _race(
     addresses: Sequence[IPAddress],
     name: str,
-    port: int,
-    local: IPAddress | None,
-    refuse: Refuse | None,
+    dial_address: Callable[[IPAddress], Awaitable[SocketTransport]],
 ) -> SocketTransport:
     """Dial addresses in order, each with a head start; return the first that connects."""
     winner: SocketTransport | None = None
@@ -231,7 +241,7 @@ async def _race(
     async def attempt(number: int, failed: trio.Event, nursery: trio.Nursery) -> None:
         nonlocal winner
         try:
-            transport = await _dial_address(addresses[number], port, local, refuse)
+            transport = await dial_address(addresses[number])
         except DialError as exc:
             failures.append((str(exc), exc.reason))
             failed.set()
@@ -264,7 +274,11 @@ async def _race(
 
 
 def connect_datagram_socket(
-    address: IPAddress, port: int, *, local: IPAddress | None = None
+    address: IPAddress,
+    port: int,
+    *,
+    local: IPAddress | None = None,
+    options: Sequence[SocketOption] = (),
 ) -> DatagramSocket:
     """Return a connected UDP socket: it sends to one address and receives only from it.
 
@@ -272,9 +286,11 @@ def connect_datagram_socket(
         address: IPv4 or IPv6.
         port: 1 to 65535.
         local: the address to send from, for its own family; None leaves it to the system.
+        options: set before connecting.
 
     Raises:
-        DialError: `local` is not an address of this machine, or there is no route to `address`.
+        DialError: `local` is not an address of this machine, there is no route to `address`, or the
+            system refuses an option.
     """
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
@@ -282,6 +298,7 @@ def connect_datagram_socket(
     except OSError as exc:
         raise dial_error(exc, format_endpoint(address, port)) from None
     try:
+        set_options(sock, options)
         if local is not None and local.version == address.version:
             sock.bind((str(local), 0))
         sock.connect((str(address), port))

@@ -6,7 +6,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, assert_never
 
 import attrs
@@ -121,7 +121,7 @@ def _serve(arguments: ServerArguments) -> None:
     )
     _warn(validate(config))
 
-    def print_link(node: Node) -> None:
+    def link_lines(node: Node) -> Iterator[str]:
         for each in node.listening:
             if each.tag != VMESS_TAG:
                 continue
@@ -133,10 +133,10 @@ def _serve(arguments: ServerArguments) -> None:
                 security=arguments.security or SecurityName.AUTO,
                 name="trio-vmess",
             )
-            print(f"link:   {link}")
-            print(f"client: trio-vmess client '{link}'", flush=True)
+            yield f"link:   {link}"
+            yield f"client: trio-vmess client '{link}'"
 
-    run_node(config, arguments.log_level, print_link)
+    run_node(config, arguments.log_level, link_lines)
 
 
 def _run_client(arguments: ClientArguments) -> None:
@@ -156,13 +156,12 @@ def _run_client(arguments: ClientArguments) -> None:
     )
     _warn(validate(config))
 
-    def print_curl_lines(node: Node) -> None:
+    def curl_lines(node: Node) -> Iterator[str]:
         schemes = {"socks": "socks5h", "http": "http"}
         for each in node.listening:
-            print(f"try: curl -x {schemes[each.protocol]}://{each.address} https://example.com/")
-        sys.stdout.flush()
+            yield f"try: curl -x {schemes[each.protocol]}://{each.address} https://example.com/"
 
-    run_node(config, arguments.log_level, print_curl_lines)
+    run_node(config, arguments.log_level, curl_lines)
 
 
 def _override(outbound: OutboundSettings, arguments: ClientArguments) -> OutboundSettings:

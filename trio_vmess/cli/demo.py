@@ -3,7 +3,7 @@
 import functools
 import ipaddress
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
@@ -40,12 +40,15 @@ async def serve_page(stream: trio.SocketStream) -> None:
     await stream.send_all(head.encode("ascii") + PAGE)
 
 
-async def start_demo(nodes: trio.Nursery, background: trio.Nursery) -> Sequence[Node]:
-    """Start both nodes and the page, and print commands to try.
+async def start_demo(
+    nodes: trio.Nursery, background: trio.Nursery, say: Callable[[str], None]
+) -> Sequence[Node]:
+    """Start both nodes and the page, and say which commands to try.
 
     Args:
         nodes: the nodes run in this nursery.
         background: the page is served in this one, until the nodes have ended.
+        say: writes a line to standard output.
 
     Returns:
         The nodes, the server first.
@@ -79,9 +82,9 @@ async def start_demo(nodes: trio.Nursery, background: trio.Nursery) -> Sequence[
         ).run,
         name="client",
     )
-    print(f"server: {server.listening[0].address}, as {link}")
+    say(f"server: {server.listening[0].address}, as {link}")
     for each in client.listening:
         scheme = "socks5h" if each.protocol == "socks" else "http"
-        print(f"try:    curl -x {scheme}://{each.address} http://127.0.0.1:{page_port}/")
-    print("stop:   Ctrl-C", flush=True)
+        say(f"try:    curl -x {scheme}://{each.address} http://127.0.0.1:{page_port}/")
+    say("stop:   Ctrl-C")
     return server, client

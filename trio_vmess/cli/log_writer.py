@@ -85,6 +85,11 @@ class LogWriter(logging.Handler):
             line = f"{record.levelname} log.bug template={record.msg!r} reason={exc!r}"
         self._queue(line)
 
+    def write_line(self, text: str) -> None:
+        """Queue a line as it is, without a format; returns at once."""
+        with self._locked():
+            self._queue(text)
+
     def _queue(self, line: str) -> None:
         if self._size + len(line) > QUEUE_MAX:
             self._overflow += 1

@@ -1,6 +1,7 @@
-"""The access log and the error log: each goes to a standard stream, a file, or nowhere.
+"""What a running program writes: the access log, the error log, and lines on standard output.
 
-Nothing here may stop a node: see `trio_vmess.cli.log_writer`.
+Each log goes to a standard stream, a file, or nowhere. Nothing here may stop a node: see
+`trio_vmess.cli.log_writer`.
 """
 
 import contextlib
@@ -42,9 +43,19 @@ class Logs:
 
     Attributes:
         files: those that are written to files.
+        output: writes to standard output; None if there is none.
     """
 
     files: Sequence[LogWriter]
+    output: LogWriter | None
+
+    def say(self, line: str) -> None:
+        """Write a line to standard output, in order with an access log that goes there.
+
+        Returns at once: unlike `print`, it does not wait for somebody to read a pipe that is full.
+        """
+        if self.output is not None:
+            self.output.write_line(line)
 
     def reopen(self) -> None:
         """Open all files again: somebody may have renamed them."""
@@ -69,6 +80,7 @@ def logging_to(settings: LogSettings) -> Generator[Logs]:
         root.addHandler(silence)
         stack.callback(root.removeHandler, silence)
         access_writer = _open(stack, access, settings.access, "access", sys.stdout)
+        output = _open_output(stack) if settings.access else access_writer
         error_writer = None
         if level is not None:
             error_writer = _open(stack, root, settings.error, "error", sys.stderr)
@@ -78,10 +90,11 @@ def logging_to(settings: LogSettings) -> Generator[Logs]:
         access.propagate = root.propagate = False
         opened = ((settings.access, access_writer), (settings.error, error_writer))
         try:
-            yield Logs(files=[each for path, each in opened if path and each is not None])
+            files = [each for path, each in opened if path and each is not None]
+            yield Logs(files=files, output=output)
         finally:
             # All at a time: each of them may have to be waited for.
-            for _, each in opened:
+            for each in (output, access_writer, error_writer):
                 if each is not None:
                     each.begin_closing()
 
@@ -107,6 +120,18 @@ def _open(
     return writer
 
 
+def _open_output(stack: contextlib.ExitStack) -> LogWriter | None:
+    """Open standard output for a program whose access log does not go there."""
+    target = _open_target("", "", sys.stdout)
+    if target is None:
+        return None
+    writer = LogWriter(
+        "output", target, report_failure=functools.partial(_report_failure, "output", "")
+    )
+    stack.callback(writer.close)
+    return writer
+
+
 def _reset(*loggers: logging.Logger) -> None:
     for each in loggers:
         each.propagate = True
@@ -115,8 +140,8 @@ def _reset(*loggers: logging.Logger) -> None:
 
 def _report_failure(key: str, name: str, reason: str) -> None:
     """Say elsewhere that a log cannot be written; called in its thread."""
-    if key == "access":
-        log.error("log.failed log=access reason=%r hint=%r", reason, _FAILURE_HINT)
+    if key != "error":
+        log.error("log.failed log=%s reason=%r hint=%r", key, reason, _FAILURE_HINT)
     elif name:
         text = f"warning: cannot write the error log {name!r}: {reason}; {_FAILURE_HINT}\n"
         with contextlib.suppress(OSError):

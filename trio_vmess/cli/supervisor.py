@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import attrs
 import trio
@@ -13,19 +13,24 @@ from trio_vmess.cli.logs import Logs, logging_to
 from trio_vmess.config import Config, LogLevel, LogSettings
 from trio_vmess.node import Node
 
-Start = Callable[[trio.Nursery, trio.Nursery], Awaitable[Sequence[Node]]]
+Say = Callable[[str], None]
+"""Writes a line to standard output without waiting for whoever reads it."""
+
+Start = Callable[[trio.Nursery, trio.Nursery, Say], Awaitable[Sequence[Node]]]
 """Starts nodes in the first nursery, and helpers that outlive them in the second."""
 
 
 def run_node(
-    config: Config, log_level: LogLevel | None, announce: Callable[[Node], None] | None = None
+    config: Config,
+    log_level: LogLevel | None,
+    announce: Callable[[Node], Iterable[str]] = lambda _node: (),
 ) -> None:
     """Run one node until it is stopped by a signal.
 
     Args:
         config: the node's.
         log_level: replaces that of the configuration.
-        announce: called once the node listens.
+        announce: returns what else to say once the node listens, line by line.
 
     Raises:
         ConfigError: the configuration cannot be used.
@@ -34,15 +39,14 @@ def run_node(
     # Built before Trio runs, so that a ConfigError does not arrive inside an exception group.
     node = Node(config)
 
-    async def start(nodes: trio.Nursery, _background: trio.Nursery) -> Sequence[Node]:
+    async def start(nodes: trio.Nursery, _background: trio.Nursery, say: Say) -> Sequence[Node]:
         await nodes.start(node.run, name="node")
         for each in node.listening:
-            print(f"listening: {each.protocol} on {each.address}{each.tag and f' ({each.tag})'}")
+            say(f"listening: {each.protocol} on {each.address}{each.tag and f' ({each.tag})'}")
         if node.control_path:
-            print(f"control: {node.control_path}")
-        if announce is not None:
-            announce(node)
-        sys.stdout.flush()
+            say(f"control: {node.control_path}")
+        for line in announce(node):
+            say(line)
         return (node,)
 
     run_nodes(config.log, log_level, start)
@@ -101,7 +105,7 @@ async def _supervise(start: Start, logs: Logs) -> None:
         )
         await background.start(CollectionWatch().run, name="garbage collection")
         async with trio.open_nursery() as nodes:
-            running += await start(nodes, background)
+            running += await start(nodes, background, logs.say)
             has_files = bool(logs.files) or any(each.certificates for each in running)
             if has_files and sys.platform != "win32":
                 await background.start(

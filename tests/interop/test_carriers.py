@@ -13,21 +13,15 @@ import attrs
 import pytest
 
 from tests.interop.carrier_matrix import (
-    TRIED_CARRIERS,
     CarrierCell,
     carrier_cells,
     format_carriers,
 )
-from tests.kit.carriers import CarrierSpec
 from tests.kit.exchanges import check_download, check_echo, check_udp_echo, check_upload
 from tests.kit.names import LOCALHOST, target_hosts
-from tests.kit.node_carriers import node_has
-from tests.kit.nodes import start_client_node, start_server_node, vmess_inbounds, vmess_outbound
+from tests.kit.nodes import start_client_node, start_server_node
 from tests.kit.origin import start_echo, start_sink, start_source, start_udp_echo
 from tests.kit.peers import PEERS, ClientSpec, ServerSpec, require
-from trio_vmess.config import Config
-from trio_vmess.errors import ConfigError
-from trio_vmess.node.node import Node
 
 pytestmark = pytest.mark.limit(20)
 
@@ -72,18 +66,6 @@ async def _start_pair(cell: CarrierCell) -> AsyncIterator[int]:
         start_client_node(ClientSpec(server_port=server.port, carrier=carrier)) as client,
     ):
         yield client.port
-
-
-@pytest.mark.parametrize("carrier", TRIED_CARRIERS, ids=str)
-def test_a_node_refuses_what_it_does_not_have(carrier: CarrierSpec) -> None:
-    """So that what it learns is added to the matrix."""
-    if not node_has("server", carrier):
-        with pytest.raises(ConfigError, match="not supported"):
-            Node(Config(inbounds=vmess_inbounds(ServerSpec(carrier=carrier))))
-    if not node_has("client", carrier):
-        spec = ClientSpec(server_port=1, carrier=carrier)
-        with pytest.raises(ConfigError, match="not supported"):
-            Node(Config(outbounds=(vmess_outbound(spec),)))
 
 
 def test_the_table_shows_what_failed() -> None:

@@ -77,7 +77,8 @@ class CarrierSpec:
     proxy_protocol: bool = False
 
     def __str__(self) -> str:
-        extras = sorted(self.features - {self.network, "h2c", "grpc", "tls"})
+        extras = sorted(self.features - {self.network, "h2c", "tls"})
+        extras = [extra.removesuffix("-http") for extra in extras]  # of "unix-http"
         return "+".join((self.network, *(("tls",) if self.tls else ()), *extras))
 
     @property

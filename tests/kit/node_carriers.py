@@ -3,27 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from tests.kit.carriers import SERVER_NAME, CarrierSpec, Feature, Network, Role
+from tests.kit.carriers import SERVER_NAME, CarrierSpec, Network, Role
 from tests.kit.peer_carriers import certificate_lines, root_lines
 from trio_vmess import config
-
-_COMMON: Final[frozenset[Feature]] = frozenset(
-    {
-        *("tcp", "tcp-http", "tls", "ws", "httpupgrade", "h2", "h2c", "grpc", "grpc-multi"),
-        *("early-header", "early-path", "eager", "heartbeat"),
-    }
-)
-
-NODE_FEATURES: Final[Mapping[Role, frozenset[Feature]]] = {
-    "client": _COMMON,
-    "server": _COMMON | {"unix", "unix-http", "proxy-protocol"},
-}
-"""What our nodes have; they refuse settings for anything else."""
-
-
-def node_has(role: Role, carrier: CarrierSpec) -> bool:
-    """Return whether our nodes can do this."""
-    return carrier.features <= NODE_FEATURES[role]
 
 
 def node_stream(spec: CarrierSpec, role: Role) -> config.StreamSettings:

@@ -1,6 +1,7 @@
 """Where carriers break between programs although each of them works with itself."""
 
 import logging
+import os
 import re
 from typing import Final
 
@@ -16,6 +17,7 @@ from tests.kit.carriers import (
     WS,
     WS_TLS,
     CarrierSpec,
+    Role,
 )
 from tests.kit.certificates import fingerprint_of, issue
 from tests.kit.exchanges import check_download, check_duplex, check_echo
@@ -250,3 +252,49 @@ async def test_our_client_takes_a_pinned_certificate(peer: Peer) -> None:
         ) as client,
     ):
         await check_echo(client.port, echo)
+
+
+@pytest.mark.parametrize("carrier", [TLS, WS_TLS], ids=str)
+@pytest.mark.parametrize("role", ["client", "server"])
+@pytest.mark.parametrize("peer", PEERS.values(), ids=PEERS)
+async def test_tls_1_2(peer: Peer, role: Role, carrier: CarrierSpec) -> None:
+    require(peer)
+    stream = node_stream(carrier, "server" if role == "client" else "client")
+    assert stream.tls is not None
+    old = attrs.evolve(stream, tls=attrs.evolve(stream.tls, max_version=config.TlsVersion.TLS_1_2))
+    async with start_source(SIZE) as source, start_echo() as echo:
+        if role == "client":
+            async with (
+                start_server_node(stream=old) as node,
+                peer.start_client(ClientSpec(server_port=node.port, carrier=carrier)) as client,
+            ):
+                await check_download(client.port, source, SIZE)
+                await check_duplex(client.port, echo, SIZE)
+            return
+        async with (
+            peer.start_server(ServerSpec(carrier=carrier)) as server,
+            start_client_node(ClientSpec(server_port=server.port), stream=old) as client,
+        ):
+            await check_download(client.port, source, SIZE)
+            await check_duplex(client.port, echo, SIZE)
+
+
+# Unix sockets -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["@trio-vmess-{}", "@@trio-vmess-{}"])
+async def test_abstract_names_mean_the_same_to_v2ray(name: str) -> None:
+    """With `@@`, NUL bytes fill the name, as haproxy does it; it is another name then."""
+    require(V2RAY)
+    carrier = CarrierSpec(unix=name.format(os.getpid()))
+    async with start_echo() as echo:
+        async with (
+            start_server_node(ServerSpec(carrier=carrier)),
+            V2RAY.start_client(ClientSpec(server_port=1, carrier=carrier)) as client,
+        ):
+            await check_echo(client.port, echo)
+        async with (
+            V2RAY.start_server(ServerSpec(carrier=carrier)),
+            start_client_node(ClientSpec(server_port=1, carrier=carrier)) as client,
+        ):
+            await check_echo(client.port, echo)

@@ -30,13 +30,18 @@ def certificate_lines() -> tuple[list[str], list[str]]:
 def v2ray_stream(spec: CarrierSpec, role: Role) -> Json:
     """Return V2Ray's `streamSettings`."""
     if spec.unix and role == "client":
-        stream: Json = {"network": "ds", "dsSettings": {"path": spec.unix}}
+        stream: Json = {"network": "ds", "dsSettings": _v2ray_socket(spec.unix)}
     else:
         word, key, settings = _V2RAY_NETWORKS[spec.network](spec, role)
         if spec.proxy_protocol:
             settings["acceptProxyProtocol"] = True
         stream = {"network": word, key: settings}
     return stream | _v2ray_tls(spec, role)
+
+
+def _v2ray_socket(path: str) -> Json:
+    name = path.lstrip("@")
+    return {"path": name, "abstract": name != path, "padding": path.startswith("@@")}
 
 
 def xray_stream(spec: CarrierSpec, role: Role) -> Json:

@@ -18,6 +18,8 @@ from typing import BinaryIO, Final
 import attrs
 import trio
 
+from trio_vmess.transport import unix_address
+
 START_LIMIT: Final = 15.0
 """Seconds a peer may take until its port accepts."""
 
@@ -101,7 +103,7 @@ async def _wait_until_accepting(
         while process.poll() is None:
             try:
                 stream = (
-                    await trio.open_unix_socket(unix_socket)
+                    await trio.open_unix_socket(unix_address(unix_socket))
                     if unix_socket
                     else await trio.open_tcp_stream(host, port)
                 )
@@ -134,7 +136,8 @@ async def run_peer(
         host: address to wait for.
         port: port to wait for.
         environment: variables added to a small inherited set; proxy settings are not inherited.
-        unix_socket: wait for this path instead of the address and port; empty for these.
+        unix_socket: wait for this instead of the address and port: a path, `@name` or `@@name`;
+            empty for these.
 
     Raises:
         PeerError: it ended, or did not accept within `START_LIMIT` seconds.

@@ -240,3 +240,59 @@ def test_the_body_of_a_refused_request_is_dropped_as_it_comes(framing: str) -> N
 
 def test_the_key_of_the_example_is_one() -> None:
     assert KEY.encode() in request()
+
+
+# Judging early ----------------------------------------------------------------------------------
+
+
+def beginnings(path: str, *, header: str | None = "X") -> UpgradeServer:
+    rules = UpgradeRules(path=path, early_data_header=header)
+    return UpgradeServer(rules, judges_early=True)
+
+
+@pytest.mark.parametrize(
+    ("path", "header", "begin"),
+    [
+        ("/tunnel", "X", b"GET /x"),
+        ("/tunnel", "X", b"GET / "),
+        ("/tunnel", "X", b"GET /?"),
+        ("/tunnel", "X", b"\r\nPOST /tunnels"),
+        ("/tunnel", "X", b"GET /tunnel/"),
+        ("/tunnel", "X", b"GET /tun "),
+        ("/t%C3%A9", "X", b"GET /tx"),
+        ("/tunnel", "", b"GET /tunx"),
+        ("/tunnel", "", b"GET /tun "),
+        ("/tunnel", "X", b"\x01"),
+    ],
+)
+def test_another_path_is_refused_before_the_head_is_whole(
+    path: str, header: str | None, begin: bytes
+) -> None:
+    server = beginnings(path, header=header)
+    for number in range(len(begin) - 1):
+        server.receive_data(begin[number : number + 1])
+        assert server.next_event() is NEED_DATA
+    server.receive_data(begin[-1:])
+    event = server.next_event()
+    assert isinstance(event, Refused)
+    assert event.received == server.received == begin
+
+
+@pytest.mark.parametrize(
+    ("path", "header", "begin"),
+    [
+        ("/tunnel", "X", b"GET /tunnel HTTP/1.1\r\nHost: a"),
+        ("/tunnel", "X", b"GET /tunnel?x=1 HTTP/1.1\r\n"),
+        ("/tunnel", "X", b"GET /tunn%65l HTTP/1.1\r\n"),
+        ("/t%C3%A9", "X", b"GET /t%c3%a9 HTTP/1.1\r\n"),
+        ("/tunnel?ed=1", "X", b"GET /tunnel HTTP/1.1\r\n"),
+        ("/tunnel", "", b"GET /tunnelAAAA HTTP/1.1\r\n"),
+        ("/tunnel", "X", b"GET http://a/tunnel"),
+        ("/", "X", b"GET / HTTP/1.1\r\nHost"),
+    ],
+)
+def test_the_tunnels_path_is_waited_for(path: str, header: str | None, begin: bytes) -> None:
+    server = beginnings(path, header=header)
+    for number in range(len(begin)):
+        server.receive_data(begin[number : number + 1])
+        assert server.next_event() is NEED_DATA

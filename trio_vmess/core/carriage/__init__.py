@@ -11,6 +11,7 @@ websocket       frames, and a stream of bytes in them
 upgrade         the HTTP heads in front of WebSocket and HTTPUpgrade
 http2           connections of HTTP/2, and streams of bytes in them
 grpc            messages of gRPC, and a stream of bytes in them
+site            what a web site of files answers
 """
 
 from trio_vmess.core.carriage.camouflage import (
@@ -22,7 +23,7 @@ from trio_vmess.core.carriage.camouflage import (
     HeadRefused,
 )
 from trio_vmess.core.carriage.forwarded_for import find_client, is_loopback
-from trio_vmess.core.carriage.nginx import NginxPage, nginx_answer
+from trio_vmess.core.carriage.nginx import NginxPage, nginx_answer, nginx_head
 from trio_vmess.core.carriage.proxy_protocol import (
     ProxyHeader,
     ProxyHeaderReader,
@@ -45,4 +46,5 @@ __all__ = [
     "find_client",
     "is_loopback",
     "nginx_answer",
+    "nginx_head",
 ]

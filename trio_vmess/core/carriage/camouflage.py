@@ -172,6 +172,11 @@ class _HeadReader:
         """Store what the peer sent."""
         self._received += data
 
+    @property
+    def received(self) -> bytes:
+        """All that has come."""
+        return bytes(self._received)
+
     def _head_size(self) -> int | None:
         """Return the size of the head, None if it is not whole; 0 if it cannot be."""
         end = self._received.find(_END, 0, HEAD_SIZE_MAX)

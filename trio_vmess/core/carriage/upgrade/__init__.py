@@ -15,7 +15,7 @@ from trio_vmess.core.carriage.upgrade.early_data import (
     encode_early_data,
     split_early_data_size,
 )
-from trio_vmess.core.carriage.upgrade.request import RequestHead
+from trio_vmess.core.carriage.upgrade.request import MalformedError, RequestHead, RequestReader
 from trio_vmess.core.carriage.upgrade.server import (
     Refused,
     Upgraded,
@@ -26,9 +26,11 @@ from trio_vmess.core.carriage.upgrade.words import UpgradeKind
 
 __all__ = [
     "EARLY_DATA_HEADER",
+    "MalformedError",
     "NotSwitched",
     "Refused",
     "RequestHead",
+    "RequestReader",
     "Switched",
     "UpgradeClient",
     "UpgradeKind",

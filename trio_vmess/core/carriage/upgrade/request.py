@@ -7,6 +7,8 @@ import attrs
 import h11
 
 from trio_vmess.core.buffer import NEED_DATA, NeedData
+from trio_vmess.core.carriage.nginx import NginxPage
+from trio_vmess.core.carriage.upgrade.words import has_token
 
 HEAD_SIZE_MAX: Final = 32 * 1024
 """Bytes, the empty line included: nginx's four buffers of 8 KiB. V2Ray takes 6 KiB, Xray 12."""
@@ -45,6 +47,17 @@ class RequestHead:
         """Return the first value of a header, empty where there is none."""
         return next(iter(self.values(name)), "")
 
+    @property
+    def is_persistent(self) -> bool:
+        """Whether the client wants to send more. RFC 9112 section 9.3."""
+        if self.method == "TRACE":
+            # Source: nginx, which does not go on behind one.
+            return False
+        options = self.values("connection")
+        if self.version == "1.0":
+            return has_token(options, "keep-alive")
+        return not has_token(options, "close")
+
 
 class MalformedError(ValueError):
     """What has come is not the head of a request.
@@ -61,6 +74,13 @@ class MalformedError(ValueError):
         self.is_too_large = is_too_large
         self.is_version = is_version
 
+    @property
+    def page(self) -> NginxPage:
+        """What nginx says to it, before it closes the connection."""
+        if self.is_version:
+            return NginxPage.VERSION
+        return NginxPage.HEAD_TOO_LARGE if self.is_too_large else NginxPage.BAD_REQUEST
+
 
 class RequestReader:
     """The requests on a connection, one after the other."""
@@ -75,6 +95,10 @@ class RequestReader:
     def received(self) -> bytes:
         """All that has come from the head of the last request on."""
         return bytes(self._received)
+
+    def peek(self, size: int) -> bytes:
+        """Return the first bytes of `received`, `size` at most."""
+        return bytes(self._received[:size])
 
     @property
     def trailing_data(self) -> bytes:
@@ -151,6 +175,8 @@ def _parse(head: bytes) -> tuple[RequestHead, h11.Connection]:
             (name.decode("ascii"), value.decode("latin-1")) for name, value in event.headers
         ),
     )
+    if request.values("content-length") and request.values("transfer-encoding"):
+        raise MalformedError("a body with two lengths")
     if not _TARGET.match(request.target):
         raise MalformedError(f"a request of {request.target!r}")
     if not request.version.startswith("1."):

@@ -5,6 +5,7 @@ conversation. For `Refused` there is the choice between an answer in the manner 
 which the next request may come, and somebody else's answer: all bytes are still there.
 """
 
+import re
 from typing import Final
 from urllib.parse import unquote
 
@@ -25,6 +26,12 @@ from trio_vmess.core.carriage.upgrade.words import (
 
 _SERVED_METHODS: Final = frozenset({"GET", "HEAD", "POST"})
 """nginx's static files know no others."""
+
+_LINE_PEEK: Final = 4096
+"""Bytes of an unfinished head that are looked at."""
+
+_LINE: Final = re.compile(rb"[\r\n]*[A-Z_-]+ (/[^ \r\n%?]*)(.?)", re.DOTALL)
+"""A request's method and path, as far as it has come, and what ends the path."""
 
 
 @attrs.frozen(kw_only=True)
@@ -105,12 +112,20 @@ class UpgradeServer:
 
     Args:
         rules: who gets it.
+        judges_early: refuse as soon as the path is seen to be another one. Somebody else answers,
+            and may do so before the head is whole.
     """
 
-    def __init__(self, rules: UpgradeRules) -> None:
+    def __init__(self, rules: UpgradeRules, *, judges_early: bool = False) -> None:
         self._rules = rules
+        self._judges_early = judges_early
         self._reader = RequestReader()
         self._finished = False
+
+    @property
+    def received(self) -> bytes:
+        """All that has come from the beginning of the last request on."""
+        return self._reader.received
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> None:
         """Store what the client sent."""
@@ -132,7 +147,7 @@ class UpgradeServer:
             self._finished = True
             return self._malformed(exc)
         if head is NEED_DATA:
-            return NEED_DATA
+            return self._judge_beginning() if self._judges_early else NEED_DATA
         try:
             early_data, echo = _match_target(head, self._rules)
             _match_host(head, self._rules.host)
@@ -147,10 +162,32 @@ class UpgradeServer:
             head=head,
         )
 
-    def _malformed(self, exc: MalformedError) -> Refused:
-        page = NginxPage.HEAD_TOO_LARGE if exc.is_too_large else NginxPage.BAD_REQUEST
+    def _judge_beginning(self) -> Refused | NeedData:
+        """Refuse a request whose path cannot become the tunnel's any more."""
+        line = _LINE.match(self._reader.peek(_LINE_PEEK))
+        if line is None:
+            return NEED_DATA
+        asked, path = line[1].decode("latin-1"), _path_of(self._rules)
+        if self._rules.early_data_header == "":
+            is_possible = asked.startswith(path) or (not line[2] and path.startswith(asked))
+        elif line[2] in (b"", b"%"):
+            is_possible = unquote(path).startswith(asked)
+        else:
+            is_possible = asked == unquote(path)
+        if is_possible:
+            return NEED_DATA
+        self._finished = True
         return Refused(
-            page=NginxPage.VERSION if exc.is_version else page,
+            page=NginxPage.NOT_FOUND,
+            came=f"path {asked}",
+            expected=f"path {path}",
+            keep_alive=False,
+            received=self._reader.received,
+        )
+
+    def _malformed(self, exc: MalformedError) -> Refused:
+        return Refused(
+            page=exc.page,
             came=str(exc),
             expected="an HTTP/1.1 request",
             keep_alive=False,
@@ -158,26 +195,16 @@ class UpgradeServer:
         )
 
     def _refused(self, head: RequestHead, came: str, expected: str) -> Refused:
-        # As nginx, which does not go on after a TRACE, either.
         page = NginxPage.NOT_FOUND if head.method in _SERVED_METHODS else NginxPage.NOT_ALLOWED
-        keep_alive = head.method != "TRACE" and _is_persistent(head)
-        self._finished = not keep_alive
+        self._finished = not head.is_persistent
         return Refused(
             page=page,
             came=came,
             expected=expected,
-            keep_alive=keep_alive,
+            keep_alive=head.is_persistent,
             received=self._reader.received,
             head=head,
         )
-
-
-def _is_persistent(head: RequestHead) -> bool:
-    """Tell whether the client wants to send more. RFC 9112 section 9.3."""
-    options = head.values("connection")
-    if head.version == "1.0":
-        return has_token(options, "keep-alive")
-    return not has_token(options, "close")
 
 
 def _match_target(head: RequestHead, rules: UpgradeRules) -> tuple[bytes, str]:
@@ -189,8 +216,7 @@ def _match_target(head: RequestHead, rules: UpgradeRules) -> tuple[bytes, str]:
     Raises:
         _MismatchError: this is another path.
     """
-    path = rules.path.partition("?")[0]
-    path = path if path.startswith("/") else "/" + path
+    path = _path_of(rules)
     name = rules.early_data_header
     if name == "" and head.target.startswith(path):
         early_data = decode_early_data(head.target.removeprefix(path))
@@ -208,6 +234,11 @@ def _match_target(head: RequestHead, rules: UpgradeRules) -> tuple[bytes, str]:
     # A browser gives up unless the subprotocol that it offers is taken.
     is_subprotocol = name.lower() == EARLY_DATA_HEADER.lower()
     return early_data, text if early_data and is_subprotocol else ""
+
+
+def _path_of(rules: UpgradeRules) -> str:
+    path = rules.path.partition("?")[0]
+    return path if path.startswith("/") else "/" + path
 
 
 def _match_host(head: RequestHead, host: str) -> None:

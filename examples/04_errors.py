@@ -30,7 +30,7 @@ async def attempt(server: tuple[str, int], account: trio_vmess.Account) -> None:
             async with trio_vmess.open_vmess_stream(server, NOBODY, account=account) as stream:
                 await stream.send_all(b"hello")
                 await stream.receive_some()
-    except OSError as exc:
+    except trio_vmess.DialError as exc:
         print("the server cannot be reached:", exc)
     except trio.TooSlowError:
         print("silence: the server does not know us, or something is slow")

@@ -5,9 +5,21 @@ import ipaddress
 import attrs
 import pytest
 
-from trio_vmess.config import ShareLink, format_share_link
+from trio_vmess.config import (
+    PLAIN_STREAM,
+    FreedomOutboundSettings,
+    OutboundProtocolSettings,
+    OutboundSettings,
+    OutboundUserSettings,
+    SecurityName,
+    ShareLink,
+    VMessOutboundSettings,
+    VMessServerSettings,
+    WebSocketSettings,
+    format_share_link,
+)
 from trio_vmess.core import Destination
-from trio_vmess.core.vmess import Account, parse_user_id
+from trio_vmess.core.vmess import DOCUMENT, SECURITY_WORDS, V2RAY, Account, parse_user_id
 from trio_vmess.library.arguments import DestinationLike, Server, read_destination, read_server
 
 UUID = "b831381d-6324-4d53-ad4f-8cda48b30811"
@@ -34,20 +46,51 @@ def test_each_form_of_a_destination(destination: DestinationLike, expected: Dest
 
 
 def test_host_port_and_account() -> None:
-    assert read_server(("192.0.2.1", 443), ACCOUNT, None) == Server(
-        host=V4, port=443, account=ACCOUNT, security="auto"
+    account = attrs.evolve(ACCOUNT, alter_id_count=4)
+    server = read_server(("192.0.2.1", 443), account, "none", DOCUMENT)
+    assert (server.host, server.port) == (V4, 443)
+    assert server.user == OutboundUserSettings(
+        id=ACCOUNT.user_id, alter_id=4, security=SecurityName.NONE
     )
+    assert server.vmess.dialect is DOCUMENT
+    assert server.outbound.stream == PLAIN_STREAM
 
 
 def test_a_share_link_says_all_of_it() -> None:
-    link = ShareLink(address="a.example", port=443, uuid=UUID, alter_id=4, name="home")
-    account = attrs.evolve(ACCOUNT, alter_id_count=4)
-    assert read_server(format_share_link(link), None, None) == Server(
-        host="a.example", port=443, account=account, security="auto"
+    link = ShareLink(
+        address="a.example", port=443, uuid=UUID, alter_id=4, name="home", network="ws", tls="tls"
     )
+    server = read_server(format_share_link(link), None, None, None)
+    assert (server.host, server.port) == ("a.example", 443)
+    assert server.user == OutboundUserSettings(id=ACCOUNT.user_id, alter_id=4)
+    assert server.vmess.dialect is V2RAY
+    assert isinstance(server.outbound.stream.carrier, WebSocketSettings)
+    assert server.outbound.stream.tls is not None
 
 
 def test_the_security_of_the_call_goes_before_that_of_the_link() -> None:
     link = f"vmess://{UUID}@a.example:443?encryption=chacha20-poly1305"
-    assert read_server(link, None, None).security == "chacha20-poly1305"
-    assert read_server(link, None, "none").security == "none"
+    assert read_server(link, None, None, None).user.security is SecurityName.CHACHA20_POLY1305
+    assert read_server(link, None, "none", None).user.security is SecurityName.NONE
+
+
+def test_each_word_for_a_security_is_one_of_the_settings() -> None:
+    assert {each.value for each in SecurityName} == set(SECURITY_WORDS)
+
+
+def test_the_first_server_and_user_of_an_outbound() -> None:
+    users = tuple(OutboundUserSettings(id=bytes([n]) * 16) for n in range(2))
+    servers = tuple(
+        VMessServerSettings(address=host, port=443, users=users) for host in ("a.b", "c.d")
+    )
+    vmess = VMessOutboundSettings(servers=servers, dialect=DOCUMENT, global_padding=False)
+    outbound = OutboundSettings(protocol=vmess)
+    assert read_server(outbound, None, None, None) == Server(
+        host="a.b", port=443, user=users[0], vmess=vmess, outbound=outbound
+    )
+
+
+@pytest.mark.parametrize("protocol", [FreedomOutboundSettings(), VMessOutboundSettings(servers=())])
+def test_an_outbound_without_a_server(protocol: OutboundProtocolSettings) -> None:
+    with pytest.raises(ValueError, match="expected an outbound with protocol 'vmess' and a server"):
+        read_server(OutboundSettings(protocol=protocol), None, None, None)

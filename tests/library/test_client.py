@@ -4,30 +4,50 @@ import ipaddress
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import attrs
 import pytest
 import trio
 
+from tests.kit.certificates import write_certificate
 from tests.kit.origin import start_echo
 from tests.kit.ports import free_port
 from trio_vmess import (
     Account,
     ConfigError,
     Destination,
+    DialError,
     LocalProtocolError,
     Node,
     open_vmess_stream,
     serve,
 )
-from trio_vmess.config import LogSettings, ShareLink, format_share_link
+from trio_vmess.config import (
+    PLAIN_STREAM,
+    CarrierSettings,
+    CertificateSettings,
+    HttpHeaderSettings,
+    HttpUpgradeSettings,
+    LogSettings,
+    ShareLink,
+    StreamSettings,
+    TcpSettings,
+    TlsSettings,
+    UnixSocket,
+    WebSocketSettings,
+    format_share_link,
+    parse_share_link,
+    share_link_outbound,
+)
 from trio_vmess.config.quickstart import server_config
 from trio_vmess.core import Network, parse_endpoint
 from trio_vmess.core.vmess import SECURITY_WORDS, format_user_id
 
 LOOPBACK: Final = ipaddress.IPv4Address("127.0.0.1")
 ACCOUNT: Final = Account(user_id=secrets.token_bytes(16))
+NAME: Final = "server.example"
 LINK: Final = ShareLink(address="192.0.2.1", port=443, uuid=format_user_id(ACCOUNT.user_id))
 
 
@@ -46,15 +66,20 @@ class Running:
 
     @property
     def link(self) -> str:
-        return format_share_link(attrs.evolve(LINK, address="127.0.0.1", port=self.port))
+        return self.link_with()
+
+    def link_with(self, **changes: Any) -> str:
+        return format_share_link(attrs.evolve(LINK, address="127.0.0.1", port=self.port, **changes))
 
 
 @asynccontextmanager
-async def running_server() -> AsyncIterator[Running]:
+async def running_server(stream: StreamSettings = PLAIN_STREAM) -> AsyncIterator[Running]:
     """Run a server node for `ACCOUNT`, and an origin, for the length of the block."""
     config = server_config(
         listen=LOOPBACK, port=0, user_id=ACCOUNT.user_id, allow_private=True, log=LogSettings()
     )
+    (inbound,) = config.inbounds
+    config = attrs.evolve(config, inbounds=(attrs.evolve(inbound, stream=stream),))
     async with start_echo() as origin, trio.open_nursery() as nursery:
         node: Node = await nursery.start(serve, config)
         yield Running(parse_endpoint(node.listening[0].address)[1], origin.port)
@@ -98,6 +123,63 @@ async def test_each_security(security: str) -> None:
             await check_echo(stream)
 
 
+@pytest.mark.parametrize("is_secure", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize(
+    "carrier",
+    [
+        TcpSettings(),
+        TcpSettings(header=HttpHeaderSettings()),
+        WebSocketSettings(path="/tunnel", max_early_data=2048),
+        HttpUpgradeSettings(path="/tunnel"),
+    ],
+    ids=["tcp", "camouflage", "ws", "httpupgrade"],
+)
+async def test_an_outbound_brings_its_transport(
+    tmp_path: Path, carrier: CarrierSettings, is_secure: bool
+) -> None:
+    files = write_certificate(tmp_path, NAME)
+    own = CertificateSettings(certificate_file=str(files.certificate), key_file=str(files.key))
+    root = CertificateSettings(certificate_file=str(files.root))
+    ends = (TlsSettings(certificates=(own,)), TlsSettings(server_name=NAME, roots=(root,)))
+    for_server, for_client = (
+        StreamSettings(carrier=carrier, tls=tls if is_secure else None) for tls in ends
+    )
+    async with running_server(for_server) as server:
+        outbound = attrs.evolve(
+            share_link_outbound(parse_share_link(server.link)), stream=for_client
+        )
+        for _ in range(2):
+            async with open_vmess_stream(outbound, ("127.0.0.1", server.origin_port)) as stream:
+                await stream.wait_send_all_might_not_block()
+                await check_echo(stream)
+
+
+async def test_a_share_link_brings_its_transport() -> None:
+    carried = StreamSettings(carrier=WebSocketSettings(path="/tunnel"))
+    async with running_server(carried) as server:
+        link = server.link_with(network="ws", path="/tunnel")
+        async with open_vmess_stream(link, ("127.0.0.1", server.origin_port)) as stream:
+            await check_echo(stream)
+
+
+async def test_a_server_that_is_not_who_it_should_be_is_a_dial_error(tmp_path: Path) -> None:
+    files = write_certificate(tmp_path, NAME)
+    own = CertificateSettings(certificate_file=str(files.certificate), key_file=str(files.key))
+    async with running_server(StreamSettings(tls=TlsSettings(certificates=(own,)))) as server:
+        opening = open_vmess_stream(server.link_with(tls="tls", sni=NAME), "a.example:80")
+        with pytest.raises(DialError, match="certificate"):
+            async with opening:
+                raise AssertionError("nobody vouches for this server")
+
+
+async def test_an_outbound_may_lead_to_a_unix_socket(tmp_path: Path) -> None:
+    path = str(tmp_path / "server.sock")
+    outbound = attrs.evolve(share_link_outbound(LINK), stream=StreamSettings(unix=UnixSocket(path)))
+    with pytest.raises(DialError, match="there is no such socket"):
+        async with open_vmess_stream(outbound, "a.example:80"):
+            raise AssertionError("there is no server")
+
+
 async def test_leaving_the_block_by_an_exception_closes_the_connection() -> None:
     async with running_server() as server:
         with pytest.raises(KeyError):
@@ -110,9 +192,9 @@ async def test_leaving_the_block_by_an_exception_closes_the_connection() -> None
 # Refusals -----------------------------------------------------------------------------------------
 
 
-async def test_a_server_that_is_not_there_is_an_os_error() -> None:
+async def test_a_server_that_is_not_there_is_a_dial_error() -> None:
     opening = open_vmess_stream(("127.0.0.1", free_port()), "a.example:80", account=ACCOUNT)
-    with pytest.raises(OSError, match="connect"):
+    with pytest.raises(DialError, match="Connection refused"):
         async with opening:
             raise AssertionError("there is no server")
 
@@ -163,6 +245,7 @@ async def test_a_destination_without_a_legal_form_leaves_nothing_open() -> None:
         ({"network": "kcp"}, r"^net: the transport 'kcp' is not supported"),
         ({"tls": "reality"}, r"^tls: REALITY is not supported"),
         ({"header_type": "srtp"}, r"^type: unknown type 'srtp'"),
+        ({"network": "grpc"}, r"^net: HTTP/2 and gRPC .* takes a node"),
     ],
 )
 def test_a_link_with_an_unsupported_transport_names_it(
@@ -206,13 +289,13 @@ def test_a_text_that_is_not_a_share_link_is_refused(text: str) -> None:
             LINK,
             {"account": ACCOUNT},
             TypeError,
-            "server: expected a share link or (host, port), not ShareLink",
+            "server: expected a share link, an outbound or (host, port), not ShareLink",
         ),
         (
             ("a.example", "443"),
             {"account": ACCOUNT},
             TypeError,
-            "server: expected a share link or (host, port), not (str, str)",
+            "server: expected a share link, an outbound or (host, port), not (str, str)",
         ),
         (
             ("a.example", 0),

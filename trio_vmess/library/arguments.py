@@ -5,7 +5,18 @@ from typing import Final, TypeAlias, cast
 
 import attrs
 
-from trio_vmess.config import Config, parse_share_link, refuse_layers, share_link_outbound
+from trio_vmess.config import (
+    GrpcSettings,
+    Http2Settings,
+    OutboundSettings,
+    OutboundUserSettings,
+    SecurityName,
+    VMessOutboundSettings,
+    VMessServerSettings,
+    locate,
+    parse_share_link,
+    share_link_outbound,
+)
 from trio_vmess.core import (
     Destination,
     Host,
@@ -14,7 +25,8 @@ from trio_vmess.core import (
     parse_endpoint,
     parse_host,
 )
-from trio_vmess.core.vmess import SECURITY_WORDS, Account, parse_user_id
+from trio_vmess.core.vmess import SECURITY_WORDS, Account, Dialect
+from trio_vmess.errors import ConfigError
 
 _PORT_MAX: Final = 0xFFFF
 
@@ -26,50 +38,83 @@ DestinationLike: TypeAlias = Destination | HostAndPort | str
 
 @attrs.frozen(kw_only=True)
 class Server:
-    """A VMess server, and who we are to it.
+    """A VMess server, who we are to it, and how to get there.
 
     Attributes:
         host: an IP address or a domain name.
         port: 1 to 65535.
-        account: as the server knows it.
-        security: a word of `SECURITY_WORDS`.
+        user: as the server knows it, and how its payload is encrypted.
+        vmess: what else there is to say about VMess.
+        outbound: has what carries VMess.
     """
 
     host: Host
     port: int
-    account: Account
-    security: str
+    user: OutboundUserSettings
+    vmess: VMessOutboundSettings
+    outbound: OutboundSettings
 
 
-def read_server(server: object, account: object, security: object) -> Server:
-    """Read a share link, or host and port together with an account.
+def read_server(
+    server: object, account: object, security: object, dialect: Dialect | None
+) -> Server:
+    """Read a share link, an outbound, or host and port together with an account.
 
     Raises:
         ConfigError: the share link is malformed, or asks for what is not supported.
         TypeError: an argument has the wrong type, is missing, or is one too many.
-        ValueError: a host, a port or the security is not valid.
+        ValueError: a host, a port, the security or the outbound is not valid.
     """
     if security is not None and security not in SECURITY_WORDS:
         raise ValueError(f"security: {security!r} is not one of {', '.join(SECURITY_WORDS)}")
-    if isinstance(server, str):
-        if account is not None:
-            raise TypeError(
-                "account cannot be combined with a share link, which names its user; "
-                "for another user, pass the server as (host, port)"
-            )
-        link = parse_share_link(server)
-        refuse_layers(Config(outbounds=(share_link_outbound(link),)))
-        return Server(
-            host=parse_host(link.address),
-            port=link.port,
-            account=Account(user_id=parse_user_id(link.uuid), alter_id_count=link.alter_id),
-            security=str(security or link.security.value),
-        )
-    host, port = _read_pair("server", server, "a share link or (host, port)")
+    outbound = _read_outbound(server, account)
+    vmess = outbound.protocol
+    if not isinstance(vmess, VMessOutboundSettings) or not vmess.servers:
+        raise ValueError("server: expected an outbound with protocol 'vmess' and a server")
+    _refuse_shared_connections(outbound)
+    first = vmess.servers[0]
+    user = first.users[0]
+    return Server(
+        host=first.address,
+        port=first.port,
+        user=user if security is None else attrs.evolve(user, security=SecurityName(security)),
+        vmess=vmess if dialect is None else attrs.evolve(vmess, dialect=dialect),
+        outbound=outbound,
+    )
+
+
+def _read_outbound(server: object, account: object) -> OutboundSettings:
+    match server:
+        case str():
+            if account is not None:
+                raise TypeError(
+                    "account cannot be combined with a share link, which names its user; "
+                    "for another user, pass the server as (host, port)"
+                )
+            return share_link_outbound(parse_share_link(server))
+        case OutboundSettings():
+            if account is not None:
+                raise TypeError("account cannot be combined with an outbound, which names its user")
+            return server
+        case _:
+            pass
+    host, port = _read_pair("server", server, "a share link, an outbound or (host, port)")
     if not isinstance(account, Account):
         found = "" if account is None else f", not {type(account).__name__}"
         raise TypeError(f"account: with (host, port), an Account is required{found}")
-    return Server(host=host, port=port, account=account, security=str(security or "auto"))
+    user = OutboundUserSettings(id=account.user_id, alter_id=account.alter_id_count)
+    settings = VMessServerSettings(address=host, port=port, users=(user,))
+    return OutboundSettings(protocol=VMessOutboundSettings(servers=(settings,)))
+
+
+def _refuse_shared_connections(outbound: OutboundSettings) -> None:
+    if isinstance(outbound.stream.carrier, Http2Settings | GrpcSettings):
+        location = locate(outbound.stream.locations, "carrier", "net")
+        message = (
+            "HTTP/2 and gRPC carry many streams on connections that outlive each of them, which "
+            "takes a node; run one with this outbound (trio_vmess.serve)"
+        )
+        raise ConfigError(attrs.evolve(location, where="net").problem(message, file=""))
 
 
 def read_destination(destination: object) -> Destination:

@@ -8,10 +8,9 @@ from typing import overload
 
 import trio
 
-from trio_vmess.config import Config
+from trio_vmess.config import Config, Experiment, OutboundSettings
 from trio_vmess.core import Destination
 from trio_vmess.core.vmess import (
-    V2RAY,
     Account,
     ClientConnection,
     Command,
@@ -28,6 +27,7 @@ from trio_vmess.library.arguments import (
     read_destination,
     read_server,
 )
+from trio_vmess.library.connection import connect_to_server
 from trio_vmess.library.stream import VMessStream
 from trio_vmess.node import Node, utc_seconds
 
@@ -64,11 +64,11 @@ async def serve(
 
 @overload
 def open_vmess_stream(
-    server: str,
+    server: str | OutboundSettings,
     destination: DestinationLike,
     *,
     security: str | None = None,
-    dialect: Dialect = V2RAY,
+    dialect: Dialect | None = None,
 ) -> AbstractAsyncContextManager[VMessStream]: ...
 
 
@@ -79,17 +79,17 @@ def open_vmess_stream(
     *,
     account: Account,
     security: str | None = None,
-    dialect: Dialect = V2RAY,
+    dialect: Dialect | None = None,
 ) -> AbstractAsyncContextManager[VMessStream]: ...
 
 
 def open_vmess_stream(
-    server: str | HostAndPort,
+    server: str | OutboundSettings | HostAndPort,
     destination: DestinationLike,
     *,
     account: Account | None = None,
     security: str | None = None,
-    dialect: Dialect = V2RAY,
+    dialect: Dialect | None = None,
 ) -> AbstractAsyncContextManager[VMessStream]:
     """Connect to a destination through a VMess server, and close the connection after the block.
 
@@ -101,13 +101,16 @@ def open_vmess_stream(
     parameter: put `trio.fail_after` around the block, or around the first `receive_some`.
 
     Args:
-        server: a `vmess://` share link, or host and port.
+        server: a `vmess://` share link, an outbound of a configuration, or host and port. Links and
+            outbounds bring their TLS and their transport; of several servers or users of an
+            outbound, the first is used.
         destination: where the server is to connect to, by TCP: a `Destination`, host and port, or
             both in one text, as in `example.com:443` or `[2001:db8::1]:443`.
-        account: who we are to the server; with host and port only, as a link says it itself.
+        account: who we are to the server; with host and port only.
         security: how payload is encrypted, a word of `trio_vmess.core.vmess.SECURITY_WORDS`; None
-            for what the link says, or else `auto`.
-        dialect: which VMess the server speaks; the default is that of V2Ray, Xray and sing-box.
+            for what the link or outbound says, or else `auto`.
+        dialect: which VMess the server speaks; None for what the outbound says, or else that of
+            V2Ray, Xray and sing-box.
 
     Returns:
         An asynchronous context manager whose value is the stream; see `VMessStream` for half-close,
@@ -115,36 +118,52 @@ def open_vmess_stream(
         server expects one.
 
     Raises:
-        ConfigError: the share link is malformed, or names a transport that is not supported, such
-            as WebSocket or TLS. Raised by the call.
+        ConfigError: the share link is malformed, or names a transport that is not supported here:
+            kcp, for example, or HTTP/2 and gRPC, which only nodes speak. Raised by the call. Or a
+            certificate of the outbound cannot be used; raised when the block is entered.
         TypeError: an argument has the wrong type, is missing, or is one too many. Raised by the
             call.
         ValueError: a host, a port or the security is not valid. Raised by the call.
-        OSError: the server cannot be reached. Raised when the block is entered, as the next one.
+        DialError: the server cannot be reached, or is not who it should be. Raised when the block
+            is entered, as the next one.
         LocalProtocolError: the destination has no legal form in VMess.
     """
-    return _open(read_server(server, account, security), read_destination(destination), dialect)
+    return _open(read_server(server, account, security, dialect), read_destination(destination))
 
 
 @asynccontextmanager
-async def _open(
-    server: Server, destination: Destination, dialect: Dialect
-) -> AsyncGenerator[VMessStream, None]:
-    async with await trio.open_tcp_stream(str(server.host), server.port) as stream:
-        header, body = _begin(server, destination, dialect)
-        async with VMessStream(stream, body, header) as vmess_stream:
-            yield vmess_stream
+async def _open(server: Server, destination: Destination) -> AsyncGenerator[VMessStream, None]:
+    transport = await connect_to_server(server.outbound, server.host, server.port)
+    try:
+        header, body = _begin(server, destination)
+    except BaseException:
+        await transport.aclose()
+        raise
+    async with VMessStream(transport, body, header) as stream:
+        yield stream
 
 
-def _begin(server: Server, destination: Destination, dialect: Dialect) -> tuple[bytes, StreamBody]:
+def _begin(server: Server, destination: Destination) -> tuple[bytes, StreamBody]:
     """Return the request header of a new connection, and the codecs of what follows it."""
+    user, vmess = server.user, server.vmess
     security, options = choose_security(
-        server.security, machine=platform.machine(), command=Command.TCP, dialect=dialect
+        user.security.value,
+        machine=platform.machine(),
+        command=Command.TCP,
+        dialect=vmess.dialect,
+        padding=vmess.global_padding,
+        authenticated_length=vmess.authenticated_length
+        or Experiment.AUTHENTICATED_LENGTH in user.experiments,
     )
-    connection = ClientConnection(entropy=secrets, dialect=dialect)
+    connection = ClientConnection(
+        entropy=secrets,
+        dialect=vmess.dialect,
+        jitter=vmess.timestamp_jitter,
+        sends_terminator=Experiment.NO_TERMINATION_SIGNAL not in user.experiments,
+    )
     header = connection.send(
         Request(
-            account=server.account,
+            account=Account(user_id=user.id, alter_id_count=user.alter_id),
             destination=destination,
             security=security,
             options=options,

@@ -10,11 +10,11 @@ from typing import Final
 
 import trio
 
-from trio_vmess.contracts import StreamSide
+from trio_vmess.contracts import StreamSide, Transport
 from trio_vmess.core import PrefixedCodec
 from trio_vmess.core.vmess import StreamBody
 from trio_vmess.errors import RemoteProtocolError
-from trio_vmess.transport import SideTransport, StreamTransport
+from trio_vmess.transport import SideTransport, SocketTransport, StreamTransport
 
 RECEIVE_SIZE: Final = 64 * 1024
 """Bytes that `receive_some` returns at most."""
@@ -41,17 +41,21 @@ class VMessStream(trio.abc.HalfCloseableStream):
     have sent a part: the stream can still receive, but not send any more.
 
     Args:
-        stream: the connection to the peer; it belongs to this stream from now on.
+        connection: to the peer; it belongs to this stream from now on.
         body: the codecs.
         header: our header, which goes out with the first payload; a program that receives first
             sends it alone. Empty for one that was sent before.
     """
 
-    def __init__(self, stream: trio.abc.Stream, body: StreamBody, header: bytes = b"") -> None:
-        self._stream = stream
+    def __init__(
+        self, connection: trio.abc.Stream | Transport, body: StreamBody, header: bytes = b""
+    ) -> None:
+        self._connection = connection
         self._transport = SideTransport(
             StreamSide(
-                transport=StreamTransport(stream),
+                transport=StreamTransport(connection)
+                if isinstance(connection, trio.abc.Stream)
+                else connection,
                 opener=body.opener,
                 sealer=PrefixedCodec(header, body.sealer),
                 early=body.trailing,
@@ -80,7 +84,7 @@ class VMessStream(trio.abc.HalfCloseableStream):
             await self._transport.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
-        """Wait until the connection takes more bytes.
+        """Wait until the connection takes more bytes, or at least probably does.
 
         Raises:
             trio.BusyResourceError: another task is sending.
@@ -89,7 +93,14 @@ class VMessStream(trio.abc.HalfCloseableStream):
         """
         with self._send_conflict:
             self._check_open()
-            await self._stream.wait_send_all_might_not_block()
+            match self._connection:
+                case trio.abc.Stream() as stream:
+                    await stream.wait_send_all_might_not_block()
+                case SocketTransport() as transport:
+                    await transport.wait_writable()
+                case _:
+                    # A layer cannot tell without sending: it may have to say something itself.
+                    await trio.lowlevel.checkpoint()
 
     async def send_eof(self) -> None:
         """Say that no more payload will come; receiving goes on. Doing so again has no effect.

@@ -2,11 +2,16 @@
 
 from trio_vmess.node.assets import Assets
 from trio_vmess.node.clock import utc_seconds
+from trio_vmess.node.dialling import Dialler
+from trio_vmess.node.layers import Around, LayerBuilder
 from trio_vmess.node.node import Listening, Node
 from trio_vmess.node.routing import make_router, rule_name
 
 __all__ = [
+    "Around",
     "Assets",
+    "Dialler",
+    "LayerBuilder",
     "Listening",
     "Node",
     "make_router",

@@ -1,13 +1,14 @@
 """What an outbound connects to its servers with: sockets for IP, or one Unix socket for all."""
 
 import functools
+from typing import Self
 
 import attrs
 
 from trio_vmess.config import OutboundSettings
 from trio_vmess.contracts import Connect, Resolve, Transport
 from trio_vmess.core import Host
-from trio_vmess.node.socket_options import SocketOptions
+from trio_vmess.node.socket_options import SocketOptions, dialling_options
 from trio_vmess.transport import dial, dial_unix
 
 
@@ -24,6 +25,21 @@ class Dialler:
     settings: OutboundSettings
     options: SocketOptions
     resolve: Resolve
+
+    @classmethod
+    def of(cls, settings: OutboundSettings, *, resolve: Resolve, file: str = "") -> Self:
+        """Return that of an outbound.
+
+        Args:
+            settings: the outbound's.
+            resolve: resolves the names of servers.
+            file: the name of the configuration file, for errors.
+
+        Raises:
+            ConfigError: this system lacks an option of sockets.
+        """
+        options = dialling_options(settings.stream, file=file)
+        return cls(settings=settings, options=options, resolve=resolve)
 
     def connect(self, *, patience: float | None = None) -> Connect:
         """Return what connects.

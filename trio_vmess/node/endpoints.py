@@ -31,7 +31,6 @@ from trio_vmess.node.clock import utc_seconds
 from trio_vmess.node.dialling import Dialler
 from trio_vmess.node.layers import LayerBuilder
 from trio_vmess.node.lifecycle import Service
-from trio_vmess.node.socket_options import dialling_options
 from trio_vmess.node.users import UserStore
 from trio_vmess.operations import Directions, Statistics
 from trio_vmess.outbound import (
@@ -231,8 +230,8 @@ class Assembler:
             ConfigError: a certificate cannot be used, or this system lacks an option of sockets.
         """
         tag, local = settings.tag, settings.send_through
-        options = dialling_options(settings.stream, file=self.layers.file)
-        dialler = Dialler(settings=settings, options=options, resolve=self.resolve)
+        dialler = Dialler.of(settings, resolve=self.resolve, file=self.layers.file)
+        options = dialler.options
         around = self.layers.for_outbound(settings)
         connect = around(dialler.connect())
         match settings.protocol:

@@ -143,6 +143,14 @@ class SocketTransport:
         if sent != len(data):
             await self._send_rest(data, sent)
 
+    async def wait_writable(self) -> None:
+        """Wait until the system takes more bytes.
+
+        Raises:
+            trio.ClosedResourceError: the transport is closed, before or during the call.
+        """
+        await self._wait(trio.lowlevel.wait_writable)
+
     async def send_eof(self, last: bytes | memoryview = b"", /) -> None:
         """See `Transport.send_eof`; on Linux the last bytes and the FIN share a packet."""
         if last:

@@ -16,7 +16,10 @@ from typing import Final
 import attrs
 
 from benchmarks.comparison.setups import Setup
+from tests.kit.carriers import CarrierSpec, Role, has_carrier
 from tests.kit.names import IPV4_LOOPBACK
+from tests.kit.node_carriers import node_has
+from tests.kit.peer_carriers import v2ray_stream, xray_stream
 from tests.kit.peer_configs import (
     Json,
     sing_box_configuration,
@@ -41,6 +44,11 @@ XRAY: Final = "Xray"
 _V2RAY_LOG: Final[Json] = {"log": {"loglevel": "warning", "access": "none"}}
 _SING_BOX_LOG: Final[Json] = {"log": {"level": "warn"}}
 
+_ROLES: Final[tuple[Role, ...]] = ("client", "server")
+
+StreamWriter = Callable[[CarrierSpec, Role], Json]
+"""Returns a carrier as `streamSettings`."""
+
 
 @attrs.frozen(kw_only=True)
 class Implementation:
@@ -54,6 +62,7 @@ class Implementation:
         write_server: returns a configuration for a setup and a port.
         write_client: returns a configuration for a setup, the server's port and the port of its
             SOCKS inbound.
+        has_carrier: whether it can be a pair that meets by a carrier.
         has_legacy: whether it supports legacy headers.
     """
 
@@ -63,7 +72,12 @@ class Implementation:
     environment: Mapping[str, str] = attrs.field(factory=dict)
     write_server: Callable[[Setup, int], Json]
     write_client: Callable[[Setup, int, int], Json]
+    has_carrier: Callable[[CarrierSpec], bool]
     has_legacy: bool = True
+
+    def can_be(self, setup: Setup) -> bool:
+        """Return whether both nodes of a pair can be this."""
+        return self.has_carrier(setup.carrier) and (self.has_legacy or not setup.alter_id)
 
 
 def user_id(number: int) -> str:
@@ -72,7 +86,7 @@ def user_id(number: int) -> str:
 
 
 def _server_spec(setup: Setup) -> ServerSpec:
-    return ServerSpec(user_id=user_id(0), alter_id=setup.alter_id)
+    return ServerSpec(user_id=user_id(0), alter_id=setup.alter_id, carrier=setup.carrier)
 
 
 def _client_spec(setup: Setup, server_port: int) -> ClientSpec:
@@ -81,14 +95,24 @@ def _client_spec(setup: Setup, server_port: int) -> ClientSpec:
         user_id=user_id(setup.callers[0]),
         alter_id=setup.alter_id,
         security=setup.security,
+        carrier=setup.carrier,
     )
+
+
+def _peer_has(name: str, carrier: CarrierSpec) -> bool:
+    return all(has_carrier(name, role, carrier) for role in _ROLES)
+
+
+def _node_has(carrier: CarrierSpec) -> bool:
+    return all(node_has(role, carrier) for role in _ROLES)
 
 
 # V2Ray, Xray and trio-vmess read the same JSON -------------------------------------------------
 
 
-def _v2ray_server(freedom: Json, setup: Setup, port: int) -> Json:
-    (inbound,) = v2ray_vmess_inbounds(_server_spec(setup), port)
+def _v2ray_server(write_stream: StreamWriter, freedom: Json, setup: Setup, port: int) -> Json:
+    stream = write_stream(setup.carrier, "server")
+    (inbound,) = v2ray_vmess_inbounds(_server_spec(setup), port, stream)
     clients = [
         {"id": user_id(number), "alterId": setup.alter_id, "email": f"{number}@test.invalid"}
         for number in range(setup.user_count)
@@ -98,9 +122,11 @@ def _v2ray_server(freedom: Json, setup: Setup, port: int) -> Json:
     return v2ray_configuration([inbound], outbound) | _V2RAY_LOG
 
 
-def _v2ray_client(extra: Json, setup: Setup, server_port: int, port: int) -> Json:
+def _v2ray_client(
+    write_stream: StreamWriter, extra: Json, setup: Setup, server_port: int, port: int
+) -> Json:
     spec = _client_spec(setup, server_port)
-    outbound = v2ray_vmess_outbound(spec)
+    outbound = v2ray_vmess_outbound(spec, write_stream(setup.carrier, "client"))
     users = [
         {"id": user_id(number), "alterId": setup.alter_id, "security": setup.security}
         for number in setup.callers
@@ -111,15 +137,22 @@ def _v2ray_client(extra: Json, setup: Setup, server_port: int, port: int) -> Jso
     return v2ray_configuration([inbound], outbound) | _V2RAY_LOG
 
 
+def _own_stream(carrier: CarrierSpec, role: Role) -> Json:
+    """Return `streamSettings`; ours are V2Ray's, and Xray's for what V2Ray does not have."""
+    write = xray_stream if carrier.network in ("httpupgrade", "grpc") else v2ray_stream
+    return write(carrier, role)
+
+
 def _ours() -> Implementation:
     return Implementation(
         name=OURS,
         command=[sys.executable, "-m", "trio_vmess", "run", "--config"],
         version=__version__,
         environment=own_environment(),
-        write_server=functools.partial(_v2ray_server, {"allowPrivate": True}),
+        write_server=functools.partial(_v2ray_server, _own_stream, {"allowPrivate": True}),
         # The table of a sing-box server reaches only some seconds back.
-        write_client=functools.partial(_v2ray_client, {"timestampJitter": 0}),
+        write_client=functools.partial(_v2ray_client, _own_stream, {"timestampJitter": 0}),
+        has_carrier=_node_has,
     )
 
 
@@ -131,8 +164,9 @@ def _v2ray() -> Implementation | None:
         name=V2RAY,
         command=[program, "-config"],
         version=_printed_word([program, "-version"], 1),
-        write_server=functools.partial(_v2ray_server, {}),
-        write_client=functools.partial(_v2ray_client, {}),
+        write_server=functools.partial(_v2ray_server, v2ray_stream, {}),
+        write_client=functools.partial(_v2ray_client, v2ray_stream, {}),
+        has_carrier=functools.partial(_peer_has, "v2ray"),
     )
 
 
@@ -147,8 +181,11 @@ def _xray() -> Implementation | None:
         # By default it sends UDP as XUDP, unlike the others.
         environment={"XRAY_CONE_DISABLED": "true"},
         # Without a rule, its freedom refuses loopback.
-        write_server=functools.partial(_v2ray_server, {"finalRules": [{"action": "allow"}]}),
-        write_client=functools.partial(_v2ray_client, {}),
+        write_server=functools.partial(
+            _v2ray_server, xray_stream, {"finalRules": [{"action": "allow"}]}
+        ),
+        write_client=functools.partial(_v2ray_client, xray_stream, {}),
+        has_carrier=functools.partial(_peer_has, "xray"),
         has_legacy=False,
     )
 
@@ -185,6 +222,7 @@ def _sing_box() -> Implementation | None:
         version=_printed_word([program, "version"], 2),
         write_server=_sing_box_server,
         write_client=_sing_box_client,
+        has_carrier=functools.partial(_peer_has, "sing-box"),
     )
 
 

@@ -6,12 +6,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.comparison.catalogue import list_workloads
 from benchmarks.comparison.implementations import OURS, find_implementations
 from benchmarks.comparison.plot import draw, require_matplotlib
 from benchmarks.comparison.report import describe_run, summarise, write_table
 from benchmarks.comparison.running import Comparison
 from benchmarks.comparison.setups import SIZES
-from benchmarks.comparison.workloads import Workload, list_workloads
+from benchmarks.comparison.workloads import Workload
 from trio_vmess.bench import BenchError
 
 

@@ -7,6 +7,7 @@ from typing import Self
 
 import attrs
 
+from benchmarks.comparison.carrier_check import check_carrier
 from benchmarks.comparison.implementations import Implementation
 from benchmarks.comparison.setups import Setup
 from tests.kit.peer_configs import Json
@@ -60,6 +61,16 @@ class Pair:
         for child in self._children.values():
             child.stop()
         self._folder.cleanup()
+
+    def check_carrier(self) -> None:
+        """Look at what the client sends to a server; before the start.
+
+        Raises:
+            BenchError: it does not use the carrier of the setup.
+        """
+        client = self._implementations["client"]
+        if client is not None:
+            check_carrier(client, self._setup, Path(self._folder.name))
 
     def start(self) -> float:
         """Start the server, then the client; return the seconds that both needed to listen."""

@@ -36,7 +36,11 @@ class Line:
     @property
     def ratio(self) -> float | None:
         """Ours compared with the best peer, above 1 if ahead; None without figures of both."""
-        peers = [value for name, value in self.medians.items() if name not in (OURS, NO_PROXY)]
+        return self.ratio_to(*(name for name in self.medians if name not in (OURS, NO_PROXY)))
+
+    def ratio_to(self, *names: str) -> float | None:
+        """Ours compared with the best of some peers; see `ratio`."""
+        peers = [self.medians[name] for name in names if name in self.medians]
         ours = self.medians.get(OURS)
         if ours is None or not peers:
             return None
@@ -45,13 +49,22 @@ class Line:
 
     @property
     def verdict(self) -> str:
-        """Whether the target is met; empty without one."""
+        """Whether the targets are met; empty without any."""
+        return "; ".join(self._verdicts())
+
+    def _verdicts(self) -> Iterator[str]:
         column, ours = self.column, self.medians.get(OURS)
         if column.limit is not None and ours is not None:
-            return f"{'met' if ours <= column.limit else 'MISSED'}: at most {column.limit:g}"
+            yield f"{'met' if ours <= column.limit else 'MISSED'}: at most {column.limit:g}"
         if column.target is not None and self.ratio is not None:
-            return f"{'met' if self.ratio >= column.target else 'MISSED'}: {column.target:g}"
-        return ""
+            yield _verdict(self.ratio, column.target)
+        for name, target in column.targets:
+            if (ratio := self.ratio_to(name)) is not None:
+                yield f"{_verdict(ratio, target)} to {name}"
+
+
+def _verdict(ratio: float, target: float) -> str:
+    return f"{'met' if ratio >= target else 'MISSED'}: {target:.2g}"
 
 
 def summarise(results: Sequence[Result]) -> list[Line]:

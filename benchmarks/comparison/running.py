@@ -10,9 +10,10 @@ from typing import Final
 import attrs
 
 from benchmarks.comparison.implementations import OURS, Implementation
+from benchmarks.comparison.measures import Stage
 from benchmarks.comparison.pairs import Pair
 from benchmarks.comparison.setups import Setup, Size
-from benchmarks.comparison.workloads import Stage, Workload
+from benchmarks.comparison.workloads import Workload
 from trio_vmess.bench import BenchError, Figures, LoadGenerator, OriginProcess
 
 NO_PROXY: Final = "no proxy"
@@ -53,7 +54,7 @@ class Progress:
         self._number += 1
         left = (time.perf_counter() - self._start) / self._number * (self._total - self._number)
         print(
-            f"[{self._number:4}/{self._total}] {workload.name:32} {name:11} {outcome:34} "
+            f"[{self._number:4}/{self._total}] {workload.name:38} {name:11} {outcome:34} "
             f"about {left // 60:.0f}:{left % 60:02.0f} left",
             file=sys.stderr,
             flush=True,
@@ -108,7 +109,7 @@ class Comparison:
         names = [
             name
             for name, implementation in self._implementations.items()
-            if (implementation.has_legacy or not workload.setup.alter_id)
+            if implementation.can_be(workload.setup)
             and (workload.peers is None or name in {OURS, *workload.peers})
             and (name == OURS or not (workload.only_once and self._is_quick))
         ]
@@ -133,6 +134,7 @@ class Comparison:
                 )
                 stages[name] = stage_of(pair)
                 try:
+                    pair.check_carrier()
                     pair.start()
                 except BenchError as exc:
                     faults[name] = str(exc)
@@ -156,7 +158,10 @@ class Comparison:
             for _ in range(self._round_count(workload)):
                 for name in self._contenders(workload):
                     with self._pair(name, workload.setup, stage_of.origin.port) as pair:
-                        _measure(result, name, stage_of(pair))
+                        if not result.rounds.get(name):
+                            _check(result, name, pair)
+                        if name not in result.faults:
+                            _measure(result, name, stage_of(pair))
                     progress.show(workload, name, _outcome(result, name))
             yield result
 
@@ -186,6 +191,13 @@ def _shrunk(stage: Stage) -> Stage:
         connection_count=stage.size.connection_count // 8 + 1,
     )
     return attrs.evolve(stage, size=size)
+
+
+def _check(result: Result, name: str, pair: Pair) -> None:
+    try:
+        pair.check_carrier()
+    except BenchError as exc:
+        result.faults[name] = str(exc)
 
 
 def _measure(result: Result, name: str, stage: Stage, *, is_warming: bool = False) -> None:

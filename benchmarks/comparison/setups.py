@@ -4,6 +4,8 @@ from typing import Final
 
 import attrs
 
+from tests.kit.carriers import BARE, CarrierSpec
+
 
 @attrs.frozen(kw_only=True)
 class Setup:
@@ -12,6 +14,7 @@ class Setup:
     Attributes:
         security: the cipher.
         alter_id: above 0 for legacy headers.
+        carrier: what carries VMess.
         user_count: how many users the server has.
         callers: the users of the client; one is chosen at random for each connection.
         client: the implementation of the client in every pair; None for the contender's own.
@@ -20,6 +23,7 @@ class Setup:
 
     security: str = "aes-128-gcm"
     alter_id: int = 0
+    carrier: CarrierSpec = BARE
     user_count: int = 1
     callers: tuple[int, ...] = (0,)
     client: str | None = None

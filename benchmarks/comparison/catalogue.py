@@ -1,0 +1,161 @@
+"""All workloads."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import attrs
+
+from benchmarks.comparison import measures
+from benchmarks.comparison.implementations import OURS, V2RAY
+from benchmarks.comparison.setups import Setup
+from benchmarks.comparison.transports import transport_workloads
+from benchmarks.comparison.workloads import Column, Workload
+
+
+def _bulk_workloads() -> Iterator[Workload]:
+    targets = {"aes-128-gcm": (1.6, 1.8), "chacha20-poly1305": (1.4, 1.5), "none": (None, None)}
+    for security, (rate, cpu) in targets.items():
+        for streams in (1, 16):
+            for direction in ("down", "up"):
+                if streams > 1:
+                    rate = None if rate is None else 1.4
+                    cpu = None
+                yield Workload(
+                    name=f"bulk-{direction}-{security}-{streams}",
+                    setup=Setup(security=security),
+                    measure=measures.bulk(f"{direction}load", streams),
+                    columns=(
+                        Column(key="rate", unit="MB/s", target=rate),
+                        Column(key="cpu", unit="CPU s/GiB", is_cost=True, target=cpu),
+                    ),
+                )
+
+
+def _connection_workloads() -> Iterator[Workload]:
+    for header, alter_id in (("aead", 0), ("legacy", 64)):
+        for in_flight in (1, 8):
+            yield Workload(
+                name=f"connections-{header}-{in_flight}",
+                setup=Setup(alter_id=alter_id),
+                measure=measures.connections(in_flight),
+                columns=(
+                    Column(key="rate", unit="per s", target=1.0),
+                    Column(key="p50", unit="p50 ms", is_cost=True),
+                    Column(key="p99", unit="p99 ms", is_cost=True),
+                    Column(key="cpu", unit="CPU ms each", is_cost=True, target=1.0),
+                ),
+            )
+
+
+_TRIP_MEDIAN: Final = Column(key="p50", unit="p50 µs", is_cost=True)
+_TRIP_99TH: Final = Column(key="p99", unit="p99 µs", is_cost=True, target=1.0)
+
+
+def _small_workloads() -> Iterator[Workload]:
+    setup = Setup()
+    yield Workload(
+        name="round-trips",
+        setup=setup,
+        measure=measures.round_trips,
+        columns=(attrs.evolve(_TRIP_MEDIAN, target=1.0), _TRIP_99TH),
+    )
+    yield Workload(
+        name="round-trips-beside-bulk",
+        setup=setup,
+        measure=measures.trips_beside_bulk,
+        columns=(_TRIP_MEDIAN, _TRIP_99TH, Column(key="rate", unit="bulk MB/s")),
+    )
+    for size in (200, 1200):
+        yield Workload(
+            name=f"udp-{size}",
+            setup=setup,
+            measure=measures.datagrams(size),
+            columns=(
+                Column(key="rate", unit="datagrams/s", target=1.0),
+                Column(key="cpu", unit="CPU µs each", is_cost=True),
+                Column(key="lost", unit="% lost", is_cost=True),
+            ),
+        )
+
+
+def _mixed_workloads() -> Iterator[Workload]:
+    """One node is the contender's, the other one is V2Ray's."""
+    for role, setup in (("server", Setup(client=V2RAY)), ("client", Setup(server=V2RAY))):
+        for direction in ("up", "down"):
+            target = 1.0 if (role, direction) in {("server", "up"), ("client", "down")} else None
+            yield Workload(
+                name=f"mixed-{role}-{direction}",
+                setup=setup,
+                measure=measures.bulk(f"{direction}load", 1),
+                columns=(
+                    Column(key=role, unit=f"{role} CPU s/GiB", is_cost=True, target=target),
+                    Column(key="rate", unit="MB/s"),
+                ),
+                has_ceiling=False,
+                peers=(V2RAY,),
+            )
+
+
+def _fresh_workloads() -> Iterator[Workload]:
+    yield Workload(
+        name="fresh",
+        setup=Setup(),
+        measure=measures.fresh,
+        columns=(
+            Column(key="started", unit="MB, both, just started", is_cost=True, target=1.2),
+            Column(key="used", unit="MB, both, after some use", is_cost=True, target=1.2),
+            Column(key="start", unit="s to start, both", is_cost=True),
+        ),
+        is_fresh=True,
+        has_ceiling=False,
+    )
+    yield Workload(
+        name="idle",
+        setup=Setup(),
+        measure=measures.idle,
+        columns=(Column(key="memory", unit="KB/connection, both", is_cost=True, target=2.0),),
+        is_fresh=True,
+        has_ceiling=False,
+    )
+    # Always the same user, and a hundred users behind one address.
+    for name, callers in (("one", (7_000,)), ("hundred", tuple(range(50, 10_000, 100)))):
+        yield Workload(
+            name=f"users-10000-{name}",
+            setup=Setup(user_count=10_000, callers=callers, client=V2RAY),
+            measure=measures.many_users,
+            columns=(
+                Column(key="server", unit="server CPU ms each", is_cost=True, target=1.0),
+                Column(key="rate", unit="per s"),
+                Column(key="memory", unit="MB, server", is_cost=True),
+            ),
+            is_fresh=True,
+            has_ceiling=False,
+        )
+    yield Workload(
+        name="users-1000-legacy",
+        setup=Setup(user_count=1000, callers=(700,), alter_id=64, client=OURS),
+        measure=measures.legacy_table,
+        columns=(
+            Column(key="first", unit="s to the first connection", is_cost=True, limit=3.0),
+            Column(key="memory", unit="MB, server", is_cost=True, limit=250.0),
+            Column(key="share", unit="% of a core, later", is_cost=True, limit=10.0),
+            Column(key="total", unit="CPU s until then", is_cost=True),
+        ),
+        is_fresh=True,
+        has_ceiling=False,
+        only_once=True,
+    )
+
+
+def list_workloads() -> list[Workload]:
+    """Return all workloads; those with the same setup are neighbours."""
+    workloads = [
+        *_bulk_workloads(),
+        *_small_workloads(),
+        *_connection_workloads(),
+        *_mixed_workloads(),
+        *_fresh_workloads(),
+        *transport_workloads(),
+    ]
+    setups = list(dict.fromkeys(workload.setup for workload in workloads))
+    return sorted(workloads, key=lambda workload: (workload.is_fresh, setups.index(workload.setup)))

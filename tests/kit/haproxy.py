@@ -16,22 +16,16 @@ from tests.kit.certificates import issue
 from tests.kit.names import IPV4_LOOPBACK
 from tests.kit.peer_process import RunningPeer, run_peer
 from tests.kit.ports import free_port
+from tests.kit.recipes import recipes, with_socket
 
 _SEARCH_PATH: Final = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin"))
 
-_CONFIGURATION: Final = """
+_DEFAULTS: Final = """
 defaults
-  mode tcp
   timeout connect 5s
   timeout client 1h
   timeout server 1h
 
-frontend tunnels
-  bind {host}:{port} ssl crt {certificate} alpn {alpn}
-  default_backend node
-
-backend node
-  server node {upstream} {header} check inter 100ms
 """
 
 
@@ -49,7 +43,9 @@ def require_haproxy() -> str:
 def start_haproxy(
     unix_socket: str, folder: Path, *, version: int, alpn: str
 ) -> AbstractAsyncContextManager[RunningPeer]:
-    """Run haproxy with TLS in front of a tunnel without; it checks all the time that it is there.
+    """Run haproxy with TLS in front of a tunnel without, as the manual recommends it.
+
+    It asks ten times a second whether the tunnel is there.
 
     Args:
         unix_socket: where the tunnel is: a path, or `@@name`.
@@ -57,18 +53,18 @@ def start_haproxy(
         version: of the PROXY header, 1 or 2.
         alpn: the application protocol to agree on.
     """
-    leaf = issue(SERVER_NAME)
     certificate = folder / "haproxy.pem"
-    certificate.write_bytes(leaf.private_key_and_cert_chain_pem.bytes())
+    certificate.write_bytes(issue(SERVER_NAME).private_key_and_cert_chain_pem.bytes())
     port = free_port()
-    text = _CONFIGURATION.format(
-        host=IPV4_LOOPBACK,
-        port=port,
-        certificate=certificate,
-        alpn=alpn,
-        upstream=f"abns@{name}"
-        if (name := unix_socket.removeprefix("@@")) != unix_socket
-        else f"unix@{unix_socket}",
-        header="send-proxy" if version == 1 else "send-proxy-v2",
-    )
+    (recipe,) = recipes("haproxy")
+    text = _DEFAULTS + with_socket(recipe, unix_socket)
+    for old, new in (
+        ("bind :443", f"bind {IPV4_LOOPBACK}:{port}"),
+        ("/etc/haproxy/example.com.pem", str(certificate)),
+        ("alpn http/1.1", f"alpn {alpn}"),
+        ("send-proxy-v2", "send-proxy-v2" if version == 2 else "send-proxy"),
+        (" check\n", " check inter 100ms\n"),
+        ("unix@@@", "abns@"),
+    ):
+        text = text.replace(old, new)
     return run_peer("haproxy", [require_haproxy(), "-f"], text, IPV4_LOOPBACK, port, {})

@@ -12,11 +12,12 @@ from typing import Final
 
 import pytest
 
-from tests.kit.carriers import PATH, SERVER_NAME, SERVICE_NAME
+from tests.kit.carriers import SERVER_NAME
 from tests.kit.certificates import write_certificate
 from tests.kit.names import IPV4_LOOPBACK
 from tests.kit.peer_process import RunningPeer, run_peer
 from tests.kit.ports import free_port
+from tests.kit.recipes import recipes, with_socket
 
 SITE: Final = "a web site"
 """What the front answers to all who do not know the tunnel's path."""
@@ -38,36 +39,12 @@ http {{
   uwsgi_temp_path uwsgi;
   scgi_temp_path scgi;
 
-  map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
-
   server {{
     listen {host}:{port} ssl http2;
     server_name {name};
     ssl_certificate {certificate};
     ssl_certificate_key {key};
-
-    location = {path} {{
-      if ($http_upgrade != "websocket") {{ return 404; }}
-      proxy_pass http://{upstream};
-      proxy_http_version 1.1;
-      proxy_set_header Upgrade $http_upgrade;
-      proxy_set_header Connection $connection_upgrade;
-      proxy_set_header Host $host;
-      proxy_set_header X-Forwarded-For $remote_addr;
-      proxy_read_timeout 1h;
-      proxy_send_timeout 1h;
-      proxy_buffering off;
-    }}
-
-    location /{service}/ {{
-      grpc_pass grpc://{upstream};
-      grpc_set_header X-Forwarded-For $remote_addr;
-      grpc_read_timeout 1h;
-      grpc_send_timeout 1h;
-      client_max_body_size 0;
-      client_body_timeout 1h;
-    }}
-
+    {tunnels}
     location / {{ return 200 "{site}"; }}
   }}
 }}
@@ -85,11 +62,11 @@ def require_nginx() -> str:
     pytest.skip(reason)
 
 
-def start_nginx(upstream: str, folder: Path) -> AbstractAsyncContextManager[RunningPeer]:
-    """Run nginx with TLS in front of a tunnel without.
+def start_nginx(unix_socket: str, folder: Path) -> AbstractAsyncContextManager[RunningPeer]:
+    """Run nginx with TLS in front of a tunnel without, as the manual recommends it.
 
     Args:
-        upstream: where the tunnel is: the path of a Unix socket, or `HOST:PORT`.
+        unix_socket: where the tunnel is: a path.
         folder: for the certificate's files.
     """
     files = write_certificate(folder, SERVER_NAME)
@@ -100,10 +77,8 @@ def start_nginx(upstream: str, folder: Path) -> AbstractAsyncContextManager[Runn
         name=SERVER_NAME,
         certificate=files.certificate,
         key=files.key,
-        path=PATH,
-        service=SERVICE_NAME,
+        tunnels="\n".join(with_socket(recipe, unix_socket) for recipe in recipes("nginx")),
         site=SITE,
-        upstream=f"unix:{upstream}" if upstream.startswith("/") else upstream,
     )
     command = [require_nginx(), "-p", ".", "-e", "stderr", "-c"]
     return run_peer("nginx", command, text, IPV4_LOOPBACK, port, {})

@@ -157,3 +157,28 @@ def test_a_file_whose_secrets_are_in_the_environment_may_be_read(tmp_path: Path)
     both = inbound("vmess", "127.0.0.1", f'users = [{{ id = "env:ANN" }}, {{ id = "{ID}" }}]\n')
     other = "27848739-7e62-4138-9fd3-098a63964b6b"
     assert load_warnings(tmp_path, both, 0o644, {"ANN": other}) == [READABLE]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions as on POSIX")
+@pytest.mark.parametrize("side", ["inbounds", "outbounds"])
+def test_a_private_key_that_everybody_can_read(tmp_path: Path, side: str) -> None:
+    key = tmp_path / "server.key"
+    key.write_text("")
+    tls = f'tls = {{ certificate_file = "server.pem", key_file = "{key}" }}\n'
+    if side == "inbounds":
+        text = inbound("vmess", "127.0.0.1", f'users = [{{ id = "{ID}" }}]\n{tls}')
+    else:
+        text = (
+            f'[[outbounds]]\nprotocol = "http"\n{tls}servers = [{{ address = "a.b", port = 1 }}]\n'
+        )
+    key.chmod(0o640)
+    assert warned(text) == []
+    key.chmod(0o644)
+    ((where, message),) = warned(text)
+    assert where == f"{side}[0].tls.key_file"
+    assert f"can read the private key in {key}; remove that permission (chmod o-r)" in message
+
+
+def test_a_key_file_with_an_impossible_name() -> None:
+    tls = 'tls = { certificate_file = "server.pem", key_file = "a\\u0000b" }\n'
+    assert warned(inbound("vmess", "127.0.0.1", f'users = [{{ id = "{ID}" }}]\n{tls}')) == []

@@ -40,6 +40,7 @@ def find_exposures(config: Config) -> Iterator[Finding]:
     """Find what strangers may use, read or detect."""
     for index, inbound in enumerate(config.inbounds):
         where = f"inbounds[{index}]"
+        yield from _readable_keys(inbound.stream, where)
         if _is_open_proxy(inbound):
             yield (
                 locate(inbound.locations, "listen", where),
@@ -51,6 +52,7 @@ def find_exposures(config: Config) -> Iterator[Finding]:
         if isinstance(inbound.protocol, VMessInboundSettings):
             yield from _legacy_users(inbound.protocol, where)
     for index, outbound in enumerate(config.outbounds):
+        yield from _readable_keys(outbound.stream, f"outbounds[{index}]")
         yield from _unverified(outbound, f"outbounds[{index}]")
         if isinstance(outbound.protocol, VMessOutboundSettings):
             yield from _vmess_outbound(outbound, outbound.protocol, f"outbounds[{index}]")
@@ -144,9 +146,21 @@ def is_readable_by_all(path: str) -> bool:
         return False
     try:
         mode = os.stat(path).st_mode
-    except OSError:
+    except (OSError, ValueError):  # the latter for a NUL in the path
         return False
     return stat.S_ISREG(mode) and bool(mode & stat.S_IROTH)
+
+
+def _readable_keys(stream: StreamSettings, where: str) -> Iterator[Finding]:
+    for each in () if stream.tls is None else stream.tls.certificates:
+        if each.key_file and is_readable_by_all(each.key_file):
+            yield (
+                locate(each.locations, "key_file", f"{where}.tls"),
+                (
+                    f"every user of this machine can read the private key in {each.key_file}; "
+                    "remove that permission (chmod o-r)"
+                ),
+            )
 
 
 def has_secrets(config: Config, text: str) -> bool:

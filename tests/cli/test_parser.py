@@ -27,6 +27,7 @@ def test_server_arguments_are_typed() -> None:
         [
             *("server", "--listen", "::1", "--port", "10086", "--id", USER_ID, "--alter-id", "4"),
             *("--security", "aes-128-gcm", "--allow-private", "--log-level", "info"),
+            *("--ws", "/tunnel", "--tls", "server.pem", "server.key", "--name", "a.example"),
         ]
     ) == ServerArguments(
         config=None,
@@ -36,6 +37,9 @@ def test_server_arguments_are_typed() -> None:
         alter_id=4,
         security=SecurityName.AES_128_GCM,
         allow_private=True,
+        ws="/tunnel",
+        tls=["server.pem", "server.key"],
+        name="a.example",
         log_level=LogLevel.INFO,
     )
 
@@ -116,6 +120,29 @@ def test_explain_arguments_are_typed() -> None:
         (
             "server --alter-id 65536",
             "argument --alter-id: '65536' is not a valid alterId: expected 0 to 65535",
+        ),
+        (
+            "server --ws tunnel",
+            (
+                "argument --ws: 'tunnel' is not a valid path: expected one as in a URL, such as "
+                "/tunnel"
+            ),
+        ),
+        (
+            "server --ws /a?ed=2048",
+            (
+                "argument --ws: '/a?ed=2048' is not a valid path: expected one as in a URL, such "
+                "as /tunnel"
+            ),
+        ),
+        (
+            "server --name a..b",
+            "argument --name: 'a..b' is neither an IP address nor a domain name",
+        ),
+        ("server --tls server.pem", "argument --tls: expected 2 arguments"),
+        (
+            "server --config x --ws /tunnel",
+            "--ws cannot be combined with --config; set it in the file",
         ),
         ("server --listen a.example", "argument --listen: 'a.example' is not a valid IP address"),
         (

@@ -2,7 +2,12 @@
 
 import pytest
 
-from trio_vmess.cli.tables import format_connections, format_counters, format_size
+from trio_vmess.cli.tables import (
+    format_certificates,
+    format_connections,
+    format_counters,
+    format_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +61,33 @@ def test_without_counters_the_policy_is_named() -> None:
 def test_one_connection_is_singular(count: int, words: str) -> None:
     answer = {"counters": {}, "connections": count, "seconds": 1}
     assert format_counters(answer).endswith(f"\n{words}, up 1 s")
+
+
+@pytest.mark.parametrize(
+    ("days", "words"),
+    [(63, "63 days left"), (1, "1 day left"), (0, "0 days left"), (-1, "expired")],
+)
+def test_certificates_have_the_days_that_are_left(days: int, words: str) -> None:
+    each = {
+        "inbound": "in",
+        "names": ["a.example", "192.0.2.1"],
+        "issuer": "CN=R3",
+        "validity": "2026-01-01 to 2026-04-01",
+        "days": days,
+    }
+    line = (
+        "certificate of in: a.example, 192.0.2.1, valid 2026-01-01 to 2026-04-01, "
+        f"{words}, issued by CN=R3"
+    )
+    assert format_certificates([each]) == [line]
+    answer = {"counters": {}, "connections": 0, "seconds": 1, "certificates": [each]}
+    assert format_counters(answer).splitlines()[1:] == [line, "0 connections, up 1 s"]
+
+
+def test_certificates_without_names_or_control_characters() -> None:
+    (line,) = format_certificates([{"inbound": "", "names": [], "issuer": "\x1b[2J", "days": None}])
+    assert line.isprintable()
+    assert line.startswith("certificate of an inbound without a tag: no name, ")
 
 
 def test_connections_are_a_table_without_control_characters() -> None:

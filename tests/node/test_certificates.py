@@ -41,6 +41,22 @@ def test_texts_in_the_configuration(tmp_path: Path) -> None:
     assert load(TlsSettings(certificates=(inline,))).certificates[0].names == [NAME]
 
 
+def test_the_summary_is_for_people_and_programs(tmp_path: Path) -> None:
+    end = datetime.datetime(2030, 6, 1)
+    begin = datetime.datetime(2030, 3, 1)
+    leaf = authority().issue_cert(NAME, "192.0.2.1", not_before=begin, not_after=end)
+    now = end.replace(tzinfo=datetime.UTC).timestamp() - 2.5 * 86_400
+    certificates = load(settings_of(write_certificate(tmp_path, NAME, leaf=leaf)), now=now)
+    (summary,) = certificates.summary
+    assert summary == {
+        "inbound": "in",
+        "names": [NAME, "192.0.2.1"],
+        "issuer": certificates.certificates[0].issuer,
+        "validity": "2030-03-01 to 2030-06-01",
+        "days": 2,
+    }
+
+
 def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
     files = write_certificate(tmp_path, NAME)
     files.key.unlink()

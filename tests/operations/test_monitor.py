@@ -8,6 +8,8 @@ from trio_vmess.operations.counters import Directions, Statistics
 from trio_vmess.operations.monitor import Monitor
 from trio_vmess.relay import Meter
 
+CERTIFICATES = [{"inbound": "in", "names": ["a.example"], "days": 3}]
+
 
 def connection(since: float, **settings: str) -> Connection:
     flow = Flow(
@@ -22,7 +24,11 @@ def monitor(*running: Connection, counts: bool = True) -> Monitor:
     both = Directions(uplink=True, downlink=True)
     statistics = Statistics(users=lambda _level: both) if counts else None
     return Monitor(
-        statistics=statistics, connections=set(running), clock=lambda: 110.0, since=100.0
+        statistics=statistics,
+        connections=set(running),
+        clock=lambda: 110.0,
+        since=100.0,
+        certificates=CERTIFICATES,
     )
 
 
@@ -31,7 +37,12 @@ def test_counters() -> None:
     expected = {"user>>>ann@x>>>traffic>>>downlink": 5, "user>>>ann@x>>>traffic>>>uplink": 3}
     for request in ({"command": "stats", "reset": True}, {"command": "stats"}):
         answer = there.answer(request)
-        assert answer == {"counters": expected, "connections": 1, "seconds": 10.0}
+        assert answer == {
+            "counters": expected,
+            "connections": 1,
+            "seconds": 10.0,
+            "certificates": CERTIFICATES,
+        }
         expected = dict.fromkeys(expected, 0)
 
 

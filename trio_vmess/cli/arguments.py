@@ -18,7 +18,7 @@ def _ciphers_or_all(ciphers: Sequence[str] | None) -> Sequence[str]:
 
 @attrs.frozen(kw_only=True)
 class ServerArguments:
-    """`trio-vmess server`."""
+    """`trio-vmess server`; `tls` has the files of a certificate and of its key."""
 
     config: str | None
     listen: IPAddress | None
@@ -27,6 +27,9 @@ class ServerArguments:
     alter_id: int | None
     security: SecurityName | None
     allow_private: bool | None
+    ws: str | None
+    tls: Sequence[str] | None
+    name: Host | None
     log_level: LogLevel | None
 
     @property
@@ -39,6 +42,9 @@ class ServerArguments:
             "--alter-id": self.alter_id,
             "--security": self.security,
             "--allow-private": self.allow_private,
+            "--ws": self.ws,
+            "--tls": self.tls,
+            "--name": self.name,
         }
 
 

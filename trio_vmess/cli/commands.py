@@ -26,8 +26,9 @@ from trio_vmess.cli.arguments import (
 )
 from trio_vmess.cli.demo import start_demo
 from trio_vmess.cli.links import find_link
+from trio_vmess.cli.quick_server import client_stream, find_doubts, server_stream
 from trio_vmess.cli.supervisor import run_node, run_nodes
-from trio_vmess.cli.tables import format_connections, format_counters
+from trio_vmess.cli.tables import format_certificates, format_connections, format_counters
 from trio_vmess.config import (
     VMESS_TAG,
     Config,
@@ -74,8 +75,10 @@ def run_command(arguments: Arguments) -> None:
             run_node(_load(arguments.config), arguments.log_level)
         case CheckArguments():
             # Building the node also checks its data files and name servers.
-            Node(_load(arguments.config))
+            node = Node(_load(arguments.config))
             print("Configuration OK.")
+            for each in node.certificates:
+                print(*format_certificates(each.summary), sep="\n")
         case DemoArguments():
             run_nodes(LogSettings(access=""), arguments.log_level, start_demo)
         case BenchArguments():
@@ -117,21 +120,28 @@ def _serve(arguments: ServerArguments) -> None:
         user_id=user_id,
         alter_id=alter_id,
         allow_private=bool(arguments.allow_private),
+        stream=server_stream(arguments),
         log=LogSettings(access=""),
     )
     _warn(validate(config))
 
     def link_lines(node: Node) -> Iterator[str]:
+        host = arguments.name or reachable_host(listen)
+        certificate = next((each.certificates[0] for each in node.certificates), None)
+        if certificate is not None:
+            for doubt in find_doubts(certificate, host):
+                yield f"warning: {doubt}"
         for each in node.listening:
             if each.tag != VMESS_TAG:
                 continue
             link = server_share_link(
-                host=reachable_host(listen),
+                host=host,
                 port=parse_endpoint(each.address)[1],
                 user_id=user_id,
                 alter_id=alter_id,
                 security=arguments.security or SecurityName.AUTO,
                 name="trio-vmess",
+                stream=client_stream(arguments, host, certificate),
             )
             yield f"link:   {link}"
             yield f"client: trio-vmess client '{link}'"

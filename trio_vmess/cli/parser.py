@@ -25,9 +25,11 @@ from trio_vmess.cli.values import (
     one_of,
     read_alter_id,
     read_endpoint,
+    read_host,
     read_ip_address,
     read_local_endpoint,
     read_port,
+    read_url_path,
     read_user_id,
     seconds_between,
 )
@@ -134,6 +136,27 @@ def _add_server(add: _Add) -> None:
         "--port", type=read_port, metavar="N", help="port to listen on; default: any free port"
     )
     _add_user(server, alter_id="0, which means AEAD headers", security="auto")
+    server.add_argument(
+        "--ws",
+        type=read_url_path,
+        metavar="PATH",
+        help="carry VMess by WebSocket, with requests for this path; default: bare TCP",
+    )
+    server.add_argument(
+        "--tls",
+        nargs=2,
+        metavar=("CERTIFICATE", "KEY"),
+        help="use TLS, with a certificate and its key in these PEM files",
+    )
+    server.add_argument(
+        "--name",
+        type=read_host,
+        metavar="HOST",
+        help=(
+            "name or address under which clients reach this server, for the link; default: this "
+            "machine's address"
+        ),
+    )
     server.add_argument(
         "--allow-private",
         action="store_true",

@@ -1,6 +1,6 @@
 """Tables of a running node's counters and connections."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, cast
 
 from trio_vmess.operations import parse_counter_name
@@ -39,10 +39,16 @@ def format_counters(response: Values) -> str:
     connections = response.get("connections")
     plural = "" if connections == 1 else "s"
     running = f"{connections} connection{plural}, up {response.get('seconds')} s"
+    ends = [*format_certificates(_list_of_values(response.get("certificates"))), running]
     if not rows:
-        return (
-            "no counters: 'policy' selects what is counted, for users with an email and for "
-            f"inbounds and outbounds with a tag\n{running}"
+        return "\n".join(
+            [
+                (
+                    "no counters: 'policy' selects what is counted, for users with an email and "
+                    "for inbounds and outbounds with a tag"
+                ),
+                *ends,
+            ]
         )
     ordered = sorted(rows, key=lambda row: (_rank(row[0]), row[1]))
     return "\n".join(
@@ -60,7 +66,7 @@ def format_counters(response: Values) -> str:
                 ],
                 numbers=2,
             ),
-            running,
+            *ends,
         ]
     )
 
@@ -71,10 +77,8 @@ def format_connections(response: Values) -> str:
     Raises:
         ValueError: the response is malformed.
     """
-    connections = response.get("connections")
-    if not isinstance(connections, list):
+    if not isinstance(response.get("connections"), list):
         raise ValueError("the node's response has no connections")
-    each_values = map(_values_or_none, cast("list[object]", connections))
     columns = ("source", "user", "inbound", "outbound", "network", "destination")
     sizes = ("uplink", "downlink")
     rows = [
@@ -83,10 +87,19 @@ def format_connections(response: Values) -> str:
             f"{each.get('seconds')} s",
             *(_format_count(each.get(size)) for size in sizes),
         )
-        for each in each_values
-        if each is not None
+        for each in _list_of_values(response.get("connections"))
     ]
     return "\n".join(_format_rows((*columns, "time", *sizes), rows, numbers=3))
+
+
+def format_certificates(certificates: Iterable[Values]) -> Sequence[str]:
+    """Return a line for each certificate; the keys are those of `stats`."""
+    return [
+        f"certificate of {printable(each.get('inbound') or 'an inbound without a tag')}: "
+        f"{_format_names(each.get('names'))}, valid {printable(each.get('validity'))}, "
+        f"{_format_days(each.get('days'))}, issued by {printable(each.get('issuer') or 'nobody')}"
+        for each in certificates
+    ]
 
 
 def printable(value: object) -> str:
@@ -97,6 +110,24 @@ def printable(value: object) -> str:
 
 def _values_or_none(value: object) -> Values | None:
     return cast("Values", value) if isinstance(value, Mapping) else None
+
+
+def _list_of_values(value: object) -> Sequence[Values]:
+    if not isinstance(value, list):
+        return ()
+    found = map(_values_or_none, cast("list[object]", value))
+    return [each for each in found if each is not None]
+
+
+def _format_names(value: object) -> str:
+    names = cast("list[object]", value) if isinstance(value, list) else []
+    return ", ".join(map(printable, names)) or "no name"
+
+
+def _format_days(value: object) -> str:
+    if not isinstance(value, int):
+        return _ABSENT
+    return "expired" if value < 0 else f"{value} day{'' if value == 1 else 's'} left"
 
 
 def _format_count(value: object) -> str:

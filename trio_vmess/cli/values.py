@@ -1,17 +1,22 @@
 """Converts the text of an argument to its value, with errors that name what was expected."""
 
 import argparse
+import contextlib
 import enum
 import ipaddress
+import re
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from trio_vmess.core import Host, IPAddress, parse_endpoint
+from trio_vmess.core import Host, IPAddress, parse_endpoint, parse_host
 from trio_vmess.core.vmess import parse_user_id
 
 _Choice = TypeVar("_Choice", bound=enum.Enum)
 _PORT_MAX: Final = 0xFFFF
 _ALTER_ID_MAX: Final = 0xFFFF
+_DOMAIN: Final = re.compile(r"[\w-]+(\.[\w-]+)*\.?", re.ASCII)
+_URL_PATH: Final = re.compile(r"/[A-Za-z0-9._~/%!$&'()*+,;=:@-]*")
+"""RFC 3986 section 3.3."""
 
 
 def read_ip_address(text: str) -> IPAddress:
@@ -52,6 +57,24 @@ def read_local_endpoint(text: str) -> tuple[IPAddress, int]:
     """Read `address:port`, to listen on."""
     host, port = read_endpoint(text)
     return read_ip_address(str(host)), port
+
+
+def read_host(text: str) -> Host:
+    """Read an IP address or a domain name."""
+    with contextlib.suppress(ValueError):
+        host = parse_host(text)
+        if not isinstance(host, str) or _DOMAIN.fullmatch(host):
+            return host
+    raise argparse.ArgumentTypeError(f"{text!r} is neither an IP address nor a domain name")
+
+
+def read_url_path(text: str) -> str:
+    """Read the path of a URL, without a query."""
+    if not _URL_PATH.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a valid path: expected one as in a URL, such as /tunnel"
+        )
+    return text
 
 
 def read_user_id(text: str) -> bytes:

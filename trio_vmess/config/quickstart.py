@@ -32,6 +32,7 @@ def server_config(
     user_id: bytes,
     alter_id: int = 0,
     allow_private: bool = False,
+    stream: StreamSettings = PLAIN_STREAM,
     log: LogSettings,
 ) -> Config:
     """Return a server with one user, who may connect to all public addresses.
@@ -42,6 +43,7 @@ def server_config(
         user_id: 16 bytes.
         alter_id: the user's count of alter ids.
         allow_private: let the user also connect to this machine and its private networks.
+        stream: what carries VMess.
         log: where the logs go.
     """
     users = (InboundUserSettings(id=user_id, alter_id=alter_id),)
@@ -53,6 +55,7 @@ def server_config(
                 protocol=VMessInboundSettings(users=users),
                 listen=listen,
                 port=PortRange(port, port),
+                stream=stream,
             ),
         ),
         outbounds=(

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import ssl
 import tempfile
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -90,6 +90,21 @@ class InboundCertificates:
     def certificates(self) -> Sequence[Certificate]:
         """Those in use, in the order of the settings."""
         return self._certificates
+
+    @property
+    def summary(self) -> Sequence[Mapping[str, object]]:
+        """Those in use, as the control socket and `check` show them."""
+        now = self._clock()
+        return [
+            {
+                "inbound": self._tag,
+                "names": [*each.names, *map(str, each.addresses)],
+                "issuer": each.issuer,
+                "validity": each.validity,
+                "days": each.days_left(now),
+            }
+            for each in self._certificates
+        ]
 
     def expiring(self) -> Sequence[tuple[Certificate, int]]:
         """Return the certificates that end soon, with the days that are left; negative if over."""

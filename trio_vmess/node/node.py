@@ -218,6 +218,7 @@ class Node:
             connections=self.connections,
             clock=trio.current_time,
             since=self._since,
+            certificates=[each for some in self.certificates for each in some.summary],
         )
         return monitor.answer(request)
 

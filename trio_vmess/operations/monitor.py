@@ -1,6 +1,6 @@
 """Answers the requests of the control socket: counters and open connections."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -21,12 +21,14 @@ class Monitor:
         connections: the open connections.
         clock: returns seconds of a monotonic clock.
         since: when the node started, by this clock.
+        certificates: of inbounds with TLS: `inbound`, `names`, `issuer`, `validity`, `days`.
     """
 
     statistics: Statistics | None
     connections: Collection[Connection]
     clock: Callable[[], float]
     since: float
+    certificates: Sequence[Values] = ()
 
     def answer(self, request: Values) -> Values:
         """Answer one request.
@@ -54,6 +56,7 @@ class Monitor:
             "counters": self.statistics.read(self.connections, reset=reset),
             "connections": len(self.connections),
             "seconds": round(self.clock() - self.since, 3),
+            "certificates": self.certificates,
         }
 
     def _connections(self) -> Values:

@@ -58,6 +58,10 @@ class Certificate:
         parent = "*." + wanted.partition(".")[2]
         return any(name.lower() in (wanted, parent) for name in self.names)
 
+    def is_for_address(self, address: IPAddress) -> bool:
+        """Return whether it is for an IP address."""
+        return address in self.addresses
+
     def days_left(self, now: float) -> int:
         """Return for how many whole days it is still valid; negative once it has expired."""
         return int((self.not_after - now) // _DAY)

@@ -18,6 +18,7 @@ from trio_vmess.transport.lingering_close import close_lingering
 from trio_vmess.transport.own_addresses import is_own_address
 from trio_vmess.transport.packets import BodyPacketLink
 from trio_vmess.transport.prefixed import PrefixedTransport
+from trio_vmess.transport.recorded import RecordedTransport
 from trio_vmess.transport.side import SideTransport
 from trio_vmess.transport.socket_options import SocketOption, set_options
 from trio_vmess.transport.tcp import SocketTransport
@@ -30,6 +31,7 @@ __all__ = [
     "BodyPacketLink",
     "DatagramSocket",
     "PrefixedTransport",
+    "RecordedTransport",
     "Refuse",
     "SideTransport",
     "SocketAddress",

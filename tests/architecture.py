@@ -85,6 +85,11 @@ ROOMS: Final[Mapping[str, Room]] = {
         rooms=("core", "contracts", "transport"),
         libraries=("trio",),
     ),
+    "fallback": Room(
+        purpose="who answers strangers: a site of files, or a server elsewhere",
+        rooms=("core", "contracts", "transport", "relay"),
+        libraries=("trio",),
+    ),
     "listen": Room(
         purpose="listening sockets: permanent, dynamic and UDP ports",
         rooms=("core", "contracts", "transport"),

@@ -6,6 +6,7 @@ StreamSide    a transport with the codecs of its peer's protocol
 PacketLink    datagrams to and from one peer
 Answer        tells an inbound's client whether its destination was reached
 Inbound       serves a connection that a listener has accepted
+Fallback      serves those who do not ask for what an inbound serves
 Dispatch      what an inbound calls when it has read a request
 Resolve       resolves a name; `ResolveFor`: on behalf of a flow
 Outbound      what dispatch calls to reach a destination
@@ -235,6 +236,23 @@ class Inbound(Protocol):
 
         Raises:
             trio.Cancelled: from outside; everything that belongs to the connection is closed.
+        """
+        ...
+
+
+class Fallback(Protocol):
+    """Serves strangers: those who do not ask for what an inbound serves."""
+
+    async def serve(self, transport: Transport, *, received: bytes, source: str) -> None:
+        """Serve one connection to its end; the caller closes it.
+
+        Args:
+            transport: the stranger's connection.
+            received: what has been read from it already.
+            source: the stranger's address as `host:port`; empty for a Unix socket.
+
+        Raises:
+            trio.Cancelled: from outside.
         """
         ...
 

@@ -109,7 +109,7 @@ ROOMS: Final[Mapping[str, Room]] = {
         purpose="settings become objects, and objects tasks; the only home of clock and entropy",
         rooms=(
             *("core", "contracts", "routing", "config", "transport", "relay", "dns"),
-            *("inbound", "outbound", "listen", "dispatch", "operations"),
+            *("inbound", "outbound", "fallback", "listen", "dispatch", "operations"),
         ),
         libraries=("trio",),
     ),

@@ -123,6 +123,12 @@ def test_a_mistake_in_a_fallback(fallback, where, message):
     check_problem(text, "toml", f"inbounds[0].fallback{where}", message, 7)
 
 
+@pytest.mark.parametrize("word", ["h2", "grpc"])
+def test_a_fallback_for_http_2(word):
+    text = toml_inbound(f'transport = {{ type = "{word}" }}\nfallback = "/srv/www"')
+    check_problem(text, "toml", "inbounds[0].fallback", "this transport is HTTP/2", 7)
+
+
 @pytest.mark.parametrize(
     ("keys", "where", "message"),
     [
@@ -186,3 +192,10 @@ def test_client_certificates_need_an_authority():
     keys = "certificate_file = 'c', key_file = 'k', verify_client_certificate = true"
     where = "inbounds[0].tls.verify_client_certificate"
     check_problem(toml_inbound(f"tls = {{ {keys} }}"), "toml", where, "is missing", 6)
+
+
+def test_only_vmess_can_hand_over_what_comes_in_bare_tls():
+    text = toml_inbound(
+        "tls = { certificate_file = 'a.pem', key_file = 'a.key' }\nfallback = '/srv/www'"
+    ).replace('protocol = "vmess"', 'protocol = "socks"')
+    check_problem(text, "toml", "inbounds[0].fallback", "only a vmess inbound has a fallback", 7)

@@ -19,7 +19,7 @@ from tests.kit.pattern import pattern
 from tests.kit.remote_ends import RemoteEnd, memory_pair
 from tests.kit.scripted_remote import ScriptedRemote, TrackedTransport, open_remote
 from tests.kit.sockets import close_sockets, reset, tcp_pair
-from trio_vmess.contracts import Dispatch, Transport
+from trio_vmess.contracts import Dispatch, Fallback, Transport
 from trio_vmess.core import Destination, Network, User, parse_host
 from trio_vmess.core.crypto import fnv1a
 from trio_vmess.core.flow import Flow
@@ -74,6 +74,7 @@ def make_inbound(
     allow_insecure: bool = True,
     switch_account: Callable[[str], SwitchAccount | None] | None = None,
     clock: Callable[[], int] = now,
+    fallback: Fallback | None = None,
 ) -> VMessInbound:
     """Return an inbound with one user."""
     users = UserRegistry([attrs.evolve(account(alter_ids), level=2)])
@@ -89,6 +90,7 @@ def make_inbound(
         buffer=SharedBuffers().received,
         refused=RefusedConnections(),
         switch_account=switch_account,
+        fallback=fallback,
     )
 
 

@@ -88,7 +88,7 @@ from trio_vmess.config.transports import (
     UnixSocket,
     WebSocketSettings,
 )
-from trio_vmess.config.validate import Role, check_role, refuse_layers, validate
+from trio_vmess.config.validate import Role, check_role, validate
 
 __all__ = [
     "PLAIN_STREAM",
@@ -164,7 +164,6 @@ __all__ = [
     "locate",
     "parse_config",
     "parse_share_link",
-    "refuse_layers",
     "server_config",
     "server_share_link",
     "share_link_outbound",

@@ -7,6 +7,7 @@ from trio_vmess.config.endpoints import (
     FreedomOutboundSettings,
     InboundSettings,
     OutboundSettings,
+    VMessInboundSettings,
     VMessOutboundSettings,
 )
 from trio_vmess.config.enums import Experiment, SecurityName
@@ -30,7 +31,7 @@ __all__ = ["find_stream_problems", "find_stream_warnings"]
 def find_stream_problems(config: Config) -> Iterator[Finding]:
     """Find what nothing can be built from."""
     for index, inbound in enumerate(config.inbounds):
-        yield from _inbound_problems(inbound.stream, f"inbounds[{index}]")
+        yield from _inbound_problems(inbound, f"inbounds[{index}]")
     for index, outbound in enumerate(config.outbounds):
         if isinstance(outbound.protocol, FreedomOutboundSettings):
             yield from _freedom_problems(outbound.stream, f"outbounds[{index}]")
@@ -56,8 +57,8 @@ def _options_of_unix(stream: StreamSettings, where: str) -> Iterator[Finding]:
 # Inbounds -----------------------------------------------------------------------------------------
 
 
-def _inbound_problems(stream: StreamSettings, where: str) -> Iterator[Finding]:
-    tls = stream.tls
+def _inbound_problems(inbound: InboundSettings, where: str) -> Iterator[Finding]:
+    stream, tls = inbound.stream, inbound.stream.tls
     if tls is not None and not tls.certificates:
         yield (
             locate(tls.locations, "certificates", f"{where}.stream.tls"),
@@ -70,11 +71,17 @@ def _inbound_problems(stream: StreamSettings, where: str) -> Iterator[Finding]:
         )
     if stream.unix is not None:
         yield _place(stream, "unix", where), "an inbound has its Unix socket in 'listen'"
-    if stream.fallback is not None and tls is None and stream.carrier == TcpSettings():
+    if stream.fallback is not None and isinstance(stream.carrier, Http2Settings | GrpcSettings):
         yield (
             _place(stream, "fallback", where),
-            "a fallback answers HTTP, which needs TLS or a transport such as 'ws'",
+            "a fallback answers HTTP/1.1, and this transport is HTTP/2; use 'ws' or 'httpupgrade'",
         )
+    if stream.fallback is not None and stream.carrier == TcpSettings():
+        place = _place(stream, "fallback", where)
+        if tls is None:
+            yield place, "a fallback answers HTTP, which needs TLS or a transport such as 'ws'"
+        elif not isinstance(inbound.protocol, VMessInboundSettings):
+            yield place, "without a transport such as 'ws', only a vmess inbound has a fallback"
 
 
 def _inbound_warnings(inbound: InboundSettings, where: str) -> Iterator[Finding]:

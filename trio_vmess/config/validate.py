@@ -34,7 +34,6 @@ __all__ = [
     "check_role",
     "find_problems",
     "find_warnings",
-    "refuse_layers",
     "validate",
 ]
 
@@ -102,32 +101,6 @@ def check_role(config: Config, role: Role) -> None:
 def _to_problem(config: Config, finding: Finding) -> ConfigProblem:
     location, message = finding
     return location.problem(message, file=config.file)
-
-
-def refuse_layers(config: Config) -> None:
-    """Refuse what the node cannot do yet, rather than do something else.
-
-    Raises:
-        ConfigError: naming each of these inbounds and outbounds.
-    """
-    findings = [
-        *_layers("inbounds", config.inbounds),
-        *_layers("outbounds", config.outbounds),
-    ]
-    if findings:
-        raise ConfigError(*(_to_problem(config, finding) for finding in findings))
-
-
-def _layers(
-    name: str, endpoints: Sequence[InboundSettings | OutboundSettings]
-) -> Iterator[Finding]:
-    for index, each in enumerate(endpoints):
-        if each.stream.fallback is not None:
-            around = locate(each.locations, "", f"{name}[{index}]")
-            yield (
-                each.stream.locations.get("fallback", around),
-                "fallbacks are not supported yet",
-            )
 
 
 def find_problems(config: Config) -> Iterator[Finding]:

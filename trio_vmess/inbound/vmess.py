@@ -3,15 +3,19 @@
 A request that is refused is answered with silence, whatever the reason: received bytes are read and
 discarded until the handshake deadline, and then the connection is closed without having sent a
 byte. So a probe learns nothing; the reason is only in the log.
+
+With a fallback, it is somebody else who answers, to whom all that was received is replayed: to a
+probe, this is a port of theirs.
 """
 
 import logging
 from collections.abc import Callable
 from typing import Final
 
+import attrs
 import trio
 
-from trio_vmess.contracts import SILENT_ANSWER, Dispatch, StreamSide, Transport
+from trio_vmess.contracts import SILENT_ANSWER, Dispatch, Fallback, StreamSide, Transport
 from trio_vmess.core import NEED_DATA, Entropy, Flow, NeedData, PrefixedCodec
 from trio_vmess.core.vmess import (
     AUTH_SIZE,
@@ -33,7 +37,7 @@ from trio_vmess.core.vmess import (
 from trio_vmess.errors import AuthenticationError, Refusal, RemoteProtocolError
 from trio_vmess.inbound.assigned_accounts import AssignedAccounts, DefaultUser
 from trio_vmess.inbound.refused import RefusedConnections, SlowReader
-from trio_vmess.transport import BodyPacketLink
+from trio_vmess.transport import BodyPacketLink, RecordedTransport
 
 log: Final = logging.getLogger("trio_vmess.inbound.vmess")
 
@@ -41,6 +45,19 @@ CLOCK_SEARCH_PAUSE: Final = 10.0
 """Seconds between two clock searches: unauthenticated clients must not be able to keep us busy."""
 CLOCK_SEARCH_SLICE: Final = 2000
 """HMACs between two checkpoints; they take less than a millisecond."""
+
+
+@attrs.frozen
+class _Refused:
+    """A request that was refused.
+
+    Attributes:
+        unknown: its first bytes, if they are no user's, for the search for a wrong clock.
+        reader: reads the connection at the pace of strangers, if that has begun.
+    """
+
+    unknown: bytes = b""
+    reader: SlowReader | None = None
 
 
 class VMessInbound:
@@ -61,6 +78,7 @@ class VMessInbound:
         refused: holds the connections that are refused.
         switch_account: called with a user's email; returns another port and account to offer in
             the response, or None.
+        fallback: serves those who are refused; None for silence.
     """
 
     def __init__(
@@ -78,6 +96,7 @@ class VMessInbound:
         buffer: memoryview,
         refused: RefusedConnections,
         switch_account: Callable[[str], SwitchAccount | None] | None = None,
+        fallback: Fallback | None = None,
     ) -> None:
         self.users = users
         self.replay = replay
@@ -93,6 +112,7 @@ class VMessInbound:
         self._buffer = buffer
         self._refused = refused
         self._switch_account = switch_account
+        self._fallback = fallback
         self._next_search = 0.0
 
     def assign_account(self, email: str) -> Account | None:
@@ -109,33 +129,45 @@ class VMessInbound:
             source=source.rpartition(":")[0],
             allow_insecure=self._allow_insecure,
         )
-        request: Request | None = None
+        recorded = None if self._fallback is None else RecordedTransport(transport)
+        found: Request | _Refused | None = None
         try:
             with trio.move_on_at(deadline) as limit:
-                request = await self._read_request(connection, transport, source, deadline)
-            if request is not None:
-                await self._dispatch_request(request, connection, transport, source)
-            elif limit.cancelled_caught and connection.receiving is Phase.HEADER:
+                found = await self._read_request(connection, recorded or transport, source)
+                if isinstance(found, _Refused) and self._fallback is None:
+                    await self._stay_silent(found, transport, source, deadline)
+            if isinstance(found, Request):
+                await self._dispatch_request(found, connection, transport, source)
+                return
+            if limit.cancelled_caught and connection.receiving is Phase.HEADER:
                 log.info(
                     "vmess.timeout source=%s reason=%r",
                     source,
                     "no complete request before the handshake deadline",
                 )
+            if self._fallback is not None and recorded is not None:
+                await self._fall_back(self._fallback, found or _Refused(), recorded, source)
         except trio.BrokenResourceError:
             log.debug("vmess.reset source=%s", source)
         finally:
             await transport.aclose()
 
     async def _read_request(
-        self, connection: ServerConnection, transport: Transport, source: str, deadline: float
-    ) -> Request | None:
-        """Read until the request is complete; None if it is refused, and nothing is left to do."""
+        self, connection: ServerConnection, transport: Transport, source: str
+    ) -> Request | _Refused:
+        """Read until the request is complete, or refused."""
         first_bytes, is_unknown = b"", False
         reader: SlowReader | None = None
         try:
             while True:
                 size = await transport.receive_into(self._buffer)
                 data = self._buffer[:size]
+                if self._fallback is not None and not first_bytes and 0 < size < AUTH_SIZE:
+                    # Every client sends more at once, and this may be a whole request of another
+                    # protocol: the fallback's answer must not be late.
+                    raise AuthenticationError(
+                        f"the first packet has {size} bytes", reason=Refusal.TRUNCATED
+                    )
                 if len(first_bytes) < AUTH_SIZE:
                     first_bytes += data[:AUTH_SIZE]
                 connection.receive_data(data, now=self._clock())
@@ -165,16 +197,36 @@ class VMessInbound:
             is_unknown = exc.reason is Refusal.UNKNOWN_USER
         except RemoteProtocolError as exc:
             log.warning("vmess.refused source=%s reason=%r", source, str(exc))
-        if is_unknown and self._may_search_clock(first_bytes):
+        return _Refused(unknown=first_bytes[:AUTH_SIZE] if is_unknown else b"", reader=reader)
+
+    async def _stay_silent(
+        self, refused: _Refused, transport: Transport, source: str, deadline: float
+    ) -> None:
+        """Read a refused connection in silence, and find out more for the log."""
+        if self._may_search_clock(refused.unknown):
             # Beside the silence: a close must not wait for what the log will say.
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(
-                    self._search_clock, first_bytes[:AUTH_SIZE], source, name="clock search"
-                )
-                await self._keep_silent(transport, source, deadline, reader)
+                nursery.start_soon(self._search_clock, refused.unknown, source, name="clock search")
+                await self._keep_silent(transport, source, deadline, refused.reader)
         else:
-            await self._keep_silent(transport, source, deadline, reader)
-        return None
+            await self._keep_silent(transport, source, deadline, refused.reader)
+
+    async def _fall_back(
+        self, fallback: Fallback, refused: _Refused, recorded: RecordedTransport, source: str
+    ) -> None:
+        """Let the fallback serve a refused connection, and find out more for the log."""
+        if not recorded.has_received:
+            return
+        if refused.reader is not None:
+            refused.reader.release()
+        transport = recorded.transport
+        async with trio.open_nursery() as nursery:
+            if self._may_search_clock(refused.unknown):
+                nursery.start_soon(self._search_clock, refused.unknown, source, name="clock search")
+            try:
+                await fallback.serve(transport, received=recorded.take_received(), source=source)
+            finally:
+                await transport.aclose()
 
     async def _wait_for_table(
         self, connection: ServerConnection, reader: SlowReader

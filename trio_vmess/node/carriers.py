@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Callable
 
 from trio_vmess.config import HttpHeaderSettings, HttpUpgradeSettings, WebSocketSettings
-from trio_vmess.contracts import Connect, Inbound
+from trio_vmess.contracts import Connect, Fallback, Inbound
 from trio_vmess.core import Host, format_endpoint
 from trio_vmess.core.carriage import CamouflageRequest, CamouflageResponse
 from trio_vmess.core.carriage.upgrade import (
@@ -18,7 +18,6 @@ from trio_vmess.node.clock import utc_seconds
 from trio_vmess.transport.carriage import (
     CamouflageConnect,
     CamouflageFront,
-    Fallback,
     FrameBuffer,
     TrustedProxies,
     UpgradeConnect,
@@ -33,7 +32,7 @@ def upgrade_server(
     buffer: FrameBuffer,
     *,
     proxies: TrustedProxies,
-    fallback: Fallback | None = None,
+    fallback: Fallback | None,
 ) -> Callable[[Inbound], Inbound]:
     """Build the layer of an inbound that opens tunnels; the result puts it in front."""
     rules = UpgradeRules(
@@ -90,7 +89,9 @@ def upgrade_client(
     )
 
 
-def camouflage_server(settings: HttpHeaderSettings) -> Callable[[Inbound], Inbound]:
+def camouflage_server(
+    settings: HttpHeaderSettings, fallback: Fallback | None
+) -> Callable[[Inbound], Inbound]:
     """Build the layer of an inbound with HTTP heads; the result puts it in front."""
     response = CamouflageResponse(
         version=settings.response.version,
@@ -103,6 +104,7 @@ def camouflage_server(settings: HttpHeaderSettings) -> Callable[[Inbound], Inbou
         paths=settings.request.paths,
         make_head=lambda: response.encode(secrets, utc_seconds()),
         clock=utc_seconds,
+        fallback=fallback,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Final, assert_never
 import attrs
 
 from trio_vmess import config
-from trio_vmess.contracts import Dispatch, Inbound, Outbound, Resolve, ResolveFor
+from trio_vmess.contracts import Dispatch, Fallback, Inbound, Outbound, Resolve, ResolveFor
 from trio_vmess.core import Policy
 from trio_vmess.core.sniff import SniffingSettings
 from trio_vmess.core.vmess import (
@@ -138,6 +138,7 @@ class Assembler:
         *,
         users: UserRegistry,
         switch_account: SwitchSource | None = None,
+        fallback: Fallback | None = None,
     ) -> VMessInbound:
         """Build a VMess inbound.
 
@@ -147,6 +148,7 @@ class Assembler:
             dispatch: receives the requests.
             users: the registry of this port.
             switch_account: offers a port of the inbound's detour; None without one.
+            fallback: serves those who are refused; None for silence.
         """
         return VMessInbound(
             dispatch,
@@ -163,6 +165,7 @@ class Assembler:
             buffer=self.buffers.received,
             refused=self.refused,
             switch_account=switch_account,
+            fallback=fallback,
         )
 
     def local_inbound(

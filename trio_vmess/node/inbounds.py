@@ -137,6 +137,7 @@ class InboundBuilder:
             switch_account = functools.partial(self._switch_account, protocol.detour)
 
         front = self._layers.for_inbound(settings, handshake=handshake)
+        fallback = self._layers.innermost_fallback(settings)
 
         def make_handler(_port: int) -> PortHandler[VMessInbound]:
             registry = users.open_registry()
@@ -146,6 +147,7 @@ class InboundBuilder:
                 self._dispatch,
                 users=registry,
                 switch_account=switch_account,
+                fallback=fallback,
             )
             return PortHandler(
                 inbound=inbound,

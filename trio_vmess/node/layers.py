@@ -14,6 +14,7 @@ import attrs
 
 from trio_vmess.config import (
     CarrierSettings,
+    FallbackSettings,
     GrpcSettings,
     Http2Settings,
     HttpUpgradeSettings,
@@ -24,7 +25,7 @@ from trio_vmess.config import (
     WebSocketSettings,
     carrier_alpn,
 )
-from trio_vmess.contracts import Connect, Inbound
+from trio_vmess.contracts import Connect, Fallback, Inbound
 from trio_vmess.node.lifecycle import Service
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ Front = Callable[[Inbound], Inbound]
 Around = Callable[[Connect], Connect]
 """Puts layers around what dials."""
 
+MakeFallback = Callable[[FallbackSettings], Fallback]
+"""Builds what answers strangers."""
+
 
 @attrs.define(eq=False, slots=False, kw_only=True)
 class LayerBuilder:
@@ -50,11 +54,13 @@ class LayerBuilder:
 
     Attributes:
         file: the name of the configuration file, for errors.
+        make_fallback: builds what answers strangers; None where there are no inbounds.
         services: layers built so far that have tasks of their own; the node runs them.
         certificates: of the inbounds that were built so far; each is a `Service`.
     """
 
     file: str = ""
+    make_fallback: MakeFallback | None = None
     services: list[Service] = attrs.field(factory=lambda: list[Service](), init=False)
     certificates: "list[InboundCertificates]" = attrs.field(
         factory=lambda: list["InboundCertificates"](), init=False
@@ -88,11 +94,26 @@ class LayerBuilder:
         """
         stream = settings.stream
         fronts = [
-            *self._carrier_fronts(stream, handshake=handshake),
+            *self._carrier_fronts(stream, self._fallback_of(stream), handshake=handshake),
             *self._tls_fronts(stream, tag=settings.tag),
             *_proxy_fronts(stream),
         ]
         return lambda inbound: functools.reduce(lambda inner, front: front(inner), fronts, inbound)
+
+    def innermost_fallback(self, settings: InboundSettings) -> Fallback | None:
+        """Build what answers strangers who get through all layers to the protocol itself.
+
+        None where a carrier is in between: inside it, nobody can be shown a web site.
+        """
+        stream = settings.stream
+        return self._fallback_of(stream) if stream.carrier == TcpSettings() else None
+
+    def _fallback_of(self, stream: StreamSettings) -> Fallback | None:
+        if stream.fallback is None:
+            return None
+        if self.make_fallback is None:
+            raise TypeError("these layers are for outbounds, which have no fallback")
+        return self.make_fallback(stream.fallback)
 
     def for_outbound(self, settings: OutboundSettings) -> Around:
         """Build the layers of an outbound; the result puts them around what dials its servers.
@@ -117,7 +138,13 @@ class LayerBuilder:
             stream.tls, _alpn_of(stream, _server_alpn), tag=tag, file=self.file
         )
         self.certificates.append(certificates)
-        return (lambda inbound: tls_server(inbound, certificates, self._tls_buffers),)
+        plain: Fallback | None = None
+        if stream.fallback is not None or stream.carrier != TcpSettings():
+            # It is known for a web server by what is inside, so it may look like one outside.
+            from trio_vmess.node.fallbacks import plain_http
+
+            plain = plain_http()
+        return (lambda inbound: tls_server(inbound, certificates, self._tls_buffers, plain),)
 
     def _tls_arounds(self, stream: StreamSettings) -> Sequence[Around]:
         if stream.tls is None:
@@ -129,20 +156,23 @@ class LayerBuilder:
 
     # Carriers -----------------------------------------------------------------------------------
 
-    def _carrier_fronts(self, stream: StreamSettings, *, handshake: float) -> Sequence[Front]:
+    def _carrier_fronts(
+        self, stream: StreamSettings, fallback: Fallback | None, *, handshake: float
+    ) -> Sequence[Front]:
         match stream.carrier:
             case TcpSettings(header=header):
                 if header is None:
                     return ()
                 from trio_vmess.node.carriers import camouflage_server
 
-                return (camouflage_server(header),)
+                return (camouflage_server(header, fallback),)
             case WebSocketSettings() | HttpUpgradeSettings() as carrier:
                 from trio_vmess.node.carriers import upgrade_server
                 from trio_vmess.transport.carriage import TrustedProxies
 
                 proxies = TrustedProxies(stream.trusted_proxies)
-                return (upgrade_server(carrier, self._frame_buffer, proxies=proxies),)
+                buffer = self._frame_buffer
+                return (upgrade_server(carrier, buffer, proxies=proxies, fallback=fallback),)
             case Http2Settings() | GrpcSettings() as carrier:
                 from trio_vmess.node.http2 import http2_server
                 from trio_vmess.transport.carriage import TrustedProxies

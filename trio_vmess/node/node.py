@@ -1,5 +1,6 @@
 """A node: builds everything that a configuration describes, and runs it."""
 
+import functools
 import logging
 import os
 import secrets
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
-from trio_vmess.config import Config, VMessInboundSettings, refuse_layers
-from trio_vmess.contracts import Outbound
+from trio_vmess.config import Config, FallbackSettings, VMessInboundSettings
+from trio_vmess.contracts import Fallback, Outbound, Resolve
 from trio_vmess.core import Flow
 from trio_vmess.core.vmess import ReplayCache, authentication_window
 from trio_vmess.dispatch import (
@@ -77,7 +78,6 @@ class Node:
     """
 
     def __init__(self, config: Config) -> None:
-        refuse_layers(config)
         buffers = SharedBuffers()
         self._config = config
         assets = Assets(_folders(config))
@@ -93,7 +93,15 @@ class Node:
         self._memory = LastingMemory(state_folders_of(config, os.environ))
         self._replay = ReplayCache(window=window, memory=self._memory)
         self._settled_clock = SettledClock(2 * window + CLOCK_HOLD_EXTRA)
-        self._layers = LayerBuilder(file=config.file)
+        self._layers = LayerBuilder(
+            file=config.file,
+            make_fallback=functools.partial(
+                _make_fallback,
+                buffers=buffers,
+                idle=config.policy.level(0).connection_idle,
+                resolve=self.system.resolve,
+            ),
+        )
         self._assembler = Assembler(
             layers=self._layers,
             buffers=buffers,
@@ -224,6 +232,15 @@ class Node:
 
     async def _choose_for_query(self, flow: Flow) -> Outbound:
         return await self._choose(flow)
+
+
+def _make_fallback(
+    settings: FallbackSettings, *, buffers: SharedBuffers, idle: float, resolve: Resolve
+) -> Fallback:
+    """Build what answers strangers of an inbound; its room is loaded if there is one."""
+    from trio_vmess.node.fallbacks import make_fallback
+
+    return make_fallback(settings, buffers=buffers, idle=idle, resolve=resolve)
 
 
 def _longest_window(config: Config) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from trio_vmess.config import TlsSettings, TlsVersion, locate
-from trio_vmess.contracts import Connect, Inbound
+from trio_vmess.contracts import Connect, Fallback, Inbound
 from trio_vmess.errors import ConfigError
 from trio_vmess.node.certificates import InboundCertificates, key_pair, read_root
 from trio_vmess.transport.tls import (
@@ -43,9 +43,16 @@ def load_certificates(
     return InboundCertificates(tls, _options(tls, alpn), tag=tag, file=file, clock=time.time)
 
 
-def tls_server(inbound: Inbound, certificates: InboundCertificates, buffers: TlsBuffers) -> Inbound:
-    """Put TLS in front of an inbound."""
-    return TlsServer(inbound=inbound, context=lambda: certificates.context, buffers=buffers)
+def tls_server(
+    inbound: Inbound,
+    certificates: InboundCertificates,
+    buffers: TlsBuffers,
+    plain: Fallback | None,
+) -> Inbound:
+    """Put TLS in front of an inbound; `plain` answers those who come without, if anybody does."""
+    return TlsServer(
+        inbound=inbound, context=lambda: certificates.context, buffers=buffers, plain=plain
+    )
 
 
 def tls_client(

@@ -19,7 +19,8 @@ from tests.kit.certificates import (
     write_certificate,
 )
 from tests.kit.remote_ends import memory_pair
-from trio_vmess.contracts import Transport
+from tests.kit.strangers import SOURCE, NotingFallback, told
+from trio_vmess.contracts import Fallback, Transport
 from trio_vmess.core import Host
 from trio_vmess.core.x509 import chain_hash, read_certificate, read_pem
 from trio_vmess.errors import DialError
@@ -71,11 +72,12 @@ async def exchange(
     *,
     identity: TlsIdentity = KNOWN,
     host: Host = "dialled.example",
+    plain: Fallback | None = None,
 ) -> TlsTransport:
     """Dial an echo server, and return the client's transport when the echo has come back."""
     ours, theirs = memory_pair()
     inbound = EchoInbound()
-    front = TlsServer(inbound=inbound, context=lambda: server, buffers=BUFFERS)
+    front = TlsServer(inbound=inbound, context=lambda: server, buffers=BUFFERS, plain=plain)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(
             lambda: front.serve(theirs, source="192.0.2.1:5000", deadline=trio.current_time() + 8)
@@ -298,3 +300,55 @@ def test_files_that_do_not_fit_are_named(files: CertificateFiles) -> None:
         with pytest.raises(ValueError, match=text) as caught:
             server_context(OPTIONS, [pair])
         assert pair.is_named_in(str(caught.value))
+
+
+# Without TLS ------------------------------------------------------------------------------------
+
+
+def front_with(files: CertificateFiles, plain: Fallback) -> TlsServer:
+    server, _ = server_context(OPTIONS, [pair_of(files)])
+    return TlsServer(inbound=EchoInbound(), context=lambda: server, buffers=BUFFERS, plain=plain)
+
+
+@pytest.mark.parametrize("step", [0, 1])
+async def test_who_comes_without_tls_is_handed_over(files: CertificateFiles, step: int) -> None:
+    plain = NotingFallback()
+    front = front_with(files, plain)
+    wire = b"GET / HTTP/1.1\r\n\r\n"
+
+    async def serve(transport: Transport) -> None:
+        await front.serve(transport, source=SOURCE, deadline=trio.current_time() + 8)
+
+    assert await told(serve, wire, step=step) == plain.answer
+    ((received, source, _),) = plain.calls
+    assert received + plain.rest == wire
+    assert source == SOURCE
+
+
+@pytest.mark.parametrize("wire", [b"", b"\x16", b"\x16\x03\x01\x00\x00", b"\x80\x2e\x01"])
+async def test_a_broken_handshake_is_not_handed_over(files: CertificateFiles, wire: bytes) -> None:
+    plain = NotingFallback()
+    front = front_with(files, plain)
+
+    async def serve(transport: Transport) -> None:
+        await front.serve(transport, source=SOURCE, deadline=trio.current_time() + 8)
+
+    assert not (await told(serve, wire)).startswith(b"HTTP")
+    assert plain.calls == []
+
+
+async def test_the_answer_in_the_clear_has_the_deadline_of_the_handshake(
+    files: CertificateFiles, autojump_clock: trio.testing.MockClock
+) -> None:
+    ours, theirs = memory_pair()
+    front = front_with(files, NotingFallback())
+    await ours.send_all(b"GET")
+    await front.serve(theirs, source=SOURCE, deadline=8.0)
+    assert trio.current_time() == 8.0
+
+
+async def test_tls_goes_on_beside_it(files: CertificateFiles) -> None:
+    plain = NotingFallback()
+    server, _ = server_context(OPTIONS, [pair_of(files)])
+    await exchange(trusting(), server, plain=plain)
+    assert plain.calls == []

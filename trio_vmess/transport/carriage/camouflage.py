@@ -7,9 +7,10 @@ from typing import Final
 import attrs
 import trio
 
-from trio_vmess.contracts import Connect, Inbound, Transport
+from trio_vmess.contracts import Connect, Fallback, Inbound, Transport
 from trio_vmess.core import NEED_DATA, Host
 from trio_vmess.core.carriage import CamouflageClient, CamouflageServer, HeadPassed, HeadRefused
+from trio_vmess.errors import RemoteProtocolError
 from trio_vmess.transport.layer import TransportLayer
 from trio_vmess.transport.lingering_close import close_lingering
 from trio_vmess.transport.prefixed import PrefixedTransport
@@ -79,49 +80,60 @@ class CamouflageFront:
         paths: what clients may ask for.
         make_head: returns the head of a response.
         clock: returns UTC seconds, for answers to others.
+        fallback: answers everybody else; None for the answers of a web server without pages.
     """
 
     inbound: Inbound
     paths: tuple[str, ...]
     make_head: Callable[[], bytes]
     clock: Callable[[], int]
+    fallback: Fallback | None = None
     _buffer: memoryview = attrs.field(factory=lambda: memoryview(bytearray(READ_SIZE)), init=False)
 
     async def serve(self, transport: Transport, *, source: str, deadline: float) -> None:
         """See `Inbound.serve`."""
         try:
-            passed: HeadPassed | None = None
-            with trio.move_on_at(deadline):
-                passed = await self._read_head(transport, source)
-            if passed is not None:
+            passed = await self._read_head(transport, source, deadline)
+            if isinstance(passed, HeadPassed):
                 inside = CamouflagedTransport(
                     PrefixedTransport(transport, passed.trailing),
                     head=self.make_head(),
                     reader=None,
                 )
                 await self.inbound.serve(inside, source=source, deadline=deadline)
-        except trio.BrokenResourceError as exc:
+            elif passed and self.fallback is not None:
+                await self.fallback.serve(transport, received=passed, source=source)
+        except (trio.BrokenResourceError, RemoteProtocolError) as exc:
             log.debug("camouflage.reset source=%s reason=%r", source, str(exc))
         finally:
             await transport.aclose()
 
-    async def _read_head(self, transport: Transport, source: str) -> HeadPassed | None:
-        """Read a client's head; None if it is refused, and has its answer.
+    async def _read_head(
+        self, transport: Transport, source: str, deadline: float
+    ) -> HeadPassed | bytes:
+        """Read a client's head.
+
+        Returns:
+            The head, or what the fallback is to answer; nothing if it was answered here.
 
         Raises:
             trio.BrokenResourceError: the connection was reset.
+            RemoteProtocolError: TLS below was damaged.
         """
         server = CamouflageServer(self.paths)
-        while (event := server.next_event()) is NEED_DATA:
-            size = await transport.receive_into(self._buffer)
-            if not size:
-                return None
-            server.receive_data(self._buffer[:size])
-        if isinstance(event, HeadRefused):
-            log.warning("camouflage.refused source=%s reason=%r", source, str(event))
-            await close_lingering(transport, event.answer(self.clock()))
-            return None
-        return event
+        with trio.move_on_at(deadline):
+            while (event := server.next_event()) is NEED_DATA:
+                size = await transport.receive_into(self._buffer)
+                if not size:
+                    break
+                server.receive_data(self._buffer[:size])
+            if isinstance(event, HeadPassed):
+                return event
+            if isinstance(event, HeadRefused):
+                log.warning("camouflage.refused source=%s reason=%r", source, str(event))
+                if self.fallback is None:
+                    await close_lingering(transport, event.answer(self.clock()))
+        return b"" if self.fallback is None else server.received
 
 
 @attrs.frozen(eq=False, kw_only=True)

@@ -3,12 +3,12 @@
 import itertools
 import logging
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 import attrs
 import trio
 
-from trio_vmess.contracts import Inbound, Transport
+from trio_vmess.contracts import Fallback, Inbound, Transport
 from trio_vmess.core import NEED_DATA
 from trio_vmess.core.carriage.upgrade import (
     Refused,
@@ -19,6 +19,7 @@ from trio_vmess.core.carriage.upgrade import (
     UpgradeServer,
 )
 from trio_vmess.core.carriage.websocket import FrameReader, FrameWriter
+from trio_vmess.errors import RemoteProtocolError
 from trio_vmess.transport.carriage.websocket import FrameBuffer, WebSocketTransport
 from trio_vmess.transport.lingering_close import close_lingering
 from trio_vmess.transport.prefixed import PrefixedTransport
@@ -29,26 +30,25 @@ READ_SIZE: Final = 16 * 1024
 """Bytes that one read of a request's head takes at most."""
 
 
-class Fallback(Protocol):
-    """Answers those who do not ask for the tunnel."""
-
-    async def serve(self, transport: Transport, *, received: bytes, source: str) -> None:
-        """Serve one connection to its end; the caller closes it.
-
-        Args:
-            transport: the client's connection.
-            received: what has been read from it already.
-            source: the client's address.
-        """
-        ...
-
-
 SourceOf = Callable[[RequestHead, str], str]
 """Returns where a request comes from, by its headers and the address of the connection."""
 
 
 def _address_of_connection(_head: RequestHead, source: str) -> str:
     return source
+
+
+@attrs.frozen
+class _Visitor:
+    """Somebody who does not ask for the tunnel.
+
+    Attributes:
+        received: what has been read of the connection.
+        source: the visitor's address.
+    """
+
+    received: bytes = attrs.field(repr=False)
+    source: str
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -79,20 +79,12 @@ class UpgradeFront:
     async def serve(self, transport: Transport, *, source: str, deadline: float) -> None:
         """See `Inbound.serve`."""
         try:
-            opened: Upgraded | Refused | None = None
-            with trio.move_on_at(deadline) as limit:
-                opened = await self._negotiate(transport, source)
+            opened = await self._negotiate(transport, source, deadline)
             if isinstance(opened, Upgraded):
                 await self._serve_tunnel(transport, opened, source, deadline)
-            elif isinstance(opened, Refused) and self.fallback is not None:
-                await self.fallback.serve(transport, received=opened.received, source=source)
-            elif limit.cancelled_caught:
-                log.info(
-                    "upgrade.timeout source=%s reason=%r",
-                    source,
-                    "no complete request before the handshake deadline",
-                )
-        except trio.BrokenResourceError as exc:
+            elif opened is not None and self.fallback is not None:
+                await self.fallback.serve(transport, received=opened.received, source=opened.source)
+        except (trio.BrokenResourceError, RemoteProtocolError) as exc:
             log.debug("upgrade.reset source=%s reason=%r", source, str(exc))
         finally:
             await transport.aclose()
@@ -117,17 +109,45 @@ class UpgradeFront:
             next_heartbeat=self.next_heartbeat,
         )
 
-    async def _negotiate(self, transport: Transport, source: str) -> Upgraded | Refused | None:
+    async def _negotiate(
+        self, transport: Transport, source: str, deadline: float
+    ) -> Upgraded | _Visitor | None:
         """Read requests until one opens the tunnel.
 
         Returns:
-            The tunnel's request once it is answered; one that somebody else is to answer; or None
-            when the connection has been served to its end.
+            The tunnel's request once it is answered; somebody whom the fallback is to serve; or
+            None when the connection has been served to its end.
 
         Raises:
             trio.BrokenResourceError: the connection was reset.
+            RemoteProtocolError: TLS below was damaged.
         """
-        server, buffer = UpgradeServer(self.rules), self._head_buffer
+        server = UpgradeServer(self.rules, judges_early=self.fallback is not None)
+        with trio.move_on_at(deadline) as limit:
+            opened = await self._answer_until_upgraded(server, transport, source)
+            if isinstance(opened, Upgraded):
+                return opened
+            if isinstance(opened, Refused) and opened.head is not None:
+                source = self.source_of(opened.head, source)
+        if limit.cancelled_caught:
+            log.info(
+                "upgrade.timeout source=%s reason=%r",
+                source,
+                "no complete request before the handshake deadline",
+            )
+        received = b"" if self.fallback is None else server.received
+        return _Visitor(received, source) if received else None
+
+    async def _answer_until_upgraded(
+        self, server: UpgradeServer, transport: Transport, source: str
+    ) -> Upgraded | Refused | None:
+        """Answer requests; return the first that is not to be answered here, or None at the end.
+
+        Raises:
+            trio.BrokenResourceError: the connection was reset.
+            RemoteProtocolError: TLS below was damaged.
+        """
+        buffer = self._head_buffer
         for number in itertools.count():
             while (event := server.next_event()) is NEED_DATA:
                 size = await transport.receive_into(buffer)

@@ -95,26 +95,30 @@ class TlsTransport(TransportLayer):
         """The connection's parameters: version, cipher, certificate, protocol, session."""
         return self._tls
 
-    async def handshake(self) -> None:
+    async def handshake(self, received: bytes = b"") -> None:
         """Agree on keys; both sides call it before anything else.
+
+        Args:
+            received: what has been read from the connection already, `PIECE` bytes at most.
 
         Raises:
             ssl.SSLError: the peer speaks no TLS, or one side refuses the other. The alert that
                 says so has been sent.
             trio.BrokenResourceError: the connection was reset or closed.
         """
-        received = self._buffers.received[:PIECE]
+        self._incoming.write(received)
+        buffer = self._buffers.received[:PIECE]
         while True:
             try:
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
                 await self._outbox.flush()
-                size = await self._transport.receive_into(received)
+                size = await self._transport.receive_into(buffer)
                 if not size:
                     raise trio.BrokenResourceError(
                         "the connection ended in the TLS handshake"
                     ) from None
-                self._incoming.write(received[:size])
+                self._incoming.write(buffer[:size])
             except ssl.SSLError:
                 await self._outbox.flush()
                 raise

@@ -8,7 +8,7 @@ from typing import Final, Protocol, cast
 import attrs
 import trio
 
-from trio_vmess.contracts import Connect, Inbound, Transport
+from trio_vmess.contracts import Connect, Fallback, Inbound, Transport
 from trio_vmess.core import Host, format_endpoint
 from trio_vmess.core.x509 import (
     Certificate,
@@ -18,7 +18,7 @@ from trio_vmess.core.x509 import (
     read_certificate,
 )
 from trio_vmess.errors import DialError, DialFailure
-from trio_vmess.transport.tls.connection import TlsBuffers, TlsTransport, reason_of
+from trio_vmess.transport.tls.connection import PIECE, TlsBuffers, TlsTransport, reason_of
 
 log: Final = logging.getLogger("trio_vmess.transport.tls")
 
@@ -28,9 +28,11 @@ SESSION_LIFETIME: Final = 3600.0
 _DER: Final = 2
 """`ENCODING_DER` of the `_ssl` module."""
 
+_NO_TLS: Final = "WRONG_VERSION_NUMBER"
+
 _HINTS: Final = {
     "HTTP_REQUEST": "an HTTP request in the clear",
-    "WRONG_VERSION_NUMBER": "it does not begin with TLS; is TLS off at the client?",
+    _NO_TLS: "it does not begin with TLS; is TLS off at the client?",
     "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "the client does not accept our certificate",
     "TLSV1_ALERT_UNKNOWN_CA": "the client does not know who has issued our certificate",
     "SSLV3_ALERT_BAD_CERTIFICATE": "the client does not accept our certificate",
@@ -48,19 +50,63 @@ class TlsServer:
         inbound: gets what is inside.
         context: returns the context for the next connection; certificates may be replaced.
         buffers: shared by all TLS connections of this Trio run.
+        plain: answers clients that begin with something else than TLS; None closes them.
     """
 
     inbound: Inbound
     context: Callable[[], ssl.SSLContext]
     buffers: TlsBuffers
+    plain: Fallback | None = None
 
     async def serve(self, transport: Transport, *, source: str, deadline: float) -> None:
         """See `Inbound.serve`."""
+        if self.plain is None:
+            await self._serve_inside(transport, source, deadline, b"")
+            return
+        try:
+            begin = await self._read_beginning(self.plain, transport, source, deadline)
+        except BaseException:
+            await transport.aclose()
+            raise
+        if begin:
+            await self._serve_inside(transport, source, deadline, begin)
+        else:
+            await transport.aclose()
+
+    async def _read_beginning(
+        self, plain: Fallback, transport: Transport, source: str, deadline: float
+    ) -> bytes:
+        """Read the first bytes of a handshake; nothing if the connection is served to its end."""
+        buffer = self.buffers.received[:PIECE]
+        with trio.move_on_at(deadline):
+            try:
+                size = await transport.receive_into(buffer)
+            except trio.BrokenResourceError as exc:
+                log.debug("tls.reset source=%s reason=%r", source, str(exc))
+                return b""
+            begin = bytes(buffer[:size])
+            if not begin or _begins_tls(begin[0]):
+                return begin
+            log.warning("tls.refused source=%s reason=%r", source, _HINTS[_NO_TLS])
+            await plain.serve(transport, received=begin, source=source)
+        return b""
+
+    async def _serve_inside(
+        self, transport: Transport, source: str, deadline: float, begin: bytes
+    ) -> None:
+        """Shake hands, and let the inbound serve what is inside.
+
+        Args:
+            transport: the client's connection.
+            source: see `Inbound.serve`.
+            deadline: see `Inbound.serve`.
+            begin: what has been read of the handshake.
+        """
         inside = TlsTransport(transport, self.context(), buffers=self.buffers)
         fault = "no complete TLS handshake before the handshake deadline"
         try:
             with trio.move_on_at(deadline) as limit:
-                await inside.handshake()
+                await inside.handshake(begin)
         except ssl.SSLError as exc:
             fault = _HINTS.get(exc.reason or "", reason_of(exc))
         except trio.BrokenResourceError as exc:
@@ -76,6 +122,11 @@ class TlsServer:
                 return
         log.warning("tls.refused source=%s reason=%r", source, fault)
         await transport.aclose()
+
+
+def _begins_tls(first: int) -> bool:
+    """Tell whether nginx takes this for the first byte of a handshake: TLS, or that of SSL 2."""
+    return first == 0x16 or bool(first & 0x80)
 
 
 @attrs.frozen(kw_only=True)

@@ -69,6 +69,8 @@ def test_a_socket_is_given_away(
     [
         (Permissions(mode=0o600, owner="no-such-user"), "this machine has no user 'no-such-user'"),
         (Permissions(mode=0o600, group="no-such"), "this machine has no group 'no-such'"),
+        (Permissions(mode=0o600, owner="4294967295"), "this machine has no user '4294967295'"),
+        (Permissions(mode=0o600, group="9" * 30), "this machine has no group '999"),
     ],
 )
 def test_an_owner_who_does_not_exist(

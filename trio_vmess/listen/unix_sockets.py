@@ -23,6 +23,10 @@ _ADVICE: Final = {
 }
 
 
+_ID_END: Final = (1 << 32) - 1
+"""The first number that is nobody's: chown(2) takes it for -1."""
+
+
 class _OwnerError(OSError):
     """A socket cannot be given to somebody; the text says all of it."""
 
@@ -145,6 +149,10 @@ def _remove_stale_socket(path: str) -> None:
         return
 
 
+def _is_number(name: str) -> bool:
+    return name.isdecimal() and int(name) < _ID_END
+
+
 if sys.platform == "win32":
 
     def _give_away(path: str, permissions: Permissions) -> None:
@@ -184,7 +192,7 @@ else:
         if not name:
             return -1  # chown(2): as it is
         try:
-            return int(name) if name.isdecimal() else pwd.getpwnam(name).pw_uid
+            return int(name) if _is_number(name) else pwd.getpwnam(name).pw_uid
         except KeyError:
             message = f"this machine has no user {name!r}; create it, or choose another owner"
             raise _OwnerError(errno.EINVAL, message) from None
@@ -193,7 +201,7 @@ else:
         if not name:
             return -1
         try:
-            return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
+            return int(name) if _is_number(name) else grp.getgrnam(name).gr_gid
         except KeyError:
             message = f"this machine has no group {name!r}; create it, or choose another one"
             raise _OwnerError(errno.EINVAL, message) from None

@@ -21,6 +21,7 @@ from tests.kit.peer_specs import ClientSpec, DynamicPorts, ServerSpec
 from tests.kit.ports import free_port, free_port_range
 from tests.kit.socks_client import SocksError, open_socks_stream
 from tests.kit.waiting import wait_until
+from trio_vmess.config import HttpInboundSettings
 
 COUNT: Final = 10
 HTTP: Final = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n"
@@ -178,3 +179,14 @@ async def test_generations_of_ports_that_come_and_go(
 
 async def ignore(result: Awaitable[object]) -> None:
     await result
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"GET", b"\x09nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nbad header\r\n\r\n"],
+    ids=["nothing", "a part", "nonsense", "a bad header"],
+)
+async def test_refused_programs_at_an_http_inbound(data: bytes) -> None:
+    spec = ClientSpec(server_port=free_port())
+    async with start_client_node(spec, proxy=HttpInboundSettings()) as client:
+        await check_garbage(lambda: ignore(send(client.port, data)), client)

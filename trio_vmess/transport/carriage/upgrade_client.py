@@ -171,7 +171,7 @@ class AnswerFirst(TransportLayer):
             try:
                 await receive_answer(client, self._transport)
             except RemoteProtocolError as exc:
-                self._fault = exc
+                self._fault = exc.copy()
                 raise
             self._client = None
             if trailing := client.trailing_data:

@@ -185,6 +185,8 @@ class UpgradeClient:
                     return _not_switched(event)
         except h11.RemoteProtocolError as exc:
             self._finished = True
+            # h11 raises it from a frame that refers to it, and so to us: a cycle.
+            exc.__traceback__ = None
             raise RemoteProtocolError(self._explain(exc)) from None
 
     @property

@@ -62,7 +62,12 @@ class BoundedConnection:
             h11.RemoteProtocolError: the peer broke the protocol.
         """
         while True:
-            event = self._h11.next_event()
+            try:
+                event = self._h11.next_event()
+            except h11.RemoteProtocolError as exc:
+                # It was raised from a frame that refers to it, and so to us: a cycle.
+                exc.__traceback__ = None
+                raise
             if isinstance(event, h11.Event):
                 return event
             if event is h11.PAUSED:

@@ -152,7 +152,15 @@ class LayerBuilder:
         from trio_vmess.node.tls import tls_client
 
         alpn = _alpn_of(stream, _client_alpn)
-        return (tls_client(stream.tls, alpn, self._tls_buffers, file=self.file),)
+        return (
+            tls_client(
+                stream.tls,
+                alpn,
+                self._tls_buffers,
+                sends_next=_sends_at_once(stream.carrier),
+                file=self.file,
+            ),
+        )
 
     # Carriers -----------------------------------------------------------------------------------
 
@@ -243,5 +251,18 @@ def _client_alpn(carrier: CarrierSettings) -> Sequence[str]:
             return HTTP_1
         case Http2Settings() | GrpcSettings():
             return HTTP_2
+        case _ as never:
+            assert_never(never)
+
+
+def _sends_at_once(carrier: CarrierSettings) -> bool:
+    """Return whether a client sends its request before there is anything to carry."""
+    match carrier:
+        case WebSocketSettings(max_early_data=early_size):
+            return not early_size
+        case HttpUpgradeSettings(max_early_data=early_size, is_eager=is_eager):
+            return not early_size and not is_eager
+        case TcpSettings() | Http2Settings() | GrpcSettings():
+            return False
         case _ as never:
             assert_never(never)

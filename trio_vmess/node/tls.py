@@ -56,7 +56,12 @@ def tls_server(
 
 
 def tls_client(
-    tls: TlsSettings, alpn: Sequence[str], buffers: TlsBuffers, *, file: str
+    tls: TlsSettings,
+    alpn: Sequence[str],
+    buffers: TlsBuffers,
+    *,
+    sends_next: bool,
+    file: str,
 ) -> Callable[[Connect], Connect]:
     """Build the TLS layer of an outbound; the result puts it around what dials.
 
@@ -64,6 +69,7 @@ def tls_client(
         tls: its settings.
         alpn: the application protocols to offer.
         buffers: shared by all TLS connections of the node.
+        sends_next: whether what is inside begins with bytes of the client's, sent at once.
         file: the name of the configuration file, for errors.
 
     Raises:
@@ -96,6 +102,7 @@ def tls_client(
         identity=identity,
         buffers=buffers,
         resumes=tls.session_resumption,
+        sends_next=sends_next,
     )
 
 

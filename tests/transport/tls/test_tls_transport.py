@@ -14,6 +14,7 @@ from tests.kit.remote_ends import memory_pair
 from tests.kit.sockets import transport_pair
 from trio_vmess.contracts import Transport
 from trio_vmess.errors import RemoteProtocolError
+from trio_vmess.transport.layer import TransportLayer
 from trio_vmess.transport.tls import PIECE, TlsBuffers, TlsTransport
 
 BUFFERS = TlsBuffers()
@@ -55,6 +56,18 @@ async def open_pair(
     await server.aclose()
 
 
+class CountingTransport(TransportLayer):
+    """Another transport, with the number of times that something was sent."""
+
+    def __init__(self, transport: Transport) -> None:
+        super().__init__(transport)
+        self.count = 0
+
+    async def send_all(self, data: bytes | bytearray | memoryview, /) -> None:
+        self.count += 1
+        await super().send_all(data)
+
+
 async def receive(transport: Transport, size: int = 65_536) -> bytes:
     buffer = memoryview(bytearray(size))
     return bytes(buffer[: await transport.receive_into(buffer)])
@@ -84,6 +97,49 @@ async def test_bytes_arrive_in_both_directions(version: ssl.TLSVersion, read_siz
                 nursery.start_soon(send, each)
             for each in pair:
                 assert await receive_all(each, read_size) == data
+
+
+@pytest.mark.parametrize(("sends_next", "sends"), [(False, 3), (True, 2)])
+async def test_the_end_of_a_handshake_may_share_a_packet_with_data(
+    sends_next: bool, sends: int
+) -> None:
+    ours, theirs = memory_pair()
+    counted = CountingTransport(ours)
+    client, server = tls_pair((counted, theirs))
+
+    async def shake_and_send() -> None:
+        await client.handshake(sends_next=sends_next)
+        await client.send_all(b"hello")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(shake_and_send)
+        await server.handshake()
+        assert await receive(server) == b"hello"
+    assert counted.count == sends
+    await client.aclose()
+    await server.aclose()
+
+
+async def test_the_end_of_a_handshake_does_not_wait_for_data_that_never_comes() -> None:
+    client, server = tls_pair(memory_pair())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.handshake)
+        await client.handshake(sends_next=True)
+        nursery.start_soon(receive, client)
+        await trio.testing.wait_all_tasks_blocked()
+        await server.send_all(b"hello")
+    await client.aclose()
+    await server.aclose()
+
+
+async def test_the_end_is_announced_once() -> None:
+    ours, theirs = memory_pair()
+    counted = CountingTransport(ours)
+    async with open_pair((counted, theirs)) as (client, _):
+        before = counted.count
+        await client.aclose()
+        await client.aclose()
+        assert counted.count == before + 1
 
 
 async def test_more_than_the_shared_buffer_at_once() -> None:

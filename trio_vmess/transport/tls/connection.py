@@ -59,6 +59,7 @@ class TlsTransport(TransportLayer):
     __slots__ = (
         "_buffers",
         "_incoming",
+        "_is_closed",
         "_is_ended",
         "_on_close",
         "_outbox",
@@ -87,7 +88,7 @@ class TlsTransport(TransportLayer):
         )
         self._buffers = buffers
         self._on_close = on_close
-        self._is_ended = False
+        self._is_ended = self._is_closed = False
         self._outbox = Outbox(transport, self._outgoing)
 
     @property
@@ -95,11 +96,13 @@ class TlsTransport(TransportLayer):
         """The connection's parameters: version, cipher, certificate, protocol, session."""
         return self._tls
 
-    async def handshake(self, received: bytes = b"") -> None:
+    async def handshake(self, received: bytes = b"", *, sends_next: bool = False) -> None:
         """Agree on keys; both sides call it before anything else.
 
         Args:
             received: what has been read from the connection already, `PIECE` bytes at most.
+            sends_next: the caller sends data at once, which a client's last message may share a
+                packet with: that saves both sides a system call, and the server a wake-up.
 
         Raises:
             ssl.SSLError: the peer speaks no TLS, or one side refuses the other. The alert that
@@ -123,8 +126,9 @@ class TlsTransport(TransportLayer):
                 await self._outbox.flush()
                 raise
             else:
-                # A client's last message, or a server's tickets: mostly sent with the first data.
-                await self._outbox.flush()
+                # A client's last message, or a server's tickets.
+                if not sends_next:
+                    await self._outbox.flush()
                 return
 
     async def receive_into(self, buffer: memoryview, /) -> int:
@@ -170,7 +174,7 @@ class TlsTransport(TransportLayer):
 
     async def abort(self) -> None:
         """See `Transport.abort`; without close_notify, so that a cut looks like one."""
-        self._is_ended = True
+        self._is_ended = self._is_closed = True
         await self._transport.abort()
 
     async def aclose(self) -> None:
@@ -178,10 +182,12 @@ class TlsTransport(TransportLayer):
         if self._on_close is not None:
             on_close, self._on_close = self._on_close, None
             on_close(self._tls)
-        if not self._outbox.is_busy:
+        # Layers above close more than once, and trying to send costs more than being told not to.
+        if not self._is_closed and not self._outbox.is_busy:
             broken = contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError)
             with trio.CancelScope(deadline=-1, shield=True), broken:
                 await self._transport.send_all(self._close_notify())
+        self._is_closed = True
         await self._transport.aclose()
 
     # OpenSSL ------------------------------------------------------------------------------------

@@ -182,6 +182,7 @@ class TlsConnect:
         identity: which server is accepted.
         buffers: shared by all TLS connections of this Trio run.
         resumes: whether to resume sessions, which saves the server its signature.
+        sends_next: whether the layer above sends at once; see `TlsTransport.handshake`.
     """
 
     connect: Connect
@@ -189,6 +190,7 @@ class TlsConnect:
     identity: TlsIdentity
     buffers: TlsBuffers
     resumes: bool = False
+    sends_next: bool = False
     _sessions: dict[str, tuple[ssl.SSLSession, float]] = attrs.field(
         factory=dict[str, tuple[ssl.SSLSession, float]], init=False
     )
@@ -225,7 +227,7 @@ class TlsConnect:
     async def _handshake(self, inside: TlsTransport, name: str) -> str:
         """Shake hands; say what is wrong, or nothing."""
         try:
-            await inside.handshake()
+            await inside.handshake(sends_next=self.sends_next)
         except ssl.SSLCertVerificationError as exc:
             return _explain(exc, inside.tls)
         except ssl.SSLError as exc:

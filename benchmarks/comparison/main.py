@@ -22,7 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="workloads: " + ", ".join(workload.name for workload in list_workloads()),
     )
     parser.add_argument(
-        "--quick", action="store_true", help="measure less: two minutes instead of twenty"
+        "--quick", action="store_true", help="measure less: five minutes instead of forty"
     )
     parser.add_argument("--size", choices=SIZES, help=argparse.SUPPRESS)
     parser.add_argument(

@@ -33,7 +33,10 @@ async def close_lingering(transport: Transport, data: bytes) -> None:
     left = LINGER_SIZE
     with trio.move_on_after(LINGER_TIME):
         try:
-            await transport.send_eof(data)
+            if data:
+                await transport.send_all(data)
+            # Alone: last bytes are taken for an end of the protocol inside, which HTTP has not.
+            await transport.send_eof()
             while left > 0 and (size := await transport.receive_into(buffer)):
                 left -= size
         except trio.BrokenResourceError:

@@ -24,6 +24,9 @@ SEND_TIMEOUT: Final = 60.0
 REQUESTS_MAX: Final = 1000
 """Requests on one connection: `keepalive_requests`."""
 
+LINE_SIZE_MAX: Final = 8 * 1024
+"""Bytes of a request's first line: one of nginx's `large_client_header_buffers`."""
+
 READ_SIZE: Final = 16 * 1024
 """Bytes that one read of a request takes at most."""
 
@@ -52,7 +55,7 @@ class Requests:
         self._transport = transport
         self._clock = clock
         self._buffer = buffer[:READ_SIZE]
-        self._reader = RequestReader()
+        self._reader = RequestReader(line_size_max=LINE_SIZE_MAX)
         self._reader.receive_data(received)
         self.count = 0
 

@@ -35,6 +35,7 @@ class NginxPage(enum.Enum):
     NOT_ALLOWED = _Words("405 Not Allowed")
     PRECONDITION_FAILED = _Words("412 Precondition Failed")
     BODY_TOO_LARGE = _Words("413 Request Entity Too Large")
+    TARGET_TOO_LARGE = _Words("414 Request-URI Too Large")
     SERVER_ERROR = _Words("500 Internal Server Error")
     BAD_GATEWAY = _Words("502 Bad Gateway")
     GATEWAY_TIMEOUT = _Words("504 Gateway Time-out")

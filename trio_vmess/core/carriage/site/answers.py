@@ -18,6 +18,9 @@ BODY_SIZE_MAX: Final = 1024 * 1024
 FILE_METHODS: Final = frozenset({"GET", "HEAD", "POST"})
 """Those for which nginx looks at files at all."""
 
+_CONDITIONS: Final = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
+"""nginx takes each of them once."""
+
 
 @attrs.frozen(kw_only=True)
 class FileFacts:
@@ -79,6 +82,8 @@ class Answer:
 
 def refusal_of(head: RequestHead) -> NginxPage | None:
     """Return the page for a request that nginx refuses, whatever it serves."""
+    if any(len(head.values(name)) > 1 for name in _CONDITIONS):
+        return NginxPage.BAD_REQUEST
     if head.method == "TRACE":
         return NginxPage.NOT_ALLOWED
     length = head.value("content-length")

@@ -16,6 +16,8 @@ HEAD_SIZE_MAX: Final = 32 * 1024
 _EMPTY_LINE: Final = re.compile(rb"\n\r?\n")
 _METHOD: Final = re.compile(rb"[A-Z_-]*(?: |$)")
 """What nginx takes for the beginning of a request; it does not wait for more of anything else."""
+_LINE: Final = re.compile(rb"[^ \n]+ [^ \n]+ HTTP/[^ \n]*\n")
+"""A request line that is whole. HTTP/0.9 has others, and is not spoken here."""
 _TARGET: Final = re.compile(r"/|[A-Za-z]+://")
 
 _PROXY_HEADER: Final = (
@@ -65,12 +67,19 @@ class MalformedError(ValueError):
     Attributes:
         is_too_large: it could be one, but for its size.
         is_version: it is one of another HTTP.
+        is_long_line: its first line alone is too large.
     """
 
     def __init__(
-        self, message: str, *, is_too_large: bool = False, is_version: bool = False
+        self,
+        message: str,
+        *,
+        is_too_large: bool = False,
+        is_version: bool = False,
+        is_long_line: bool = False,
     ) -> None:
         super().__init__(message)
+        self.is_long_line = is_long_line
         self.is_too_large = is_too_large
         self.is_version = is_version
 
@@ -79,13 +88,20 @@ class MalformedError(ValueError):
         """What nginx says to it, before it closes the connection."""
         if self.is_version:
             return NginxPage.VERSION
+        if self.is_long_line:
+            return NginxPage.TARGET_TOO_LARGE
         return NginxPage.HEAD_TOO_LARGE if self.is_too_large else NginxPage.BAD_REQUEST
 
 
 class RequestReader:
-    """The requests on a connection, one after the other."""
+    """The requests on a connection, one after the other.
 
-    def __init__(self) -> None:
+    Args:
+        line_size_max: bytes of a request's first line.
+    """
+
+    def __init__(self, *, line_size_max: int = HEAD_SIZE_MAX) -> None:
+        self._line_size_max = line_size_max
         self._received = bytearray()
         self._searched = 0
         self._body: h11.Connection | None = None
@@ -120,6 +136,7 @@ class RequestReader:
         blank = len(self._received) - len(self._received.lstrip(b"\r\n"))
         if not _METHOD.match(self._received, blank):
             raise MalformedError(_name_foreign(bytes(self._received)))
+        self._check_line(blank)
         found = _EMPTY_LINE.search(self._received, max(blank, self._searched - 2))
         size = found.end() if found else len(self._received)
         if size > HEAD_SIZE_MAX:
@@ -132,6 +149,20 @@ class RequestReader:
         head, connection = _parse(bytes(self._received[blank:size]))
         self._head_size, self._body = size, connection
         return head
+
+    def _check_line(self, start: int) -> None:
+        """Look at the first line as soon as it is whole: nobody waits for the rest of nonsense.
+
+        Raises:
+            MalformedError: it is no request's.
+        """
+        if self._received.find(b"\n", start, start + self._line_size_max) >= 0:
+            if not _LINE.match(self._received, start):
+                raise MalformedError(_name_foreign(bytes(self._received)))
+        elif len(self._received) - start >= self._line_size_max < HEAD_SIZE_MAX:
+            raise MalformedError(
+                f"a request line of more than {self._line_size_max} bytes", is_long_line=True
+            )
 
     def _drop_request(self, body: h11.Connection) -> bool:
         """Drop the last request, head and body; return whether its end has come."""
@@ -162,8 +193,6 @@ def _parse(head: bytes) -> tuple[RequestHead, h11.Connection]:
     try:
         event = connection.next_event()
     except h11.RemoteProtocolError as exc:
-        if head.startswith(b"PROXY "):
-            raise MalformedError(_PROXY_HEADER) from None
         raise MalformedError(f"a malformed request: {_describe(exc)}") from None
     if not isinstance(event, h11.Request):
         raise MalformedError("a malformed request")
@@ -193,6 +222,6 @@ def _name_foreign(received: bytes) -> str:
     """Say what begins like this, if it is something that people run into."""
     if received.startswith(b"\x16"):
         return "a TLS client on a plain port: set TLS here, or take it off there"
-    if received.startswith(b"\r\n\r\n\0\r\nQUIT\n"):
+    if received.startswith((b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n")):
         return _PROXY_HEADER
     return f"bytes that are no HTTP ({received[:8].hex(' ')})"

@@ -147,6 +147,19 @@ async def test_an_ip_address(listen: str, host: str) -> None:
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="the option is Linux's own")
 
 
+@pytest.mark.parametrize("listen", ["127.0.0.1", "0.0.0.0"])
+@pytest.mark.parametrize("original", [None, Destination(host="a.b", port=443)])
+async def test_connections_that_were_going_elsewhere(
+    listen: str, original: Destination | None
+) -> None:
+    echo = EchoOnce()
+    listener = open_listener(ipaddress.ip_address(listen), find_local=lambda _sock: original)
+    async with serving(listener, echo), await connect(listener) as stream:
+        assert await exchange(stream) == b"hello"
+    ((_, local),) = echo.calls
+    assert local == (original or Destination(host=IPV4, port=listener.port))
+
+
 async def test_small_packets_are_not_held_back() -> None:
     async with accepted_by(open_listener(IPV4)) as (stream, transports):
         await stream.send_all(b"x")

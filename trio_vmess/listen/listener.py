@@ -12,7 +12,7 @@ import logging
 import math
 import os
 import socket
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NoReturn, Protocol
 
 import trio
@@ -50,6 +50,9 @@ _CONNECTION_ERRORS: Final = frozenset(
     }
 )
 
+FindLocal = Callable[[socket.socket], Destination | None]
+"""Returns the address that a connection was going to; None if it is not known."""
+
 log: Final = logging.getLogger("trio_vmess.listen")
 
 
@@ -68,13 +71,20 @@ class Listener:
         sock: a non-blocking stream socket that listens; owned by the listener.
         path: the file of a Unix socket, removed on close; None if there is no file.
         brings_data: whether connections usually have data to read soon after they are accepted.
+        find_local: as for `open_listener`.
     """
 
     def __init__(
-        self, sock: socket.socket, *, path: str | None = None, brings_data: bool = False
+        self,
+        sock: socket.socket,
+        *,
+        path: str | None = None,
+        brings_data: bool = False,
+        find_local: FindLocal | None = None,
     ) -> None:
         self._socket = sock
         self._brings_data = brings_data
+        self._find_local = find_local
         self._path = path
         self._file = None if path is None else identify_file(path)
         self._last_shortage = -math.inf
@@ -87,7 +97,7 @@ class Listener:
             self._address_text = format_endpoint(address, self._port)
             # One system call less for each connection. A listener on a wildcard address cannot
             # know the local address of its connections.
-            if not address.is_unspecified:
+            if not address.is_unspecified and find_local is None:
                 self._local = Destination(host=parse_host(host), port=self._port)
         else:
             self._address_text = path or abstract_name(os.fsencode(name))
@@ -194,9 +204,10 @@ class Listener:
         handshake: float,
         budget: DescriptorBudget,
     ) -> None:
+        local = self._local if self._find_local is None else self._find_local(sock)
         try:
             transport = SocketTransport(
-                sock, is_readable=self._brings_data, local=self._local, on_close=budget.leave
+                sock, is_readable=self._brings_data, local=local, on_close=budget.leave
             )
         except OSError:
             # The peer has already disconnected; some systems report that when options are set.
@@ -238,6 +249,7 @@ def open_listener(
     clients_speak_first: bool = False,
     permissions: Permissions = OWN_PERMISSIONS,
     options: Sequence[SocketOption] = (),
+    find_local: FindLocal | None = None,
 ) -> Listener:
     """Listen on an address.
 
@@ -251,6 +263,8 @@ def open_listener(
             (`TCP_DEFER_ACCEPT` would save more turns, and show: its SYN-ACK is sent twice.)
         permissions: of the file of a Unix socket.
         options: of the socket, which those of connections inherit; not of a Unix socket.
+        find_local: returns where the connection of an accepted socket was going, or None to leave
+            that to the socket; for connections that were going elsewhere. None for all others.
 
     Raises:
         OSError: the address cannot be listened on; see `listen.sockets`.
@@ -258,7 +272,7 @@ def open_listener(
     sock = listening_socket(address, port, permissions=permissions, options=options)
     try:
         path = address if isinstance(address, str) and not address.startswith("@") else None
-        return Listener(sock, path=path, brings_data=clients_speak_first)
+        return Listener(sock, path=path, brings_data=clients_speak_first, find_local=find_local)
     except BaseException:
         sock.close()
         raise

@@ -22,6 +22,14 @@ from trio_vmess.transport.recorded import RecordedTransport
 from trio_vmess.transport.side import SideTransport
 from trio_vmess.transport.socket_options import SocketOption, set_options
 from trio_vmess.transport.tcp import SocketTransport
+from trio_vmess.transport.transparent import (
+    bind_as_destination,
+    destination_of,
+    reached_address,
+    receive_to,
+    redirected_from,
+    transparent_options,
+)
 from trio_vmess.transport.trio_stream import StreamTransport
 from trio_vmess.transport.udp import DatagramSocket, SocketAddress
 from trio_vmess.transport.unix import abstract_name, dial_unix, unix_address
@@ -39,16 +47,22 @@ __all__ = [
     "SocketTransport",
     "StreamTransport",
     "abstract_name",
+    "bind_as_destination",
     "by_preference",
     "cancel_at_end",
     "check_refusal",
     "close_lingering",
     "connect_datagram_socket",
+    "destination_of",
     "dial",
     "dial_error",
     "dial_unix",
     "is_own_address",
+    "reached_address",
+    "receive_to",
+    "redirected_from",
     "resolve",
     "set_options",
+    "transparent_options",
     "unix_address",
 ]

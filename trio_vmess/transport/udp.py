@@ -64,13 +64,14 @@ class DatagramSocket:
             trio.BrokenResourceError: the socket failed for good.
             trio.ClosedResourceError: the socket was closed, before or during the call.
         """
-        return await self._receive(self._socket.recvfrom)
+        return await self.receive_by(self._socket.recvfrom)
 
     async def receive_connected(self) -> list[bytes]:
         """Do the same on a connected socket, without the sender."""
-        return await self._receive(self._socket.recv)
+        return await self.receive_by(self._socket.recv)
 
-    async def _receive(self, receive: Callable[[int], _T]) -> list[_T]:
+    async def receive_by(self, receive: Callable[[int], _T]) -> list[_T]:
+        """Do the same by another call than `recvfrom`; it is given a size, and must not wait."""
         received: list[_T] = []
         while not received:
             if self._socket.fileno() < 0:

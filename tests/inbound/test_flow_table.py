@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -167,4 +168,43 @@ async def test_a_key_can_be_evicted_and_opened_again(
         await trio.testing.wait_all_tasks_blocked()
         assert len(flows) == 1
         assert flows.deliver("b", b"still there", nursery)
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_end_is_told_once_and_late_datagrams_open_another(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    dispatch = HeldFlows()
+    ended: list[str] = []
+
+    def open_flow(key: str) -> Opening:
+        return attrs.evolve(opening(key), close=lambda: ended.append(key))
+
+    async with trio.open_nursery() as nursery:
+        flows: FlowTable[str] = FlowTable(dispatch, open_flow=open_flow, limit=1)
+        flows.deliver("a", b"", nursery)
+        await trio.testing.wait_all_tasks_blocked()
+        assert ended == []
+        flows.deliver("b", b"", nursery)  # evicts "a"
+        await trio.testing.wait_all_tasks_blocked()
+        assert ended == ["a"]
+        dispatch.let_go.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert ended == ["a", "b"]
+
+
+async def test_a_datagram_without_a_flow_evicts_nobody(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    dispatch = HeldFlows()
+
+    def open_flow(key: str) -> Opening | None:
+        return opening(key) if key == "a" else None
+
+    async with trio.open_nursery() as nursery:
+        flows: FlowTable[str] = FlowTable(dispatch, open_flow=open_flow, limit=1)
+        assert flows.deliver("a", b"", nursery)
+        assert not flows.deliver("b", b"", nursery)
+        assert "a" in flows
+        assert "b" not in flows
         nursery.cancel_scope.cancel()

@@ -59,14 +59,18 @@ class InboundClient:
 
 @asynccontextmanager
 async def open_client(
-    inbound: Inbound, *, source: str = SOURCE, handshake: float = HANDSHAKE
+    inbound: Inbound,
+    *,
+    source: str = SOURCE,
+    handshake: float = HANDSHAKE,
+    reached: Destination = LOCAL,
 ) -> AsyncIterator[InboundClient]:
     """Connect a client to an inbound.
 
     When the block is left, the client closes, and the inbound has to end by itself.
     """
     local, remote = trio.testing.memory_stream_pair()
-    client = InboundClient(local, TrackedTransport(StreamTransport(remote), local=LOCAL))
+    client = InboundClient(local, TrackedTransport(StreamTransport(remote), local=reached))
 
     async def serve() -> None:
         deadline = trio.current_time() + handshake

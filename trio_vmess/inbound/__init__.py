@@ -6,6 +6,7 @@ from trio_vmess.inbound.http import HttpInbound
 from trio_vmess.inbound.mixed import MixedInbound
 from trio_vmess.inbound.refused import RefusedConnections
 from trio_vmess.inbound.socks import SocksInbound
+from trio_vmess.inbound.transparent import TransparentInbound
 from trio_vmess.inbound.vmess import VMessInbound
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "MixedInbound",
     "RefusedConnections",
     "SocksInbound",
+    "TransparentInbound",
     "VMessInbound",
 ]

@@ -91,6 +91,10 @@ class QueuedLink:
         self._lot.unpark_all()
 
 
+def _close_nothing() -> None:
+    """Do nothing: most flows share the port's socket."""
+
+
 @attrs.frozen(kw_only=True)
 class Opening:
     """What is needed to open a new flow.
@@ -98,10 +102,12 @@ class Opening:
     Attributes:
         flow: its description, for dispatch.
         reply: sends datagrams to its client.
+        close: called once, when the flow has ended.
     """
 
     flow: Flow
     reply: Reply
+    close: Callable[[], None] = _close_nothing
 
 
 class FlowTable(Generic[Key]):
@@ -109,7 +115,7 @@ class FlowTable(Generic[Key]):
 
     Args:
         dispatch: gets each flow with its link.
-        open_flow: describes the flow for a new key.
+        open_flow: describes the flow for a new key; None drops its datagrams.
         limit: how many flows there are at most.
     """
 
@@ -117,7 +123,7 @@ class FlowTable(Generic[Key]):
         self,
         dispatch: Dispatch,
         *,
-        open_flow: Callable[[Key], Opening],
+        open_flow: Callable[[Key], Opening | None],
         limit: int = FLOW_COUNT_MAX,
     ) -> None:
         self._dispatch = dispatch
@@ -140,31 +146,34 @@ class FlowTable(Generic[Key]):
             nursery: runs the task of a new flow.
 
         Returns:
-            False if the flow's queue is full: the datagram is dropped.
+            False if the datagram is dropped: the flow's queue is full, or there is to be no flow.
         """
         link = self._links.get(key)
         if link is None:
-            link = self._open(key, nursery)
+            opening = self._open_flow(key)
+            if opening is None:
+                return False
+            link = self._open(key, opening, nursery)
         else:
             self._links.move_to_end(key)
         return link.put(datagram)
 
-    def _open(self, key: Key, nursery: trio.Nursery) -> QueuedLink:
+    def _open(self, key: Key, opening: Opening, nursery: trio.Nursery) -> QueuedLink:
         if len(self._links) >= self._limit:
             _, evicted = self._links.popitem(last=False)
             evicted.scope.cancel()
             evicted.close()
-        opening = self._open_flow(key)
         link = self._links[key] = QueuedLink(opening.reply)
-        nursery.start_soon(self._run, key, link, opening.flow, name="datagram flow")
+        nursery.start_soon(self._run, key, link, opening, name="datagram flow")
         return link
 
-    async def _run(self, key: Key, link: QueuedLink, flow: Flow) -> None:
+    async def _run(self, key: Key, link: QueuedLink, opening: Opening) -> None:
         try:
             with link.scope:
-                await self._dispatch.packets(flow, link)
+                await self._dispatch.packets(opening.flow, link)
         finally:
             link.close()
+            opening.close()
             # An evicted flow ends late: by now a new flow may have its key.
             if self._links.get(key) is link:
                 del self._links[key]

@@ -216,10 +216,38 @@ PROBLEMS = [
         2,
     ),
     (
-        inbound('{"protocol": "dokodemo-door", "port": 1, "settings": {"followRedirect": true}}'),
+        inbound(
+            '{"protocol": "dokodemo-door", "port": 1, "settings":\n'
+            '{"followRedirect": true, "network": "udp"}}'
+        ),
         "inbounds[0].settings.followRedirect",
-        "not supported",
-        2,
+        "do not tell where they were going; use 'tproxy'",
+        3,
+    ),
+    (
+        inbound(
+            '{"protocol": "dokodemo-door", "listen": "/run/x", "settings":\n'
+            '{"followRedirect": true}}'
+        ),
+        "inbounds[0].settings.followRedirect",
+        "cannot be redirected to a Unix socket",
+        3,
+    ),
+    (
+        inbound(
+            '{"protocol": "http", "port": 1, "streamSettings": {"sockopt":\n{"tproxy": "tproxy"}}}'
+        ),
+        "inbounds[0].streamSettings.sockopt.tproxy",
+        "only an inbound with protocol 'dokodemo-door'",
+        3,
+    ),
+    (
+        inbound(
+            '{"protocol": "http", "port": 1, "streamSettings": {"sockopt":\n{"tproxy": "on"}}}'
+        ),
+        "inbounds[0].streamSettings.sockopt.tproxy",
+        "unknown value 'on': expected one of off, redirect, tproxy",
+        3,
     ),
     (
         inbound('{"protocol": "dokodemo-door", "port": 1}'),

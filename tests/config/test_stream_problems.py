@@ -93,7 +93,7 @@ def test_a_security_never_means_none(word, message):
             "expected a path that begins with /",
         ),
         ({"finalmask": {"tcp": []}}, "finalmask", "not supported"),
-        ({"sockopt": {"tproxy": "tproxy"}}, "sockopt.tproxy", "not supported"),
+        ({"sockopt": {"tproxy": "tproxy"}}, "sockopt.tproxy", "an outbound takes no redirected"),
         ({"sockopt": {"dialerProxy": "x"}}, "sockopt.dialerProxy", "not supported"),
         ({"sockopt": {"tcpFastOpen": "yes"}}, "sockopt.tcpFastOpen", "true, false or a number"),
         ({"sockopt": {"tcpKeepAliveIdle": -1}}, "sockopt.tcpKeepAliveIdle", "0 to 32767"),

@@ -24,13 +24,21 @@ from trio_vmess.config import (
     PortRange,
     SocketSettings,
     StreamSettings,
+    TransparentProxy,
+    UnixSocket,
 )
 from trio_vmess.core import Destination, Network
 from trio_vmess.core.flow import Flow
 from trio_vmess.errors import ConfigError, DialError, DialFailure
 from trio_vmess.listen import bind_datagram_socket, open_listener
 from trio_vmess.node import Node
-from trio_vmess.node.socket_options import _options, dialling_options, listening_options
+from trio_vmess.node.socket_options import (
+    SocketOptions,
+    _options,
+    dialling_options,
+    listening_options,
+    make_transparent,
+)
 from trio_vmess.outbound.freedom import FreedomOutbound, SocketPacketLink
 from trio_vmess.transport import SocketOption, SocketTransport, connect_datagram_socket, dial
 
@@ -204,3 +212,33 @@ def test_an_option_that_the_system_does_not_have() -> None:
     stream = StreamSettings(socket=SocketSettings(tcp_fast_open=True))
     with pytest.raises(ConfigError, match=r"stream\.socket: .* has no option 'tcp_fast_open'; rem"):
         _options(stream, None, 1, file="")
+
+
+@pytest.mark.parametrize(
+    ("mode", "listen", "kinds"),
+    [
+        (TransparentProxy.OFF, ipaddress.ip_address("0.0.0.0"), ([], [])),
+        (TransparentProxy.REDIRECT, ipaddress.ip_address("0.0.0.0"), ([], [])),
+        (TransparentProxy.TPROXY, UnixSocket("/run/x"), ([], [])),
+        (TransparentProxy.TPROXY, ipaddress.ip_address("0.0.0.0"), ([(0, 19)], [(0, 19), (0, 20)])),
+        (TransparentProxy.TPROXY, ipaddress.ip_address("::"), ([(41, 75)], [(41, 75), (41, 74)])),
+    ],
+)
+def test_options_of_a_transparent_proxy(
+    mode: TransparentProxy,
+    listen: ipaddress.IPv4Address | ipaddress.IPv6Address | UnixSocket,
+    kinds: tuple[list[tuple[int, int]], list[tuple[int, int]]],
+) -> None:
+    settings = InboundSettings(
+        protocol=DokodemoInboundSettings(target_address="a.b", target_port=1),
+        listen=listen,
+        stream=StreamSettings(socket=SocketSettings(tproxy=mode)),
+    )
+    found = make_transparent(SocketOptions(), settings, file="")
+    assert (
+        tuple(
+            [(each.level, each.number) for each in options]
+            for options in (found.streams, found.datagrams)
+        )
+        == kinds
+    )

@@ -40,6 +40,7 @@ from trio_vmess.config.enums import (
     SecurityName,
     SocksAuth,
     TlsVersion,
+    TransparentProxy,
 )
 from trio_vmess.config.link_endpoints import share_link_outbound, with_stream
 from trio_vmess.config.load import Format, load_config, parse_config
@@ -151,6 +152,7 @@ __all__ = [
     "TcpSettings",
     "TlsSettings",
     "TlsVersion",
+    "TransparentProxy",
     "UnixSocket",
     "VMessInboundSettings",
     "VMessOutboundSettings",

@@ -12,6 +12,7 @@ from trio_vmess.config.enums import (
     FreedomDomainStrategy,
     SecurityName,
     SocksAuth,
+    TransparentProxy,
 )
 from trio_vmess.config.location import Location, Locations
 from trio_vmess.config.transports import PLAIN_STREAM, StreamSettings, UnixSocket
@@ -165,12 +166,26 @@ class MixedInboundSettings:
 
 @attrs.frozen(kw_only=True)
 class DokodemoInboundSettings:
-    """A port whose every connection goes to one destination."""
+    """A port whose every connection goes to one destination, or to where it was going anyway.
 
-    target_address: Host
-    target_port: int
+    Attributes:
+        target_address: the destination; empty for none, if it follows redirections.
+        target_port: likewise; 0 for none.
+        follow_redirect: connections that a firewall has redirected here go on to where they were
+            going; the target is for those of which that is not known.
+    """
+
+    target_address: Host = ""
+    target_port: int = 0
     networks: tuple[Network, ...] = (Network.TCP,)
     user_level: int = 0
+    follow_redirect: bool = False
+    locations: Locations = attrs.field(factory=dict[str, Location], eq=False, repr=False)
+
+    @property
+    def has_target(self) -> bool:
+        """Whether there is a destination for all that is not redirected."""
+        return bool(self.target_address and self.target_port)
 
 
 InboundProtocolSettings = (
@@ -215,6 +230,19 @@ class InboundSettings:
                 return (Network.TCP,)
             case _:
                 assert_never(self.protocol)
+
+    @property
+    def transparent_proxy(self) -> TransparentProxy:
+        """How connections are redirected here; as in V2Ray, who follows them cannot leave it off.
+
+        Source:
+            v2ray-core, app/proxyman/inbound/worker.go and always.go, ReceiveOriginalDestination.
+        """
+        mode = self.stream.socket.tproxy
+        follows = isinstance(self.protocol, DokodemoInboundSettings) and (
+            self.protocol.follow_redirect
+        )
+        return TransparentProxy.REDIRECT if follows and mode is TransparentProxy.OFF else mode
 
 
 @attrs.frozen(kw_only=True)

@@ -61,6 +61,14 @@ class FreedomDomainStrategy(enum.Enum):
     USE_IPV6 = "UseIPv6"
 
 
+class TransparentProxy(enum.Enum):
+    """How a firewall hands connections to an inbound that they were not meant for."""
+
+    OFF = "off"
+    REDIRECT = "redirect"
+    TPROXY = "tproxy"
+
+
 class TlsVersion(enum.Enum):
     """The versions of TLS; older ones are not secure."""
 

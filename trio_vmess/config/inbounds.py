@@ -308,22 +308,24 @@ def _read_mixed(section: Section) -> MixedInboundSettings:
 
 def _read_dokodemo(section: Section) -> DokodemoInboundSettings:
     _ignore_timeout(section)
-    redirected = section.get("follow_redirect", values.flag, False)
-    if redirected:
-        section.refuse(
-            "follow_redirect",
-            "connections redirected by the system are not supported; "
-            "remove it and set the destination's address and port",
-        )
-    required = "" if redirected else "the destination of all connections"
-    return DokodemoInboundSettings(
+    follows = section.get("follow_redirect", values.flag, False)
+    required = "" if follows else "the destination of all connections"
+    inbound = DokodemoInboundSettings(
+        follow_redirect=follows,
         target_address=section.get(
             "target_address", values.host, "", json=("address",), required=required
         ),
-        target_port=section.get("target_port", values.port, 0, json=("port",), required=required),
+        target_port=section.get(
+            "target_port",
+            values.whole(0, 0xFFFF) if follows else values.port,
+            0,
+            json=("port",),
+            required=required,
+        ),
         networks=section.many("networks", values.network, json=("network",)) or (Network.TCP,),
         user_level=read_user_level(section),
     )
+    return attrs.evolve(inbound, locations=section.locations())
 
 
 def _ignore_timeout(section: Section) -> None:

@@ -5,6 +5,7 @@ from typing import Final
 import attrs
 
 from trio_vmess.config import values
+from trio_vmess.config.enums import TransparentProxy
 from trio_vmess.config.reader import Section
 from trio_vmess.config.transports import SocketSettings
 from trio_vmess.config.tree import Value, describe
@@ -51,14 +52,13 @@ def read_socket(section: Section) -> SocketSettings:
         keepalive_interval=section.get("keepalive_interval", values.whole(1, _KEEPALIVE_MAX), None),
         interface=section.get("interface", values.text, ""),
         user_timeout=section.get("user_timeout", values.seconds, None),
+        tproxy=section.get("tproxy", values.word(TransparentProxy), TransparentProxy.OFF),
+        locations=section.locations(),
     )
 
 
 def read_sockopt(section: Section) -> Sockopt:
     """Read `sockopt`. For most of its numbers, 0 means the system's default."""
-    tproxy = section.get("tproxy", values.text, "off")
-    if tproxy.lower() not in ("off", ""):
-        section.refuse("tproxy", "transparent proxying (tproxy) is not supported")
     section.refuse_if_set(
         "dialer_proxy", "outbounds that go through other outbounds are not supported"
     )
@@ -79,6 +79,8 @@ def read_sockopt(section: Section) -> Sockopt:
             keepalive_interval=_keepalive(section, "tcp_keep_alive_interval"),
             interface=section.get("interface", values.text, "", json=("interface", "bindToDevice")),
             user_timeout=timeout / 1000 if timeout else None,
+            tproxy=section.get("tproxy", _tproxy, TransparentProxy.OFF),
+            locations=section.locations(),
         ),
         accept_proxy_protocol=section.get("accept_proxy_protocol", values.flag, False),
     )
@@ -86,6 +88,10 @@ def read_sockopt(section: Section) -> Sockopt:
 
 def _keepalive(section: Section, name: str) -> int | None:
     return section.get(name, values.whole(0, _KEEPALIVE_MAX), 0) or None
+
+
+def _tproxy(raw: Value) -> TransparentProxy:
+    return values.word(TransparentProxy)(raw) if raw.content else TransparentProxy.OFF
 
 
 def _flag_or_number(raw: Value) -> bool:

@@ -13,6 +13,10 @@ from trio_vmess.config.endpoints import (
 from trio_vmess.config.enums import Experiment, SecurityName
 from trio_vmess.config.location import Finding, Location, locate
 from trio_vmess.config.model import Config
+from trio_vmess.config.transparent_checks import (
+    find_transparent_problems,
+    find_transparent_warnings,
+)
 from trio_vmess.config.transports import (
     PLAIN_STREAM,
     GrpcSettings,
@@ -35,6 +39,7 @@ def find_stream_problems(config: Config) -> Iterator[Finding]:
     for index, outbound in enumerate(config.outbounds):
         if isinstance(outbound.protocol, FreedomOutboundSettings):
             yield from _freedom_problems(outbound.stream, f"outbounds[{index}]")
+    yield from find_transparent_problems(config)
 
 
 def find_stream_warnings(config: Config) -> Iterator[Finding]:
@@ -43,6 +48,7 @@ def find_stream_warnings(config: Config) -> Iterator[Finding]:
         yield from _inbound_warnings(inbound, f"inbounds[{index}]")
     for index, outbound in enumerate(config.outbounds):
         yield from _outbound_warnings(outbound, f"outbounds[{index}]")
+    yield from find_transparent_warnings(config)
 
 
 def _place(stream: StreamSettings, key: str, where: str) -> Location:

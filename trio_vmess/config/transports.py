@@ -14,7 +14,7 @@ from typing import Final
 
 import attrs
 
-from trio_vmess.config.enums import TlsVersion
+from trio_vmess.config.enums import TlsVersion, TransparentProxy
 from trio_vmess.config.location import Location, Locations
 from trio_vmess.core import Host
 
@@ -268,6 +268,7 @@ class SocketSettings:
         keepalive_interval: seconds from one keep-alive to the next.
         interface: the network interface to use; empty for any.
         user_timeout: seconds after which unacknowledged data ends a connection.
+        tproxy: how connections are redirected to a dokodemo-door inbound; for no other endpoint.
     """
 
     mark: int | None = None
@@ -276,6 +277,8 @@ class SocketSettings:
     keepalive_interval: int | None = None
     interface: str = ""
     user_timeout: float | None = None
+    tproxy: TransparentProxy = TransparentProxy.OFF
+    locations: Locations = attrs.field(factory=dict[str, Location], eq=False, repr=False)
 
 
 @attrs.frozen(kw_only=True)

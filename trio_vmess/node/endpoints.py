@@ -3,7 +3,7 @@
 import platform
 import secrets
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, assert_never
 
 import attrs
@@ -25,6 +25,7 @@ from trio_vmess.inbound import (
     MixedInbound,
     RefusedConnections,
     SocksInbound,
+    TransparentInbound,
     VMessInbound,
 )
 from trio_vmess.node.clock import utc_seconds
@@ -172,8 +173,14 @@ class Assembler:
         self,
         settings: config.InboundSettings,
         dispatch: Dispatch,
+        find_ports: Callable[[], Collection[int]],
     ) -> Inbound:
         """Build an inbound of any protocol but VMess.
+
+        Args:
+            settings: the inbound's.
+            dispatch: receives the requests.
+            find_ports: returns the ports on which it accepts connections now.
 
         Raises:
             TypeError: it is a VMess inbound.
@@ -212,6 +219,15 @@ class Assembler:
                         udp_address=mixed.ip,
                     ),
                     HttpInbound(dispatch, tag=tag, policy=policy, level=level, accounts=accounts),
+                )
+            case config.DokodemoInboundSettings(follow_redirect=True) as dokodemo:
+                target = dokodemo.target_address, dokodemo.target_port
+                return TransparentInbound(
+                    dispatch,
+                    tag=tag,
+                    level=dokodemo.user_level,
+                    fallback=target if dokodemo.has_target else None,
+                    find_ports=find_ports,
                 )
             case config.DokodemoInboundSettings() as dokodemo:
                 return DokodemoInbound(

@@ -14,13 +14,14 @@ from trio_vmess.config import (
     InboundSettings,
     MixedInboundSettings,
     SocksInboundSettings,
+    TransparentProxy,
     UnixSocket,
     VMessInboundSettings,
 )
 from trio_vmess.contracts import Dispatch, Inbound
 from trio_vmess.core import Network, PortPlan
 from trio_vmess.core.vmess import SwitchAccount
-from trio_vmess.inbound import DokodemoInbound, VMessInbound
+from trio_vmess.inbound import DokodemoInbound, TransparentInbound, VMessInbound
 from trio_vmess.listen import (
     DatagramListener,
     DynamicListener,
@@ -35,8 +36,9 @@ from trio_vmess.listen import (
 from trio_vmess.node.endpoints import Assembler
 from trio_vmess.node.layers import LayerBuilder
 from trio_vmess.node.lifecycle import ListeningService
-from trio_vmess.node.socket_options import SocketOptions, listening_options
+from trio_vmess.node.socket_options import SocketOptions, listening_options, make_transparent
 from trio_vmess.node.users import UserStore
+from trio_vmess.transport import reached_address, redirected_from
 
 InboundT = TypeVar("InboundT", bound=Inbound)
 
@@ -49,6 +51,14 @@ _PROTOCOL_NAMES: Final = {
     MixedInboundSettings: "mixed",
     DokodemoInboundSettings: "dokodemo-door",
 }
+
+
+_FIND_LOCAL: Final = {
+    TransparentProxy.OFF: None,
+    TransparentProxy.REDIRECT: redirected_from,
+    TransparentProxy.TPROXY: reached_address,
+}
+"""How it is found out where a connection was going, if that is not the inbound's own address."""
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -112,7 +122,7 @@ class InboundBuilder:
         """
         if isinstance(settings.protocol, VMessInboundSettings):
             return self._build_vmess(settings, settings.protocol)
-        inbound = self._assembler.local_inbound(settings, self._dispatch)
+        inbound = self._assembler.local_inbound(settings, self._dispatch, lambda: streams.ports)
         policy = self._assembler.policy_of(settings.protocol.user_level)
         handler = PortHandler(
             inbound=inbound,
@@ -122,7 +132,8 @@ class InboundBuilder:
         options = self._socket_options(settings)
         streams = _stream_listener(settings, options, lambda _port: handler)
         datagrams = None
-        if isinstance(inbound, DokodemoInbound) and Network.UDP in settings.networks:
+        has_datagrams = Network.UDP in settings.networks
+        if isinstance(inbound, DokodemoInbound | TransparentInbound) and has_datagrams:
             datagrams = _datagram_listener(settings, options, streams, inbound)
         return RunningInbound(settings=settings, streams=streams, datagrams=datagrams)
 
@@ -161,7 +172,8 @@ class InboundBuilder:
         return RunningInbound(settings=settings, streams=streams, users=users)
 
     def _socket_options(self, settings: InboundSettings) -> SocketOptions:
-        return listening_options(settings.stream, file=self._layers.file)
+        file = self._layers.file
+        return make_transparent(listening_options(settings.stream, file=file), settings, file=file)
 
     def _switch_account(self, tag: str, email: str) -> SwitchAccount | None:
         """Offer a user a port of the inbound with this tag, and an account on that port."""
@@ -186,6 +198,7 @@ def _stream_listener(
         open_listener,
         clients_speak_first=not isinstance(settings.protocol, DokodemoInboundSettings),
         options=options.streams,
+        find_local=_FIND_LOCAL[settings.transparent_proxy],
     )
     listen = settings.listen
     if isinstance(listen, UnixSocket):
@@ -210,7 +223,7 @@ def _datagram_listener(
     settings: InboundSettings,
     options: SocketOptions,
     streams: StreamListener[Inbound],
-    inbound: DokodemoInbound,
+    inbound: DokodemoInbound | TransparentInbound,
 ) -> DatagramListener | None:
     listen = settings.listen
     if isinstance(listen, UnixSocket):

@@ -7,10 +7,17 @@ from typing import Final
 
 import attrs
 
-from trio_vmess.config import SocketSettings, StreamSettings, locate
+from trio_vmess.config import (
+    InboundSettings,
+    SocketSettings,
+    StreamSettings,
+    TransparentProxy,
+    UnixSocket,
+    locate,
+)
 from trio_vmess.errors import ConfigError
 from trio_vmess.listen import BACKLOG
-from trio_vmess.transport import SocketOption
+from trio_vmess.transport import SocketOption, transparent_options
 
 _MARK: Final[int | None] = getattr(socket, "SO_MARK", None)
 _INTERFACE: Final[int | None] = getattr(socket, "SO_BINDTODEVICE", None)
@@ -56,6 +63,35 @@ def listening_options(stream: StreamSettings, *, file: str) -> SocketOptions:
         ConfigError: this system does not know one of them.
     """
     return _options(stream, _FAST_OPEN, BACKLOG, file=file)
+
+
+def make_transparent(
+    options: SocketOptions, settings: InboundSettings, *, file: str
+) -> SocketOptions:
+    """Add what transparent proxying takes to the options of an inbound.
+
+    Args:
+        options: the other ones.
+        settings: the inbound's.
+        file: the name of the configuration file, for errors.
+
+    Raises:
+        ConfigError: this system has no transparent proxying.
+    """
+    mode, listen = settings.transparent_proxy, settings.listen
+    if mode is TransparentProxy.OFF or isinstance(listen, UnixSocket):
+        return options
+    if not _IS_LINUX:
+        message = f"this system ({sys.platform}) has no transparent proxying; it takes Linux"
+        location = locate(settings.stream.locations, "socket", "stream")
+        raise ConfigError(location.problem(message, file=file))
+    if mode is TransparentProxy.REDIRECT:
+        return options
+    family = socket.AF_INET if listen.version == 4 else socket.AF_INET6
+    return SocketOptions(
+        streams=[*options.streams, *transparent_options(family, socket.SOCK_STREAM)],
+        datagrams=[*options.datagrams, *transparent_options(family, socket.SOCK_DGRAM)],
+    )
 
 
 def dialling_options(stream: StreamSettings, *, file: str) -> SocketOptions:

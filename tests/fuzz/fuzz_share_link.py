@@ -7,6 +7,8 @@ import base64
 import json
 from typing import Final
 
+import attrs
+
 from tests.kit.vectors import VECTORS
 from trio_vmess.config import format_share_link, parse_share_link, share_link_outbound
 from trio_vmess.config.link_endpoints import with_stream
@@ -32,6 +34,9 @@ TOKENS: Final = (
 )  # fmt: skip
 
 
+_OTHER_ID: Final = "00000000-0000-0000-0000-000000000000"
+
+
 def to_text(data: bytes) -> str:
     """Return the link that an input stands for; bytes beyond UTF-8 come as in `sys.argv`."""
     if data[:1] == b"j":
@@ -50,7 +55,9 @@ def check(data: bytes) -> None:
         link = parse_share_link(to_text(data))
     except ConfigError:
         return
-    if link.uuid in repr(link):
+    # Whoever puts the id into another field, such as the name, has shown it already.
+    others = repr(attrs.evolve(link, uuid=_OTHER_ID))
+    if link.uuid in repr(link) and link.uuid not in others:
         raise ValueError(f"{link!r} shows the id")
     if parse_share_link(format_share_link(link)) != link:
         raise ValueError(f"{link!r} does not survive a round trip")

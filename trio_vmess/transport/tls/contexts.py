@@ -111,6 +111,9 @@ def server_context(
     contexts: list[tuple[Certificate, ssl.SSLContext]] = []
     for pair in pairs:
         context = options.apply(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+        # Clients in Go know which cipher their processor is best at, and OpenSSL would insist on
+        # AES-256. All that it offers by default is strong.
+        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
         if not options.resumes:
             context.num_tickets = 0
         if client_roots is not None:

@@ -171,7 +171,7 @@ class VMessOutbound:
                 transport = await self._dial(connect, host, port, offered)
             except DialError as exc:
                 failures.append(str(exc))
-                log.info(
+                log.warning(
                     "vmess.server_unreachable server=%s reason=%r",
                     format_endpoint(host, port),
                     str(exc),

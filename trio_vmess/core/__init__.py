@@ -19,12 +19,14 @@ from trio_vmess.core.destination import (
 from trio_vmess.core.entropy import Entropy
 from trio_vmess.core.flow import Flow, User
 from trio_vmess.core.mixed import ProxyProtocol, detect_proxy_protocol
+from trio_vmess.core.packetaddr import PACKETADDR_HOST, decode_packetaddr, encode_packetaddr
 from trio_vmess.core.policy import Policy
 from trio_vmess.core.ports import PortPlan
 from trio_vmess.core.public_address import embedded_address, is_public
 
 __all__ = [
     "NEED_DATA",
+    "PACKETADDR_HOST",
     "Codec",
     "Destination",
     "Entropy",
@@ -40,8 +42,10 @@ __all__ = [
     "ProxyProtocol",
     "ReceiveBuffer",
     "User",
+    "decode_packetaddr",
     "detect_proxy_protocol",
     "embedded_address",
+    "encode_packetaddr",
     "format_endpoint",
     "is_public",
     "parse_endpoint",

@@ -17,7 +17,7 @@ from trio_vmess.core.destination import (
     unmap,
 )
 from trio_vmess.core.entropy import Entropy
-from trio_vmess.core.flow import Flow, User
+from trio_vmess.core.flow import Association, Flow, User
 from trio_vmess.core.mixed import ProxyProtocol, detect_proxy_protocol
 from trio_vmess.core.packetaddr import PACKETADDR_HOST, decode_packetaddr, encode_packetaddr
 from trio_vmess.core.policy import Policy
@@ -27,6 +27,7 @@ from trio_vmess.core.public_address import embedded_address, is_public
 __all__ = [
     "NEED_DATA",
     "PACKETADDR_HOST",
+    "Association",
     "Codec",
     "Destination",
     "Entropy",

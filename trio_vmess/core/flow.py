@@ -1,6 +1,6 @@
 """One connection or association, as the node sees it on its way from inbound to outbound."""
 
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 
@@ -27,6 +27,22 @@ ANONYMOUS: Final = User()
 """Somebody of whom nothing is known, at level 0."""
 
 
+class Association(Protocol):
+    """What the flows of one socket of a client's program have in common.
+
+    An outbound that sends datagrams from sockets of its own sends those of an association from the
+    same one: every peer sees the same address.
+    """
+
+    def invite(self, peer: Destination, /) -> bool:
+        """Ask for a flow to a peer that has sent something to that socket, without being asked.
+
+        Returns:
+            Whether the flow will come. Then it gets what the peer has sent.
+        """
+        ...
+
+
 @attrs.frozen(kw_only=True)
 class Flow:
     """Which client wants to reach which destination.
@@ -40,6 +56,8 @@ class Flow:
             this machine's own services and private networks only if it is configured to.
         looping_port: the port that the client has reached, if its request would come back to it
             by the same inbound: no outbound connects to this port of this machine; 0 for none.
+        carrier: the name of the connection that carries it besides others; empty for none.
+        association: whose datagrams these are, if other flows have the same socket.
         sniffed_protocol: what its first bytes are: `http1`, `tls`, `bittorrent`, `quic`; empty
             if nothing was sniffed or recognised.
         sniffed_domain: the server that they name; may be empty.
@@ -51,5 +69,7 @@ class Flow:
     user: User = ANONYMOUS
     is_remote: bool = False
     looping_port: int = 0
+    carrier: str = ""
+    association: Association | None = attrs.field(default=None, repr=False)
     sniffed_protocol: str = ""
     sniffed_domain: str = ""

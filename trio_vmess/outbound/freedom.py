@@ -5,6 +5,7 @@ address, or its private networks unless the outbound allows it. The check is mad
 that is dialled, after name resolution, so no name can bypass it.
 """
 
+import functools
 import socket
 from collections.abc import Sequence
 
@@ -21,6 +22,7 @@ from trio_vmess.core import (
     is_public,
 )
 from trio_vmess.errors import DialError, DialFailure
+from trio_vmess.outbound.shared_sockets import SharedSockets
 from trio_vmess.transport import (
     DIAL_TIMEOUT,
     DatagramSocket,
@@ -30,6 +32,7 @@ from trio_vmess.transport import (
     connect_datagram_socket,
     dial,
     is_own_address,
+    open_datagram_socket,
     resolve,
 )
 
@@ -70,6 +73,7 @@ class FreedomOutbound:
         self._local = local
         self._options = options
         self._datagram_options = datagram_options
+        self._shared = SharedSockets()
         self._resolve_for = resolve_for or _resolve_for_anybody
 
     async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
@@ -87,7 +91,7 @@ class FreedomOutbound:
         return Connected(self.tag, StreamSide(transport=transport))
 
     async def connect_packets(self, flow: Flow, /) -> Connected[PacketLink]:
-        """See `Outbound.connect_packets`; each flow has a socket of its own."""
+        """See `Outbound.connect_packets`; each flow or association has a socket of its own."""
         host, port = self._target(flow.destination)
         target = format_endpoint(host, port)
         if not port:
@@ -99,14 +103,23 @@ class FreedomOutbound:
             try:
                 if refuse is not None:
                     check_refusal(refuse, address, port)
-                datagrams = connect_datagram_socket(
-                    address, port, local=self._local, options=self._datagram_options
-                )
-                return Connected(self.tag, SocketPacketLink(datagrams))
+                return Connected(self.tag, self._open_link(flow, address, port))
             except DialError as exc:
                 failure = str(exc), exc.reason
         text, reason = failure
         raise DialError(text, reason=reason)
+
+    def _open_link(self, flow: Flow, address: IPAddress, port: int) -> PacketLink:
+        if flow.association is None:
+            return SocketPacketLink(
+                connect_datagram_socket(
+                    address, port, local=self._local, options=self._datagram_options
+                )
+            )
+        open_socket = functools.partial(
+            open_datagram_socket, address, port, local=self._local, options=self._datagram_options
+        )
+        return self._shared.link(flow.association, address, port, open_socket)
 
     async def _find(self, name: str, target: str, flow: Flow) -> Sequence[IPAddress]:
         with trio.move_on_after(DIAL_TIMEOUT):

@@ -12,6 +12,7 @@ from trio_vmess.transport.dial import (
     connect_datagram_socket,
     dial,
     dial_error,
+    open_datagram_socket,
     resolve,
 )
 from trio_vmess.transport.lingering_close import close_lingering
@@ -58,6 +59,7 @@ __all__ = [
     "dial_error",
     "dial_unix",
     "is_own_address",
+    "open_datagram_socket",
     "reached_address",
     "receive_to",
     "redirected_from",

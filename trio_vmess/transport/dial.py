@@ -292,6 +292,33 @@ def connect_datagram_socket(
         DialError: `local` is not an address of this machine, there is no route to `address`, or the
             system refuses an option.
     """
+    datagrams = open_datagram_socket(address, port, local=local, options=options)
+    try:
+        datagrams.socket.connect((str(address), port))
+    except OSError as exc:
+        datagrams.close()
+        raise dial_error(exc, format_endpoint(address, port)) from None
+    return datagrams
+
+
+def open_datagram_socket(
+    address: IPAddress,
+    port: int,
+    *,
+    local: IPAddress | None = None,
+    options: Sequence[SocketOption] = (),
+) -> DatagramSocket:
+    """Return a UDP socket that can send to an address, and to all others of its family.
+
+    Args:
+        address: IPv4 or IPv6.
+        port: for the error.
+        local: as in `connect_datagram_socket`.
+        options: set before binding.
+
+    Raises:
+        DialError: `local` is not an address of this machine, or the system refuses an option.
+    """
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
         sock = socket.socket(family, socket.SOCK_DGRAM)
@@ -301,7 +328,6 @@ def connect_datagram_socket(
         set_options(sock, options)
         if local is not None and local.version == address.version:
             sock.bind((str(local), 0))
-        sock.connect((str(address), port))
     except OSError as exc:
         sock.close()
         raise dial_error(exc, format_endpoint(address, port)) from None

@@ -130,6 +130,8 @@ class StreamSide:
         payload: payload that was opened already, for example by sniffing; relayed first.
         flush_after: seconds after which a header held back by the sealer is sent alone, unless
             payload was sent with it before. None if there is none, or if it may wait for ever.
+        turn_size: bytes that a relay may read for this side at a time; None for as many as it will.
+            For sides that share a connection: what is read waits for a turn there.
         is_ended: the peer was told that nothing more will come.
     """
 
@@ -139,6 +141,7 @@ class StreamSide:
     early: bytes = attrs.field(default=b"", repr=False)
     payload: bytes = attrs.field(default=b"", repr=False)
     flush_after: float | None = None
+    turn_size: int | None = None
     is_ended: bool = False
 
 

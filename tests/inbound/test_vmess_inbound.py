@@ -337,17 +337,16 @@ REFUSED: Final[dict[str, tuple[Callable[[], bytes], str]]] = {
     ),
     "flipped": (lambda: good()[:-1] + bytes([good()[-1] ^ 1]), "bad header"),
     "command": (unknown_command, "command"),
-    "mux": (
+    "mux as datagrams": (
         lambda: request_on_the_wire(
-            request(account(), command=Command.MUX, destination=MUX_DESTINATION, timestamp=now())
+            request(
+                account(),
+                command=Command.UDP,
+                destination=attrs.evolve(MUX_DESTINATION, port=9, network=Network.UDP),
+                timestamp=now(),
+            )
         ),
-        "command: Mux is not supported",
-    ),
-    "mux by name": (
-        lambda: request_on_the_wire(
-            request(account(), destination=attrs.evolve(MUX_DESTINATION, port=9), timestamp=now())
-        ),
-        "command: Mux is not supported",
+        "command: Mux is a stream",
     ),
     "insecure": (
         lambda: request_on_the_wire(

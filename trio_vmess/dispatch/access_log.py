@@ -80,13 +80,14 @@ def name_user(flow: Flow) -> str:
 
 
 def describe_way(connection: Connection) -> str:
-    """Return the fields network, destination, sniffed name and outbound."""
+    """Return the fields carrier, network, destination, sniffed name and outbound."""
     flow = connection.flow
     sniffed = flow.sniffed_protocol
     if flow.sniffed_domain:
         sniffed += f":{flow.sniffed_domain}"
+    carrier = f"carrier={flow.carrier} " if flow.carrier else ""
     return (
-        f"network={flow.destination.network} destination={quoted(str(flow.destination))} "
+        f"{carrier}network={flow.destination.network} destination={quoted(str(flow.destination))} "
         f"{f'sniffed={sniffed} ' if sniffed else ''}outbound={connection.outbound_tag or '-'}"
     )
 

@@ -150,15 +150,22 @@ class FlowTable(Generic[Key]):
         """
         link = self._links.get(key)
         if link is None:
-            opening = self._open_flow(key)
-            if opening is None:
+            link = self.open(key, nursery)
+            if link is None:
                 return False
-            link = self._open(key, opening, nursery)
         else:
             self._links.move_to_end(key)
         return link.put(datagram)
 
-    def _open(self, key: Key, opening: Opening, nursery: trio.Nursery) -> QueuedLink:
+    def open(self, key: Key, nursery: trio.Nursery) -> QueuedLink | None:
+        """Open a flow, whose key must be new, before its client has sent anything.
+
+        Returns:
+            None if there is to be no flow.
+        """
+        opening = self._open_flow(key)
+        if opening is None:
+            return None
         if len(self._links) >= self._limit:
             _, evicted = self._links.popitem(last=False)
             evicted.scope.cancel()

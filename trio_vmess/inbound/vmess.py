@@ -8,6 +8,7 @@ With a fallback, it is somebody else who answers, to whom all that was received 
 probe, this is a port of theirs.
 """
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Final
@@ -16,7 +17,14 @@ import attrs
 import trio
 
 from trio_vmess.contracts import SILENT_ANSWER, Dispatch, Fallback, StreamSide, Transport
-from trio_vmess.core import NEED_DATA, Entropy, Flow, NeedData, PrefixedCodec
+from trio_vmess.core import (
+    NEED_DATA,
+    PACKETADDR_HOST,
+    Entropy,
+    Flow,
+    NeedData,
+    PrefixedCodec,
+)
 from trio_vmess.core.vmess import (
     AUTH_SIZE,
     MUX_DESTINATION,
@@ -36,6 +44,7 @@ from trio_vmess.core.vmess import (
 )
 from trio_vmess.errors import AuthenticationError, Refusal, RemoteProtocolError
 from trio_vmess.inbound.assigned_accounts import AssignedAccounts, DefaultUser
+from trio_vmess.inbound.mux import MuxInbound
 from trio_vmess.inbound.refused import RefusedConnections, SlowReader
 from trio_vmess.transport import BodyPacketLink, RecordedTransport
 
@@ -114,6 +123,7 @@ class VMessInbound:
         self._switch_account = switch_account
         self._fallback = fallback
         self._next_search = 0.0
+        self._mux = MuxInbound(dispatch, entropy=entropy, buffer=buffer)
 
     def assign_account(self, email: str) -> Account | None:
         """Return the account for a redirected client; see `AssignedAccounts.assign`."""
@@ -179,10 +189,10 @@ class VMessInbound:
                     reader = None
                 if isinstance(event, Request):
                     if (
-                        event.command is Command.MUX
-                        or event.destination.host == MUX_DESTINATION.host
+                        event.command is Command.UDP
+                        and event.destination.host == MUX_DESTINATION.host
                     ):
-                        raise RemoteProtocolError("command: Mux is not supported")
+                        raise RemoteProtocolError("command: Mux is a stream, not datagrams")
                     return event
                 if event is not NEED_DATA:
                     raise RemoteProtocolError(f"expected a Request, not {type(event).__name__}")
@@ -304,7 +314,10 @@ class VMessInbound:
         )
         if isinstance(body, PacketBody):
             link = BodyPacketLink(transport, body, prefix=header, buffer=self._buffer)
-            await self._dispatch.packets(flow, link)
+            if request.destination.host == PACKETADDR_HOST:
+                await self._mux.serve_packetaddr(link, flow)
+            else:
+                await self._dispatch.packets(flow, link)
             return
         client = StreamSide(
             transport=transport,
@@ -312,4 +325,13 @@ class VMessInbound:
             sealer=PrefixedCodec(header, body.sealer),
             early=body.trailing,
         )
-        await self._dispatch.stream(flow, client, SILENT_ANSWER)
+        # Some clients name Mux by its destination alone, as V2Ray does inside.
+        if request.destination.host == MUX_DESTINATION.host:
+            await self._mux.serve(
+                client, flow, may_open=functools.partial(self._is_known, account.user_id)
+            )
+        else:
+            await self._dispatch.stream(flow, client, SILENT_ANSWER)
+
+    def _is_known(self, user_id: bytes) -> bool:
+        return user_id in self.users

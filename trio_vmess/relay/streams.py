@@ -107,7 +107,7 @@ class _Relay:
         """Pump one direction until it ends or fails; failures end the whole relay."""
         buffers, opener, sealer = self._buffers, source.opener, sink.sealer
         receive_into, send_all = source.transport.receive_into, sink.transport.send_all
-        read_buffer = buffers.received[: self._read_size]
+        read_buffer = buffers.received[: min(self._read_size, sink.turn_size or READ_SIZE)]
         try:
             data = await self._begin(source, sink, direction, read_buffer)
             # No checkpoint between a read and its write: all relays share these buffers.

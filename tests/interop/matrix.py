@@ -1,6 +1,7 @@
 """The cells of the interop matrix: what this project and a peer are to do with each other.
 
-They come from `CAPABILITIES`, without what this project does not do (Mux, XUDP, packetaddr).
+They come from `CAPABILITIES`, without what this project does not do: Mux, XUDP and packetaddr as a
+client.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,10 @@ SECURITIES: Final = (
     "aes-128-cfb",
 )
 OPTIONS: Final = frozenset({"global_padding", "authenticated_length"})
+"""What this project does at both ends."""
+
+SERVER_OPTIONS: Final = OPTIONS | {"mux", "xudp", "packetaddr"}
+"""What it does for the peers' clients."""
 
 _MORE_ALTER_IDS: Final = {("v2ray", 4): (64,)}
 """Counts to be tried as well, by peer and the count that the table has."""
@@ -42,7 +47,12 @@ class MatrixCell:
     def row(self) -> tuple[str, str, int, str]:
         """Peer, who is the client, alter ids and options."""
         cell = self.peer_cell
-        options = "+".join(sorted(option.partition("_")[2] for option in cell.options))
+        options = "+".join(
+            sorted(
+                option.removeprefix("global_").removeprefix("authenticated_")
+                for option in cell.options
+            )
+        )
         direction = "peer -> us" if cell.role == "client" else "us -> peer"
         return cell.peer, direction, cell.alter_id, options or "-"
 
@@ -52,7 +62,7 @@ def matrix_cells() -> tuple[MatrixCell, ...]:
     return tuple(
         MatrixCell(attrs.evolve(cell, alter_id=alter_id))
         for cell in cells()
-        if cell.options <= OPTIONS
+        if cell.options <= (SERVER_OPTIONS if cell.role == "client" else OPTIONS)
         for alter_id in (
             cell.alter_id,
             *_MORE_ALTER_IDS.get((cell.peer, cell.alter_id), ()),

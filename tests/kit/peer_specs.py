@@ -247,7 +247,9 @@ CAPABILITIES: Final = (
         alter_ids=(0,),
         securities=("auto", *AEAD_SECURITIES),
         option_sets=tuple(
-            PADDING | length | extra for length in (PLAIN, LENGTH) for extra in (PLAIN, MUX, XUDP)
+            PADDING | length | extra
+            for length in (PLAIN, LENGTH)
+            for extra in (PLAIN, MUX, XUDP, MUX | XUDP)
         ),
     ),
     Capability(

@@ -79,6 +79,13 @@ class Transport(Protocol):
         """
         ...
 
+    def limit_unsent(self, size: int, /) -> None:
+        """Ask the system to hold about `size` bytes at most that it has not sent yet, if it can.
+
+        For a connection that many share: what waits in front of it delays them all.
+        """
+        ...
+
     async def send_all(self, data: bytes | bytearray | memoryview, /) -> None:
         """Send all of `data`, which is not read any more after the first checkpoint.
 

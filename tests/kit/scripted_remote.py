@@ -40,6 +40,9 @@ class TrackedTransport:
     def limit_receive_buffer(self, size: int | None, /) -> None:
         self._transport.limit_receive_buffer(size)
 
+    def limit_unsent(self, size: int, /) -> None:
+        self._transport.limit_unsent(size)
+
     async def receive_into(self, buffer: memoryview, /) -> int:
         return await self._transport.receive_into(buffer)
 

@@ -3,19 +3,23 @@
 import socket
 import struct
 
+import attrs
 import pytest
 import trio
 
 from tests.kit.mux_client import MuxCaller, open_carrier
 from tests.kit.names import IPV4_LOOPBACK
-from tests.kit.nodes import start_server_node
+from tests.kit.nodes import freedom, start_node, start_server_node, vmess_inbounds
 from tests.kit.origin import Origin, start_echo, start_silent, start_source, start_tcp_origin
 from tests.kit.pattern import pattern
+from tests.kit.peer_specs import ServerSpec
 from tests.kit.sockets import refused_port
 from tests.kit.waiting import wait_until
 from tests.loopback.test_garbage import check_garbage
+from trio_vmess import config
 from trio_vmess.core import Destination, Network, parse_host
 from trio_vmess.core.mux import XUDP_SESSION, End, Keep
+from trio_vmess.core.sniff import SniffingSettings
 
 pytestmark = pytest.mark.limit(20)
 
@@ -128,6 +132,32 @@ async def test_a_global_id_keeps_the_address() -> None:
                     await sock.sendto(b"answer", address)
                     assert await client.receive() == Keep(XUDP_SESSION, b"answer", destination)
             assert addresses[0] == addresses[1] != addresses[2]
+
+
+async def test_each_sub_connection_is_sniffed_and_routed_by_itself() -> None:
+    (inbound,) = vmess_inbounds(ServerSpec())
+    blocked = config.OutboundSettings(tag="blocked", protocol=config.BlackholeOutboundSettings())
+    rules = (config.RuleSettings(domains=("full:ads.example",), outbound_tag="blocked"),)
+    settings = config.Config(
+        inbounds=(
+            attrs.evolve(
+                inbound, sniffing=SniffingSettings(dest_override=("http",), route_only=True)
+            ),
+        ),
+        outbounds=(freedom(), blocked),
+        routing=config.RoutingSettings(rules=rules),
+    )
+    head = b"GET / HTTP/1.1\r\nHost: %s\r\n\r\n"
+    async with (
+        start_echo() as echo,
+        start_node(settings) as node,
+        open_carrier(node.port) as client,
+    ):
+        ads = await client.open(at(echo), head % b"ads.example")
+        assert await client.receive() == End(ads)
+        news = await client.open(at(echo), head % b"news.example")
+        assert await client.receive() == Keep(news, head % b"news.example")
+        assert echo.connection_count == 1
 
 
 async def test_carriers_leave_no_garbage() -> None:

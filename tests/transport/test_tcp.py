@@ -301,10 +301,34 @@ async def test_a_limit_of_the_receive_buffer_that_is_lifted_leaves_no_trace() ->
     await sender.aclose()
 
 
+async def sendable_size(*, limit: int | None) -> int:
+    """Return how much is taken for a peer that reads nothing."""
+    sock, peer = tcp_pair()
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    transport = SocketTransport(sock)
+    if limit is not None:
+        transport.limit_unsent(limit)
+    size = 0
+    with trio.move_on_after(0.05):
+        while True:
+            await transport.send_all(bytes(4096))
+            size += 4096
+    await transport.abort()
+    peer.close()
+    return size
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others count differently")
+async def test_what_is_not_sent_yet_can_be_limited() -> None:
+    free = await sendable_size(limit=None)
+    assert await sendable_size(limit=16_384) < free / 4
+
+
 @both_kinds
 async def test_a_closed_transport_has_nothing_to_limit(make: Make) -> None:
     transport, peer = make()
     await transport.aclose()
+    transport.limit_unsent(4096)
     transport.limit_receive_buffer(4096)
     transport.limit_receive_buffer(None)
     await peer.aclose()

@@ -84,6 +84,10 @@ class ForwardTransport:
         """See `Transport.limit_receive_buffer`."""
         self._client.limit_receive_buffer(size)
 
+    def limit_unsent(self, size: int, /) -> None:
+        """See `Transport.limit_unsent`."""
+        self._client.limit_unsent(size)
+
     async def receive_into(self, buffer: memoryview, /) -> int:
         """See `Transport.receive_into`; reads the request, which ends when the response does.
 

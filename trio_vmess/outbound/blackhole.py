@@ -77,6 +77,9 @@ class BlackholeTransport:
     def limit_receive_buffer(self, size: int | None, /) -> None:
         """See `Transport.limit_receive_buffer`; nothing is received."""
 
+    def limit_unsent(self, size: int, /) -> None:
+        """See `Transport.limit_unsent`; nothing is sent."""
+
     async def receive_into(self, buffer: memoryview, /) -> int:
         """See `Transport.receive_into`; there is never a byte."""
         await trio.sleep(self._linger)

@@ -35,6 +35,10 @@ class TransportLayer:
         """See `Transport.limit_receive_buffer`."""
         self._transport.limit_receive_buffer(size)
 
+    def limit_unsent(self, size: int, /) -> None:
+        """See `Transport.limit_unsent`."""
+        self._transport.limit_unsent(size)
+
     async def receive_into(self, buffer: memoryview, /) -> int:
         """See `Transport.receive_into`."""
         return await self._transport.receive_into(buffer)

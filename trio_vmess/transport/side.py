@@ -80,6 +80,10 @@ class SideTransport:
         """See `Transport.limit_receive_buffer`."""
         self._side.transport.limit_receive_buffer(size)
 
+    def limit_unsent(self, size: int, /) -> None:
+        """See `Transport.limit_unsent`."""
+        self._side.transport.limit_unsent(size)
+
     async def receive_into(self, buffer: memoryview, /) -> int:
         """See `Transport.receive_into`; payload that does not fit is kept for the next call.
 

@@ -101,6 +101,12 @@ class SocketTransport:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, _NO_WINDOW_CLAMP)
                 sock.setsockopt(socket.SOL_SOCKET, _SO_BUF_LOCK, 0)
 
+    def limit_unsent(self, size: int, /) -> None:
+        """See `Transport.limit_unsent`; for TCP on Linux and macOS."""
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            with contextlib.suppress(OSError):
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, size)
+
     async def receive_into(self, buffer: memoryview, /) -> int:
         """See `Transport.receive_into`."""
         sock = self._socket

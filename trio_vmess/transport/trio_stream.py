@@ -39,6 +39,9 @@ class StreamTransport:
     def limit_receive_buffer(self, size: int | None, /) -> None:
         """See `Transport.limit_receive_buffer`; a stream has no such setting."""
 
+    def limit_unsent(self, size: int, /) -> None:
+        """See `Transport.limit_unsent`; a stream has no such setting."""
+
     async def receive_into(self, buffer: memoryview, /) -> int:
         """See `Transport.receive_into`."""
         data = await self._stream.receive_some(len(buffer))

@@ -56,7 +56,7 @@ ASKED = {
 async def test_a_mux_request_opens_a_carrier(
     asked: Request, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, logger="trio_vmess")
+    caplog.set_level(logging.DEBUG, logger="trio_vmess")
     async with open_remote() as remote, trio.open_nursery() as nursery:
         caller = Caller(make_inbound(remote.dispatch))
         nursery.start_soon(caller.served)
@@ -80,6 +80,21 @@ async def test_a_mux_request_opens_a_carrier(
     closed = next(line for line in lines if line.startswith("closed"))
     assert " up=300005 down=300005 " in closed
     assert f"mux.closed source={SOURCE} carrier={flow.carrier} reason=" in lines[-1]
+
+
+async def test_a_violation_is_logged(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="trio_vmess.inbound.mux")
+    async with open_remote() as remote, trio.open_nursery() as nursery:
+        caller = Caller(make_inbound(remote.dispatch))
+        nursery.start_soon(caller.served)
+        client = open_carrier(caller, ASKED["by command"])
+        await client.transport.send_all(bytes(4))
+        assert await client.receive() is None
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"mux.violation source={SOURCE} carrier=")
+    assert "0 bytes of metadata" in record.getMessage()
 
 
 async def test_a_destination_that_is_not_reached_is_an_error(autojump_clock: MockClock) -> None:

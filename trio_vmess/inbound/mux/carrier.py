@@ -52,6 +52,9 @@ STALL_LIMIT: Final = 5.0
 ANSWER_SIZE_MAX: Final = 64 * 1024
 """Bytes of queued frames beyond which nothing more is read: a client has to take its answers."""
 
+UNSENT_SIZE: Final = 64 * 1024
+"""Bytes that the system may hold beyond what is under way to the client: they delay all answers."""
+
 DATAGRAM_QUEUE_SIZE: Final = 256 * 1024
 """Bytes of queued frames beyond which answers by UDP are dropped."""
 
@@ -105,6 +108,7 @@ class Carrier:
         Returns:
             Why it ended.
         """
+        self._transport.limit_unsent(UNSENT_SIZE)
         async with trio.open_nursery() as sessions:
             reason = "the server is stopping"
             try:
@@ -142,7 +146,11 @@ class Carrier:
                     await self._wait_for_room()
                 if mux.queued_size >= ANSWER_SIZE_MAX:
                     await self._sender.wait_until_below(ANSWER_SIZE_MAX)
-        except (RemoteProtocolError, trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+        except RemoteProtocolError as exc:
+            source, carrier = self._flow.source or "-", self._flow.carrier
+            log.info("mux.violation source=%s carrier=%s reason=%r", source, carrier, str(exc))
+            return str(exc)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             return str(exc) or "the connection was reset"
         return "the client has closed it"
 

@@ -64,4 +64,4 @@ class MuxInbound:
 
 
 def _log_end(flow: Flow, reason: str) -> None:
-    log.info("mux.closed source=%s carrier=%s reason=%r", flow.source or "-", flow.carrier, reason)
+    log.debug("mux.closed source=%s carrier=%s reason=%r", flow.source or "-", flow.carrier, reason)

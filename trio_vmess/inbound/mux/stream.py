@@ -93,6 +93,9 @@ class MuxStream:
     def limit_receive_buffer(self, size: int | None, /) -> None:
         """See `Transport.limit_receive_buffer`; the carrier's bounds hold anyway."""
 
+    def limit_unsent(self, size: int, /) -> None:
+        """See `Transport.limit_unsent`; the carrier has a limit."""
+
     async def receive_into(self, buffer: memoryview, /) -> int:
         """See `Transport.receive_into`."""
         while not self._received:

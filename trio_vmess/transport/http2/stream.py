@@ -46,6 +46,9 @@ class Http2Stream:
         """See `Transport.limit_receive_buffer`; it limits the window."""
         self.stream.limit_window(size)
 
+    def limit_unsent(self, size: int, /) -> None:
+        """See `Transport.limit_unsent`; its own queue is bounded, and the connection shared."""
+
     async def receive_into(self, buffer: memoryview, /) -> int:
         """See `Transport.receive_into`; what came before a reset is still received."""
         carrier, stream = self._carrier, self.stream

@@ -44,7 +44,7 @@ class Room:
 
 ROOMS: Final[Mapping[str, Room]] = {
     "core": Room(
-        purpose="protocols without I/O: VMess, its carriage, SOCKS, HTTP, sniffing; shared values",
+        purpose="protocols without I/O: VMess, Mux.Cool, carriage, SOCKS, HTTP, sniffing; values",
         never=(
             *("socket", "ssl", "select", "selectors", "asyncio", "threading", "signal"),
             *("time", "datetime", "random", "secrets", "os", "platform", "logging"),

@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from trio_vmess.contracts import SILENT_ANSWER, Dispatch, StreamSide, Transport
-from trio_vmess.core import Destination, Flow, Network, User
+from trio_vmess.core import Destination, Flow, Network
 from trio_vmess.core.mux import (
     PACKET_SIZE,
     XUDP_PACKET_SIZE,
@@ -31,6 +31,7 @@ from trio_vmess.core.mux import (
 from trio_vmess.core.vmess import MUX_DESTINATION
 from trio_vmess.errors import RemoteProtocolError
 from trio_vmess.inbound.mux.association import ClientAssociation
+from trio_vmess.inbound.mux.datagrams import DatagramSession, run_association
 from trio_vmess.inbound.mux.global_ids import GlobalIds
 from trio_vmess.inbound.mux.sender import TURN_SIZE, FairSender
 from trio_vmess.inbound.mux.stream import MuxStream
@@ -95,7 +96,7 @@ class Carrier:
         self._buffer = buffer
         self._mux = MuxServer(session_count_max=SESSION_COUNT_MAX)
         self._sender = FairSender(transport, self._mux)
-        self._sessions: dict[int, MuxStream | _DatagramSession] = {}
+        self._sessions: dict[int, MuxStream | DatagramSession] = {}
         self._streams: set[MuxStream] = set()
         self._full: set[MuxStream] = set()
         self._unread_size = 0
@@ -223,7 +224,7 @@ class Carrier:
             if global_id:
                 self._global_ids.add(user, global_id, association)
             sessions.start_soon(
-                _run_association,
+                run_association,
                 association,
                 self._global_ids,
                 user,
@@ -231,7 +232,7 @@ class Carrier:
                 name="mux association",
             )
         is_kept = bool(global_id) and self._global_ids.keeps(user, global_id, association)
-        session = _DatagramSession(self, association, frame, is_kept=is_kept)
+        session = DatagramSession(self, association, frame, is_kept=is_kept)
         self._sessions[frame.session_id] = session
         association.attach(session)
         if frame.data is not None:
@@ -251,9 +252,9 @@ class Carrier:
         await self._sender.send(data, queue)
 
     def send_datagrams(
-        self, session: "_DatagramSession", datagrams: Sequence[bytes], peer: Destination | None
+        self, session: DatagramSession, datagrams: Sequence[bytes], peer: Destination | None
     ) -> int:
-        """Queue datagrams for the client; return how many were dropped."""
+        """See `DatagramOwner.send_datagrams`."""
         size_max = PACKET_SIZE if peer is None else XUDP_PACKET_SIZE
         dropped, mux = 0, self._mux
         for datagram in datagrams:
@@ -268,8 +269,8 @@ class Carrier:
         """See `StreamOwner.end`."""
         self._end_session(stream.session_id, stream, is_error=is_error)
 
-    def end_datagrams(self, session: "_DatagramSession") -> None:
-        """Tell the client that the association has ended."""
+    def end_datagrams(self, session: DatagramSession) -> None:
+        """See `DatagramOwner.end_datagrams`."""
         self._end_session(session.number, session, is_error=False)
 
     def note_taken(self, stream: MuxStream, size: int) -> None:
@@ -284,7 +285,7 @@ class Carrier:
         self._streams.discard(stream)
 
     def _end_session(
-        self, number: int, session: "MuxStream | _DatagramSession", *, is_error: bool
+        self, number: int, session: MuxStream | DatagramSession, *, is_error: bool
     ) -> None:
         # By now, the number may be that of another session.
         if self._sessions.get(number) is session:
@@ -331,46 +332,3 @@ class Carrier:
             if not stream.is_ended:
                 stream.fail(why)
         self._sender.break_off()
-
-
-class _DatagramSession:
-    """A session for datagrams: where the answers of an association go."""
-
-    __slots__ = ("_association", "_carrier", "_first", "_is_kept", "number")
-
-    def __init__(
-        self, carrier: Carrier, association: ClientAssociation, frame: New, *, is_kept: bool
-    ) -> None:
-        self.number = frame.session_id
-        self._first = frame.destination
-        self._carrier = carrier
-        self._association = association
-        self._is_kept = is_kept
-
-    def receive(self, datagram: bytes, peer: Destination | None) -> None:
-        """Pass on a datagram from the client."""
-        if peer is not None:
-            self._association.is_full_cone = True
-        self._association.put(peer or self._first, datagram)
-
-    def send(self, datagrams: Sequence[bytes], peer: Destination) -> int:
-        """See `DatagramSink.send`."""
-        source = peer if self._association.is_full_cone else None
-        return self._carrier.send_datagrams(self, datagrams, source)
-
-    def end(self) -> None:
-        """See `DatagramSink.end`."""
-        self._carrier.end_datagrams(self)
-
-    def detach(self) -> None:
-        """The client has ended the session, or the carrier has ended."""
-        self._association.detach(self, keep=self._is_kept)
-
-
-async def _run_association(
-    association: ClientAssociation, global_ids: GlobalIds, user: User, global_id: bytes
-) -> None:
-    try:
-        await association.run()
-    finally:
-        global_ids.remove(user, global_id, association)

@@ -1,0 +1,74 @@
+"""One UDP sub-connection of a carrier: the session that an association's answers go to."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from trio_vmess.core import Destination, User
+from trio_vmess.core.mux import New
+from trio_vmess.inbound.mux.association import ClientAssociation
+from trio_vmess.inbound.mux.global_ids import GlobalIds
+
+
+class DatagramOwner(Protocol):
+    """What a session needs of its carrier."""
+
+    def send_datagrams(
+        self, session: "DatagramSession", datagrams: Sequence[bytes], peer: Destination | None
+    ) -> int:
+        """Queue datagrams for the client; return how many were dropped."""
+        ...
+
+    def end_datagrams(self, session: "DatagramSession") -> None:
+        """Tell the client that the association has ended."""
+        ...
+
+
+class DatagramSession:
+    """A session for datagrams: a `DatagramSink`.
+
+    Args:
+        owner: the carrier.
+        association: whose session this is.
+        frame: has opened it.
+        is_kept: whether the association outlives it.
+    """
+
+    __slots__ = ("_association", "_first", "_is_kept", "_owner", "number")
+
+    def __init__(
+        self, owner: DatagramOwner, association: ClientAssociation, frame: New, *, is_kept: bool
+    ) -> None:
+        self.number = frame.session_id
+        self._first = frame.destination
+        self._owner = owner
+        self._association = association
+        self._is_kept = is_kept
+
+    def receive(self, datagram: bytes, peer: Destination | None) -> None:
+        """Pass on a datagram from the client."""
+        if peer is not None:
+            self._association.is_full_cone = True
+        self._association.put(peer or self._first, datagram)
+
+    def send(self, datagrams: Sequence[bytes], peer: Destination) -> int:
+        """See `DatagramSink.send`."""
+        source = peer if self._association.is_full_cone else None
+        return self._owner.send_datagrams(self, datagrams, source)
+
+    def end(self) -> None:
+        """See `DatagramSink.end`."""
+        self._owner.end_datagrams(self)
+
+    def detach(self) -> None:
+        """The client has ended the session, or the carrier has ended."""
+        self._association.detach(self, keep=self._is_kept)
+
+
+async def run_association(
+    association: ClientAssociation, global_ids: GlobalIds, user: User, global_id: bytes
+) -> None:
+    """Run an association until it has ended, and forget its global id; empty for none."""
+    try:
+        await association.run()
+    finally:
+        global_ids.remove(user, global_id, association)

@@ -4,11 +4,14 @@ import functools
 import secrets
 import time
 from collections.abc import Callable
+from email.utils import formatdate
+from typing import Final
 
 import attrs
 
 from trio_vmess.config import GrpcSettings, Http2Settings
 from trio_vmess.contracts import Connect, Inbound
+from trio_vmess.core.carriage import NginxPage
 from trio_vmess.transport.carriage import TrustedProxies
 from trio_vmess.transport.http2 import (
     GrpcTunnel,
@@ -18,9 +21,13 @@ from trio_vmess.transport.http2 import (
     KeepAlive,
     MessageTransport,
     Request,
+    Response,
 )
 
-V2RAY_HOST = "www.example.com"
+SERVED_METHODS: Final = frozenset({"GET", "HEAD", "POST"})
+"""nginx's static files know no others."""
+
+V2RAY_HOST: Final = "www.example.com"
 """What V2Ray's clients ask for, and its servers want to be asked for, without a setting."""
 
 SharedSettings = Http2Settings | GrpcSettings
@@ -48,8 +55,25 @@ def http2_server(
         handshake=handshake,
         now=time.time,
         buffer=buffer,
+        respond=respond_as_nginx,
         wrap=_wrap_of(settings),
         source_of=source_of,
+    )
+
+
+async def respond_as_nginx(request: Request) -> Response:
+    """Answer a stranger as nginx does where there is nothing to serve."""
+    page = NginxPage.NOT_FOUND if request.method in SERVED_METHODS else NginxPage.NOT_ALLOWED
+    body = page.body(request.find(b"user-agent"))
+    return Response(
+        status=page.status,
+        fields=(
+            (b"server", b"nginx"),
+            (b"date", formatdate(time.time(), usegmt=True).encode()),
+            (b"content-type", b"text/html"),
+            (b"content-length", str(len(body)).encode()),
+        ),
+        body=body,
     )
 
 

@@ -13,14 +13,14 @@ from tests.inbound.mux.ends import (
     make_inbound,
 )
 from trio_vmess.core.mux import End, Keep
-from trio_vmess.inbound.mux.carrier import (
+from trio_vmess.transport.mux import (
     ANSWER_SIZE_MAX,
+    BUSY_TURN_SIZE,
     CARRIER_UNREAD_SIZE_MAX,
     STALL_LIMIT,
     UNREAD_SIZE_MAX,
+    MuxStream,
 )
-from trio_vmess.inbound.mux.sender import BUSY_TURN_SIZE
-from trio_vmess.inbound.mux.stream import MuxStream
 
 READ_SIZE = 512 * 1024
 

@@ -87,7 +87,7 @@ async def test_what_the_client_sent_before_its_end_is_delivered() -> None:
         await served.transport.send_all(b"nobody takes this")
         assert await served.receive() == b"question"
         assert await served.receive() == b""
-        with pytest.raises(trio.BrokenResourceError, match="client has ended"):
+        with pytest.raises(trio.BrokenResourceError, match="peer has ended"):
             await served.transport.send_all(b"nor this")
         served.let_go()
         # The number is free again, and nothing was said about the old session.

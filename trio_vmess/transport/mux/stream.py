@@ -9,22 +9,26 @@ from trio_vmess.core import Destination
 
 READ_SIZE: Final = 64 * 1024
 """Bytes that one read takes at most. What it has taken counts as progress, and no longer as waiting
-for the destination; with more, a slow destination would look like one that takes nothing."""
+for the reader; with more, a slow reader would look like one that takes nothing."""
 
 
 class StreamOwner(Protocol):
     """What a stream needs of its carrier."""
 
     def note_taken(self, stream: "MuxStream", size: int) -> None:
-        """Some of what the client has sent is not waiting any more."""
+        """Some of what the peer has sent is not waiting any more."""
         ...
 
     async def send(self, stream: "MuxStream", data: memoryview) -> None:
-        """Send bytes to the client in fair turns; returns early if it has ended the session."""
+        """Have bytes queued in fair turns; returns early if the peer has ended the session."""
+        ...
+
+    def queue(self, stream: "MuxStream", data: memoryview) -> None:
+        """Queue a turn of them."""
         ...
 
     def end(self, stream: "MuxStream", *, is_error: bool) -> None:
-        """Tell the client that the session has ended."""
+        """Tell the peer that the session has ended."""
         ...
 
     def forget(self, stream: "MuxStream") -> None:
@@ -36,7 +40,7 @@ class MuxStream:
     """A TCP sub-connection: a `Transport`.
 
     Frames know no half-close: when either end has ended the session, it has for both directions.
-    What the client sent before is still delivered; what we send after it is dropped, and once the
+    What the peer sent before is still delivered; what we send after it is dropped, and once the
     end has been delivered, sending fails.
 
     Args:
@@ -123,7 +127,7 @@ class MuxStream:
             self.receive_end()
 
     async def aclose(self) -> None:
-        """See `Transport.aclose`: a failure to the client, unless either end has ended it before.
+        """See `Transport.aclose`: a failure to the peer, unless either end has ended it before.
 
         It never waits.
         """
@@ -141,21 +145,25 @@ class MuxStream:
         self._owner.forget(self)
 
     def wants_output(self) -> bool:
-        """Tell whether what is sent gets to the client; False if it is to be dropped.
+        """Tell whether what is sent gets to the peer; False if it is to be dropped.
 
         Raises:
             trio.ClosedResourceError: we have closed the stream.
-            trio.BrokenResourceError: the session has failed, or the client has ended it.
+            trio.BrokenResourceError: the session has failed, or the peer has ended it.
         """
         self._check()
         if self._is_end_read:
-            raise trio.BrokenResourceError("the client has ended the session")
+            raise trio.BrokenResourceError("the peer has ended the session")
         return not self._is_ended
 
     # What the carrier calls
 
+    def queue(self, data: memoryview) -> None:
+        """Queue a turn of what is sent."""
+        self._owner.queue(self, data)
+
     def receive(self, data: bytes) -> None:
-        """Keep what the client has sent until it is read."""
+        """Keep what the peer has sent until it is read."""
         if not data or self._is_closed or self._is_ended:
             return
         if not self._received:

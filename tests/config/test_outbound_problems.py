@@ -98,8 +98,29 @@ PROBLEMS = [
     (
         outbound('{"protocol": "freedom", "mux": {"enabled": true}}'),
         "outbounds[0].mux.enabled",
-        "set it to false",
+        "only a vmess outbound can share connections; set it to false",
         2,
+    ),
+    (
+        outbound(
+            '{"protocol": "vmess", "mux": {"enabled": true}, "settings": {"dialect": "document",\n'
+            '"address": "a", "port": 1, "id": "b831381d-6324-4d53-ad4f-8cda48b30811"}}'
+        ),
+        "outbounds[0].mux.enabled",
+        "the dialect 'document' has no command for it",
+        2,
+    ),
+    (
+        outbound('{"protocol": "freedom", "mux": {"enabled": 1}}'),
+        "outbounds[0].mux.enabled",
+        "expected true or false, found the number 1",
+        2,
+    ),
+    (
+        outbound('{"protocol": "freedom", "mux": {"concurrency":\n 1025}}'),
+        "outbounds[0].mux.concurrency",
+        "expected an integer from -32768 to 1024, found the number 1025",
+        3,
     ),
     (
         outbound('{"protocol": "freedom", "proxySettings": {"tag": "x"}}'),

@@ -12,6 +12,7 @@ from trio_vmess.config import (
     FreedomOutboundSettings,
     HttpInboundSettings,
     MixedInboundSettings,
+    MuxSettings,
     PolicyLevelSettings,
     PortRange,
     RedirectSettings,
@@ -271,6 +272,22 @@ def test_keys_without_effect_cause_a_warning(text, where):
 def test_plain_tcp_in_every_spelling(stream):
     text = '{"protocol": "freedom", "mux": {"enabled": false, "concurrency": -1},'
     assert outbound(text + '"proxySettings": {}, "streamSettings": ' + stream + "}")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("{}", MuxSettings()),
+        ('{"enabled": true}', MuxSettings(enabled=True, concurrency=8)),
+        ('{"enabled": true, "concurrency": 0}', MuxSettings(enabled=True, concurrency=8)),
+        ('{"enabled": true, "concurrency": 3}', MuxSettings(enabled=True, concurrency=3)),
+        ('{"enabled": true, "concurrency": -1}', MuxSettings(enabled=True, concurrency=-1)),
+    ],
+)
+def test_mux_is_as_in_v2ray(written: str, meant: MuxSettings) -> None:
+    vmess = '"settings": {"address": "a", "port": 1, "id": "b831381d-6324-4d53-ad4f-8cda48b30811"}'
+    text = f'{{"outbounds": [{{"protocol": "vmess", {vmess}, "mux": {written}}}]}}'
+    assert parse_config(text).outbounds[0].mux == meant
 
 
 def test_rule_conditions_are_kept_as_written():

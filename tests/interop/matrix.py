@@ -1,6 +1,6 @@
 """The cells of the interop matrix: what this project and a peer are to do with each other.
 
-They come from `CAPABILITIES`, without what this project does not do: Mux, XUDP and packetaddr as a
+They come from `CAPABILITIES`, without what this project does not do: XUDP and packetaddr as a
 client.
 """
 
@@ -25,6 +25,9 @@ OPTIONS: Final = frozenset({"global_padding", "authenticated_length"})
 
 SERVER_OPTIONS: Final = OPTIONS | {"mux", "xudp", "packetaddr"}
 """What it does for the peers' clients."""
+
+CLIENT_OPTIONS: Final = OPTIONS | {"mux"}
+"""What it does at the peers' servers."""
 
 _MORE_ALTER_IDS: Final = {("v2ray", 4): (64,)}
 """Counts to be tried as well, by peer and the count that the table has."""
@@ -62,7 +65,7 @@ def matrix_cells() -> tuple[MatrixCell, ...]:
     return tuple(
         MatrixCell(attrs.evolve(cell, alter_id=alter_id))
         for cell in cells()
-        if cell.options <= (SERVER_OPTIONS if cell.role == "client" else OPTIONS)
+        if cell.options <= (SERVER_OPTIONS if cell.role == "client" else CLIENT_OPTIONS)
         for alter_id in (
             cell.alter_id,
             *_MORE_ALTER_IDS.get((cell.peer, cell.alter_id), ()),

@@ -67,6 +67,7 @@ async def _start_pair(cell: Cell) -> AsyncIterator[int]:
             security=cell.security,
             global_padding="global_padding" in cell.options,
             authenticated_length="authenticated_length" in cell.options,
+            mux="mux" in cell.options,
         )
         # sing-box forgets past seconds early; see its row in CAPABILITIES.
         jitter = 0 if peer is SING_BOX else 30

@@ -154,7 +154,7 @@ def vmess_outbound(
     Raises:
         UnsupportedSpecError: the spec asks for what a node cannot do.
     """
-    if spec.mux or spec.packet_encoding != "off":
+    if spec.packet_encoding != "off":
         raise UnsupportedSpecError(f"a node cannot be {spec}")
     user = config.OutboundUserSettings(
         id=parse_user_id(spec.user_id),
@@ -176,6 +176,7 @@ def vmess_outbound(
             timestamp_jitter=timestamp_jitter,
         ),
         stream=stream or node_stream(spec.carrier, "client"),
+        mux=config.MuxSettings(enabled=spec.mux),
     )
 
 

@@ -87,6 +87,14 @@ async def receive_exactly(stream: trio.abc.ReceiveStream, size: int) -> bytes:
     return bytes(received)
 
 
+async def read_on(stream: trio.abc.ReceiveStream) -> int:
+    """Read to the end; return how many bytes came."""
+    size = 0
+    while data := await stream.receive_some():
+        size += len(data)
+    return size
+
+
 async def _receive_reply(stream: trio.SocketStream) -> tuple[str, int]:
     head = await receive_exactly(stream, 5)
     if head[0] != 5:

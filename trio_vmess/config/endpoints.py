@@ -365,6 +365,24 @@ OutboundProtocolSettings = (
 )
 
 
+MUX_CONCURRENCY: Final = 8
+"""Sub-connections on one connection, in V2Ray and Xray, too."""
+
+
+@attrs.frozen(kw_only=True)
+class MuxSettings:
+    """How the connections of a VMess outbound share connections to its servers.
+
+    Attributes:
+        enabled: whether they do.
+        concurrency: how many share one at a time; below 0, streams do not share any.
+    """
+
+    enabled: bool = False
+    concurrency: int = MUX_CONCURRENCY
+    locations: Locations = attrs.field(factory=dict[str, Location], eq=False, repr=False)
+
+
 @attrs.frozen(kw_only=True)
 class OutboundSettings:
     """Where connections go on, and by which protocol; the first outbound is the default.
@@ -372,11 +390,13 @@ class OutboundSettings:
     Attributes:
         protocol: the settings of its protocol; their class says which one it is.
         stream: what carries the protocol.
+        mux: whether connections to its servers are shared.
         send_through: the local address to connect from; None leaves it to the system.
     """
 
     protocol: OutboundProtocolSettings
     tag: str = ""
     stream: StreamSettings = PLAIN_STREAM
+    mux: MuxSettings = MuxSettings()
     send_through: IPAddress | None = None
     locations: Locations = attrs.field(factory=dict[str, Location], eq=False, repr=False)

@@ -7,9 +7,11 @@ import attrs
 
 from trio_vmess.config import values
 from trio_vmess.config.endpoints import (
+    MUX_CONCURRENCY,
     BlackholeOutboundSettings,
     FreedomOutboundSettings,
     HttpOutboundSettings,
+    MuxSettings,
     OutboundProtocolSettings,
     OutboundSettings,
     OutboundUserSettings,
@@ -31,7 +33,7 @@ from trio_vmess.config.reader import Section
 from trio_vmess.config.transports import StreamSettings
 from trio_vmess.config.tree import Value, quote
 from trio_vmess.core import Host
-from trio_vmess.core.vmess import DIALECTS, PACKET_SIZE, TIMESTAMP_JITTER, V2RAY
+from trio_vmess.core.vmess import DIALECTS, PACKET_SIZE, TIMESTAMP_JITTER, V2RAY, Command
 
 __all__ = ["read_outbound"]
 
@@ -44,13 +46,36 @@ def read_outbound(outer: Section, inner: Section, stream: StreamSettings) -> Out
         inner: the protocol's keys; the same section in TOML.
         stream: what carries it.
     """
+    protocol = read_protocol(outer, inner, _PROTOCOLS) or BlackholeOutboundSettings()
     outbound = OutboundSettings(
-        protocol=read_protocol(outer, inner, _PROTOCOLS) or BlackholeOutboundSettings(),
+        protocol=protocol,
         tag=outer.get("tag", values.text, ""),
         stream=stream,
+        mux=_read_mux(outer, protocol),
         send_through=outer.get("send_through", values.ip_address, None),
     )
     return attrs.evolve(outbound, locations=outer.locations())
+
+
+def _read_mux(outer: Section, protocol: OutboundProtocolSettings) -> MuxSettings:
+    section = outer.section("mux")
+    if section is None:
+        return MuxSettings()
+    mux = MuxSettings(
+        enabled=section.get("enabled", values.flag, False),
+        concurrency=section.get("concurrency", values.whole(-0x8000, 1024), 0) or MUX_CONCURRENCY,
+    )
+    if mux.enabled:
+        if not isinstance(protocol, VMessOutboundSettings):
+            section.refuse(
+                "enabled", "only a vmess outbound can share connections; set it to false"
+            )
+        elif Command.MUX not in protocol.dialect.commands:
+            section.refuse(
+                "enabled",
+                f"the dialect {protocol.dialect.name!r} has no command for it; set it to false",
+            )
+    return attrs.evolve(mux, locations=section.locations())
 
 
 def _read_vmess(section: Section) -> VMessOutboundSettings:

@@ -94,7 +94,6 @@ def _read_inbound(section: Section, defaults: CarrierDefaults) -> InboundSetting
 
 
 def _read_outbound(section: Section, defaults: CarrierDefaults) -> OutboundSettings:
-    _check_mux(section)
     proxy = section.section("proxy_settings")
     if proxy is not None:
         proxy.find("transport_layer")
@@ -107,17 +106,3 @@ def _read_outbound(section: Section, defaults: CarrierDefaults) -> OutboundSetti
     own_alone = protocol in _WITHOUT_SERVER
     stream = read_v2ray_stream(section, "outbound", {} if own_alone else defaults)
     return read_outbound(section, section.section_or_empty("settings"), stream)
-
-
-def _check_mux(section: Section) -> None:
-    mux = section.section("mux")
-    if mux is None:
-        return
-    concurrency = mux.get("concurrency", values.whole(-0x8000, 1024), 0)
-    for name in ("xudp_concurrency", "xudp_proxy_udp443"):
-        mux.find(name, json=("xudpConcurrency",) if "concurrency" in name else ("xudpProxyUDP443",))
-    if mux.get("enabled", values.flag, False) and concurrency >= 0:
-        mux.refuse(
-            "enabled",
-            "mux is not supported in outbounds; set it to false, which every server accepts",
-        )

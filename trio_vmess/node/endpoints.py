@@ -39,6 +39,7 @@ from trio_vmess.outbound import (
     FreedomOutbound,
     HttpOutbound,
     Identity,
+    MuxOutbound,
     ParentProxy,
     Server,
     SocksOutbound,
@@ -255,7 +256,7 @@ class Assembler:
         connect = around(dialler.connect())
         match settings.protocol:
             case config.VMessOutboundSettings() as vmess:
-                return VMessOutbound(
+                outbound = VMessOutbound(
                     tag=tag,
                     servers=[_server(server, vmess) for server in vmess.servers],
                     dialect=vmess.dialect,
@@ -269,6 +270,7 @@ class Assembler:
                     connect_packets=around(dialler.connect(patience=PACKETS_PATIENCE)),
                     packet_size=vmess.packet_size,
                 )
+                return self._with_mux(outbound, settings.mux)
             case config.FreedomOutboundSettings() as freedom:
                 redirect = freedom.redirect or config.RedirectSettings()
                 resolves_by_node = freedom.domain_strategy is not config.FreedomDomainStrategy.AS_IS
@@ -303,6 +305,15 @@ class Assembler:
                 return HttpOutbound(tag=tag, servers=_parent_proxies(http.servers), connect=connect)
             case _ as never:
                 assert_never(never)
+
+    def _with_mux(self, vmess: VMessOutbound, mux: config.MuxSettings) -> Outbound:
+        if not mux.enabled or mux.concurrency < 0:
+            return vmess
+        outbound = MuxOutbound(
+            vmess, concurrency=mux.concurrency, entropy=secrets, buffer=self.buffers.received
+        )
+        self.services.append(outbound)
+        return outbound
 
 
 def _account(user: config.InboundUserSettings | config.OutboundUserSettings) -> Account:

@@ -3,6 +3,7 @@
 from trio_vmess.outbound.blackhole import BlackholeOutbound
 from trio_vmess.outbound.freedom import FreedomOutbound
 from trio_vmess.outbound.http import HttpOutbound
+from trio_vmess.outbound.mux import MuxOutbound
 from trio_vmess.outbound.offered_accounts import Identity
 from trio_vmess.outbound.parent_proxy import ParentProxy
 from trio_vmess.outbound.socks import SocksOutbound
@@ -13,6 +14,7 @@ __all__ = [
     "FreedomOutbound",
     "HttpOutbound",
     "Identity",
+    "MuxOutbound",
     "ParentProxy",
     "Server",
     "SocksOutbound",

@@ -17,11 +17,11 @@ from trio_vmess.core import (
     Entropy,
     Flow,
     Host,
-    Network,
     PrefixedCodec,
     format_endpoint,
 )
 from trio_vmess.core.vmess import (
+    MUX_DESTINATION,
     PACKET_SIZE,
     TIMESTAMP_JITTER,
     ClientConnection,
@@ -133,28 +133,40 @@ class VMessOutbound:
 
     async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
         """See `Outbound.connect`."""
-        transport, header, body = await self._open(flow)
-        if not isinstance(body, StreamBody):
-            raise TypeError(f"expected a StreamBody, not {type(body).__name__}")
-        side = StreamSide(
-            transport=transport,
-            opener=body.opener,
-            sealer=PrefixedCodec(header, body.sealer),
-            early=body.trailing,
-            flush_after=FIRST_PAYLOAD_WAIT,
-        )
-        return Connected(self.tag, side)
+        return Connected(self.tag, await self._open_stream(flow.destination, Command.TCP))
+
+    async def connect_carrier(self) -> StreamSide:
+        """Open a connection that is to carry many; its payload are the frames of Mux.Cool.
+
+        Raises:
+            DialError: no server can be reached, or the dialect has no such command.
+        """
+        return await self._open_stream(MUX_DESTINATION, Command.MUX)
 
     async def connect_packets(self, flow: Flow, /) -> Connected[PacketLink]:
         """See `Outbound.connect_packets`."""
-        transport, header, body = await self._open(flow)
+        transport, header, body = await self._open(flow.destination, Command.UDP)
         if not isinstance(body, PacketBody):
             raise TypeError(f"expected a PacketBody, not {type(body).__name__}")
         body.sealer.restrict(self._packet_size)
         link = BodyPacketLink(transport, body, prefix=header, buffer=self._buffer)
         return Connected(self.tag, AnsweredPacketLink(link))
 
-    async def _open(self, flow: Flow) -> tuple[Transport, bytes, StreamBody | PacketBody]:
+    async def _open_stream(self, destination: Destination, command: Command) -> StreamSide:
+        transport, header, body = await self._open(destination, command)
+        if not isinstance(body, StreamBody):
+            raise TypeError(f"expected a StreamBody, not {type(body).__name__}")
+        return StreamSide(
+            transport=transport,
+            opener=body.opener,
+            sealer=PrefixedCodec(header, body.sealer),
+            early=body.trailing,
+            flush_after=FIRST_PAYLOAD_WAIT,
+        )
+
+    async def _open(
+        self, destination: Destination, command: Command
+    ) -> tuple[Transport, bytes, StreamBody | PacketBody]:
         """Connect to the first candidate that can be reached, and prepare the request.
 
         Returns:
@@ -164,8 +176,7 @@ class VMessOutbound:
             DialError: no server can be reached, or VMess cannot encode the destination.
         """
         failures: list[str] = []
-        is_stream = flow.destination.network is Network.TCP
-        connect = self._connect if is_stream else self._connect_packets
+        connect = self._connect_packets if command is Command.UDP else self._connect
         for host, port, identity, offered in self._candidates():
             try:
                 transport = await self._dial(connect, host, port, offered)
@@ -180,12 +191,11 @@ class VMessOutbound:
                     self._offers.set_aside(offered, exc.reason, trio.current_time())
                 continue
             try:
-                return transport, *self._request_header(flow.destination, host, identity, offered)
+                header, body = self._request_header(destination, command, host, identity, offered)
+                return transport, header, body
             except LocalProtocolError as exc:
                 await transport.aclose()
-                raise DialError(
-                    f"{flow.destination}: {exc}", reason=DialFailure.UNSUPPORTED
-                ) from None
+                raise DialError(f"{destination}: {exc}", reason=DialFailure.UNSUPPORTED) from None
             except BaseException:
                 await transport.aclose()
                 raise
@@ -215,6 +225,7 @@ class VMessOutbound:
     def _request_header(
         self,
         destination: Destination,
+        command: Command,
         host: Host,
         identity: Identity,
         offered: OfferedAccount | None,
@@ -227,7 +238,6 @@ class VMessOutbound:
         Raises:
             LocalProtocolError: VMess cannot encode the destination.
         """
-        command = Command.UDP if destination.network is Network.UDP else Command.TCP
         security, options = choose_security(
             identity.security,
             machine=self._machine,

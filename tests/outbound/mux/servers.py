@@ -1,0 +1,118 @@
+"""Servers at the other end of a client's carriers, which tests drive by hand."""
+
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import attrs
+import trio
+
+from tests.kit.entropy import SeededEntropy
+from tests.kit.remote_ends import memory_pair
+from trio_vmess.contracts import Connected, PacketLink, StreamSide, Transport
+from trio_vmess.core import Destination, Flow
+from trio_vmess.core.mux import Frame, Keep, MuxServer
+from trio_vmess.errors import DialError, DialFailure
+from trio_vmess.outbound import MuxOutbound
+
+WEB: Final = Flow(destination=Destination(host="example.com", port=443))
+
+
+@attrs.define(eq=False)
+class CarrierEnd:
+    """The server's end of a carrier."""
+
+    transport: Transport
+    mux: MuxServer = attrs.field(factory=MuxServer)
+    _frames: list[Frame] = attrs.field(factory=list[Frame])
+
+    async def receive(self) -> Frame | None:
+        """Return the next frame; None at the end."""
+        buffer = memoryview(bytearray(65_536))
+        while not self._frames:
+            size = await self.transport.receive_into(buffer)
+            if not size:
+                return None
+            self._frames += self.mux.receive_data(buffer[:size])
+        return self._frames.pop(0)
+
+    async def receive_data(self, size: int) -> bytes:
+        """Return bytes of one stream while nothing else comes."""
+        received = b""
+        while len(received) < size:
+            frame = await self.receive()
+            assert isinstance(frame, Keep)
+            received += frame.data or b""
+        return received
+
+    async def flush(self) -> None:
+        """Send what is queued."""
+        await self.transport.send_all(self.mux.data_to_send())
+
+    async def send(self, number: int, data: bytes) -> None:
+        """Send bytes of a stream."""
+        self.mux.send_data(number, data)
+        await self.flush()
+
+    async def end(self, number: int, *, is_error: bool = False) -> None:
+        """End a session."""
+        self.mux.end(number, is_error=is_error)
+        await self.flush()
+
+
+class Servers:
+    """What carriers are opened with: a `CarrierSource`.
+
+    Attributes:
+        failure: what the next dials raise; None for success.
+        dial_count: how many carriers were asked for.
+        may_answer: dials wait until it is set.
+    """
+
+    tag = "proxy"
+
+    def __init__(self) -> None:
+        self.failure: DialError | None = None
+        self.dial_count = 0
+        self.may_answer = trio.Event()
+        self.may_answer.set()
+        self._send, self._opened = trio.open_memory_channel[CarrierEnd](math.inf)
+
+    async def next(self) -> CarrierEnd:
+        """Return the server's end of the next carrier."""
+        return await self._opened.receive()
+
+    async def connect_carrier(self) -> StreamSide:
+        """See `CarrierSource.connect_carrier`."""
+        self.dial_count += 1
+        await self.may_answer.wait()
+        if self.failure is not None:
+            raise self.failure
+        local, remote = memory_pair()
+        self._send.send_nowait(CarrierEnd(remote))
+        return StreamSide(transport=local)
+
+    async def connect_packets(self, flow: Flow, /) -> Connected[PacketLink]:
+        """See `Outbound.connect_packets`."""
+        raise DialError("no datagrams here", reason=DialFailure.UNSUPPORTED)
+
+
+@asynccontextmanager
+async def running(servers: Servers, *, concurrency: int = 2) -> AsyncIterator[MuxOutbound]:
+    """Run an outbound for the length of the block."""
+    outbound = MuxOutbound(
+        servers,
+        concurrency=concurrency,
+        entropy=SeededEntropy(1),
+        buffer=memoryview(bytearray(512 * 1024)),
+    )
+    async with trio.open_nursery() as nursery:
+        await nursery.start(outbound.run)
+        yield outbound
+        nursery.cancel_scope.cancel()
+
+
+async def open_stream(outbound: MuxOutbound, flow: Flow = WEB) -> Transport:
+    """Return a sub-connection."""
+    return (await outbound.connect(flow)).remote.transport

@@ -1,0 +1,5 @@
+"""Many connections through one to a VMess server: Mux.Cool as a client."""
+
+from trio_vmess.outbound.mux.outbound import MuxOutbound
+
+__all__ = ["MuxOutbound"]

@@ -23,6 +23,9 @@ QUEUE_SIZE_MAX: Final = 1024 * 1024
 FLOW_COUNT_MAX: Final = 1024
 """Flows of one port; a further one evicts the flow whose client was silent for longest."""
 
+INVITED_COUNT_MAX: Final = 32
+"""Flows of one association that peers may open at a time: anybody can send datagrams."""
+
 Reply = Callable[[Sequence[bytes]], int]
 """Sends datagrams to the client without waiting; returns how many were dropped."""
 

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import attrs
 import trio
 
 from trio_vmess.contracts import Dispatch, StreamSide, Transport
@@ -38,7 +39,12 @@ from trio_vmess.core.socks import (
 )
 from trio_vmess.errors import DialFailure, RemoteProtocolError
 from trio_vmess.inbound.association_limit import AssociationLimit
-from trio_vmess.inbound.flow_table import FlowTable, Opening
+from trio_vmess.inbound.flow_table import (
+    FLOW_COUNT_MAX,
+    INVITED_COUNT_MAX,
+    FlowTable,
+    Opening,
+)
 from trio_vmess.inbound.flow_table import Reply as SendReplies
 from trio_vmess.transport import DatagramSocket, SocketAddress, cancel_at_end, close_lingering
 
@@ -197,8 +203,9 @@ class SocksInbound:
 
                 def open_flow(encoded: bytes) -> Opening:
                     destination = decode_datagram(_UNFRAGMENTED + encoded).destination
+                    flow = self._flow(destination, request, source)
                     return Opening(
-                        flow=self._flow(destination, request, source),
+                        flow=attrs.evolve(flow, association=association),
                         reply=association.reply_from(destination),
                     )
 
@@ -216,7 +223,7 @@ _UNFRAGMENTED: Final = bytes(3)
 
 
 class _Association:
-    """The datagrams of one client.
+    """The datagrams of one client: an `Association`.
 
     Args:
         datagrams: the UDP port of the association.
@@ -225,13 +232,39 @@ class _Association:
         source: of the association's connection, for the log.
     """
 
+    _nursery: trio.Nursery
+
     def __init__(self, datagrams: DatagramSocket, client: Host, source: str) -> None:
         self._datagrams = datagrams
         self._client = client
         self._source = source
         self._peer: SocketAddress | None = None
+        self._flows: FlowTable[bytes] | None = None
+        self._invited: set[bytes] = set()
 
     async def receive(self, flows: FlowTable[bytes], nursery: trio.Nursery) -> None:
+        """Have datagrams sorted into flows until the socket fails; peers may open flows, too."""
+        self._flows, self._nursery = flows, nursery
+        try:
+            await self._receive(flows, nursery)
+        finally:
+            self._flows = None
+
+    def invite(self, peer: Destination, /) -> bool:
+        """See `Association.invite`."""
+        flows = self._flows
+        if flows is None or len(flows) >= FLOW_COUNT_MAX:
+            return False
+        encoded = encode_datagram(peer.host, peer.port, b"")[len(_UNFRAGMENTED) :]
+        if encoded in flows:
+            return True
+        self._invited = {each for each in self._invited if each in flows}
+        if len(self._invited) >= INVITED_COUNT_MAX:
+            return False
+        self._invited.add(encoded)
+        return flows.open(encoded, self._nursery) is not None
+
+    async def _receive(self, flows: FlowTable[bytes], nursery: trio.Nursery) -> None:
         """Sort datagrams into flows until the socket fails.
 
         The key of a flow is the destination as encoded in the datagram: known keys need no parsing.

@@ -119,7 +119,8 @@ class FreedomOutbound:
         open_socket = functools.partial(
             open_datagram_socket, address, port, local=self._local, options=self._datagram_options
         )
-        return self._shared.link(flow.association, address, port, open_socket)
+        peer = str(address), port
+        return self._shared.link(flow.association, address.version, peer, open_socket)
 
     async def _find(self, name: str, target: str, flow: Flow) -> Sequence[IPAddress]:
         with trio.move_on_after(DIAL_TIMEOUT):

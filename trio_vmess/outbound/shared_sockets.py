@@ -5,13 +5,13 @@ that it comes from. One from any other peer asks the association for a flow, and
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Protocol
 
 import trio
 
-from trio_vmess.core import Association, Destination, IPAddress, Network, parse_host
-from trio_vmess.transport import DatagramSocket, SocketAddress
+from trio_vmess.core import Association, Destination, Network, parse_host
+from trio_vmess.transport import SocketAddress
 
 QUEUE_COUNT_MAX: Final = 256
 """Datagrams that wait in one flow; further ones are dropped."""
@@ -20,11 +20,36 @@ UNINVITED_PEERS_MAX: Final = 32
 UNINVITED_COUNT_MAX: Final = 8
 """Peers without a flow whose datagrams wait, and how many of each."""
 
-Open = Callable[[], DatagramSocket]
-"""Opens an unconnected socket; raises `DialError`."""
-
 _Address = tuple[str, int]
 _Key = tuple[Association, int]
+
+
+class SharedSource(Protocol):
+    """Where the datagrams of an association come from and go to: a `DatagramSocket`, for one."""
+
+    async def receive(self) -> Sequence[tuple[bytes, SocketAddress]]:
+        """Wait for datagrams; return them with their senders.
+
+        Raises:
+            trio.BrokenResourceError: it failed for good.
+        """
+        ...
+
+    def send(self, datagrams: Iterable[bytes], address: _Address, /) -> int:
+        """Send datagrams to one peer without waiting; return how many were dropped.
+
+        Raises:
+            trio.BrokenResourceError: it failed for good.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close it."""
+        ...
+
+
+Open = Callable[[], SharedSource]
+"""Opens an unconnected socket, or what is like one; raises `DialError`."""
 
 
 class SharedSockets:
@@ -36,41 +61,60 @@ class SharedSockets:
     def __len__(self) -> int:
         return len(self._sockets)
 
+    def find(
+        self, association: Association, family: int, peer: _Address
+    ) -> "SharedSocketLink | None":
+        """Return a link to a peer, if the association has such a socket, which has not failed."""
+        key = association, family
+        shared = self._sockets.get(key)
+        if shared is None or shared.is_broken:
+            return None
+        return SharedSocketLink(self, key, shared, peer)
+
     def link(
-        self, association: Association, address: IPAddress, port: int, open_socket: Open
+        self, association: Association, family: int, peer: _Address, open_socket: Open
     ) -> "SharedSocketLink":
         """Return a link to a peer.
 
         Args:
             association: whose socket is used.
-            address: the peer's.
-            port: the peer's.
-            open_socket: opens the socket if the association has none yet.
+            family: which of its sockets: 4 or 6 for the versions of IP, or another number.
+            peer: its address, or its name where the sockets know names, and its port.
+            open_socket: opens the socket if the association has none yet, or a broken one.
 
         Raises:
             DialError: from `open_socket`.
         """
-        key = association, address.version
-        shared = self._sockets.get(key)
-        if shared is None:
-            shared = self._sockets[key] = _SharedSocket(association, open_socket())
-        return SharedSocketLink(self, key, shared, (str(address), port))
+        if (link := self.find(association, family, peer)) is not None:
+            return link
+        key = association, family
+        shared = self._sockets[key] = _SharedSocket(association, open_socket())
+        return SharedSocketLink(self, key, shared, peer)
 
-    def close_unused(self, key: _Key) -> None:
-        """Close a socket that no flow uses any more."""
-        shared = self._sockets.get(key)
-        if shared is not None and not shared.links:
-            del self._sockets[key]
+    def close_unused(self, key: _Key, shared: "_SharedSocket") -> None:
+        """Close a socket if no flow uses it any more."""
+        if not shared.links:
+            if self._sockets.get(key) is shared:
+                del self._sockets[key]
             shared.datagrams.close()
 
 
 class _SharedSocket:
     """A socket, its flows, and what came from others."""
 
-    __slots__ = ("_association", "_is_reading", "_uninvited", "by_peer", "datagrams", "links")
+    __slots__ = (
+        "_association",
+        "_is_reading",
+        "_uninvited",
+        "by_peer",
+        "datagrams",
+        "is_broken",
+        "links",
+    )
 
-    def __init__(self, association: Association, datagrams: DatagramSocket) -> None:
+    def __init__(self, association: Association, datagrams: SharedSource) -> None:
         self.datagrams = datagrams
+        self.is_broken = False
         self.links: set[SharedSocketLink] = set()
         self.by_peer: dict[_Address, SharedSocketLink] = {}
         self._association = association
@@ -93,6 +137,9 @@ class _SharedSocket:
         try:
             for datagram, source in await self.datagrams.receive():
                 self._sort(datagram, source)
+        except trio.BrokenResourceError:
+            self.is_broken = True
+            raise
         finally:
             self._is_reading = False
             self._wake_a_reader(link)
@@ -179,4 +226,4 @@ class SharedSocketLink:
         if shared.by_peer.get(self._peer) is self:
             del shared.by_peer[self._peer]
         self.readable.unpark_all()
-        self._sockets.close_unused(self._key)
+        self._sockets.close_unused(self._key, shared)

@@ -16,13 +16,16 @@ import trio
 
 from trio_vmess.contracts import Dispatch
 from trio_vmess.core import Destination, Flow
-from trio_vmess.inbound.flow_table import QUEUE_COUNT_MAX, QUEUE_SIZE_MAX, FlowTable, Opening
+from trio_vmess.inbound.flow_table import (
+    INVITED_COUNT_MAX,
+    QUEUE_COUNT_MAX,
+    QUEUE_SIZE_MAX,
+    FlowTable,
+    Opening,
+)
 
 FLOW_COUNT_MAX: Final = 256
 """Destinations of one association; a further one evicts the one not written to for longest."""
-
-INVITED_COUNT_MAX: Final = 32
-"""Flows that peers may open at a time: anybody can send datagrams."""
 
 IDLE_LIMIT: Final = 60.0
 """Seconds without a flow after which an association ends."""

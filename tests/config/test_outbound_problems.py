@@ -111,6 +111,30 @@ PROBLEMS = [
         2,
     ),
     (
+        outbound(
+            '{"protocol": "vmess", "settings": {"dialect": "document", "packetEncoding": "xudp",\n'
+            '"address": "a", "port": 1, "id": "b831381d-6324-4d53-ad4f-8cda48b30811"}}'
+        ),
+        "outbounds[0].settings.packetEncoding",
+        "the dialect 'document' has no command for it; set it to 'none'",
+        2,
+    ),
+    (
+        outbound(
+            '{"protocol": "vmess", "settings": {"packetEncoding": "packetaddr",\n'
+            '"address": "a", "port": 1, "id": "b831381d-6324-4d53-ad4f-8cda48b30811"}}'
+        ),
+        "outbounds[0].settings.packetEncoding",
+        "packetaddr is not supported in outbounds; use 'xudp', or 'none'",
+        2,
+    ),
+    (
+        outbound('{"protocol": "freedom", "mux": {"xudpProxyUDP443": "refuse"}}'),
+        "outbounds[0].mux.xudpProxyUDP443",
+        "expected one of reject, allow, skip",
+        2,
+    ),
+    (
         outbound('{"protocol": "freedom", "mux": {"enabled": 1}}'),
         "outbounds[0].mux.enabled",
         "expected true or false, found the number 1",

@@ -13,8 +13,10 @@ from trio_vmess.config import (
     HttpInboundSettings,
     MixedInboundSettings,
     MuxSettings,
+    PacketEncoding,
     PolicyLevelSettings,
     PortRange,
+    QuicOverMux,
     RedirectSettings,
     SecurityName,
     SocksAuth,
@@ -282,12 +284,36 @@ def test_plain_tcp_in_every_spelling(stream):
         ('{"enabled": true, "concurrency": 0}', MuxSettings(enabled=True, concurrency=8)),
         ('{"enabled": true, "concurrency": 3}', MuxSettings(enabled=True, concurrency=3)),
         ('{"enabled": true, "concurrency": -1}', MuxSettings(enabled=True, concurrency=-1)),
+        (
+            '{"xudpConcurrency": 16, "xudpProxyUDP443": "skip"}',
+            MuxSettings(xudp_concurrency=16, xudp_proxy_udp443=QuicOverMux.SKIP),
+        ),
     ],
 )
 def test_mux_is_as_in_v2ray(written: str, meant: MuxSettings) -> None:
     vmess = '"settings": {"address": "a", "port": 1, "id": "b831381d-6324-4d53-ad4f-8cda48b30811"}'
     text = f'{{"outbounds": [{{"protocol": "vmess", {vmess}, "mux": {written}}}]}}'
     assert parse_config(text).outbounds[0].mux == meant
+
+
+@pytest.mark.parametrize(
+    ("mux", "settings", "encoding"),
+    [
+        ('{"enabled": true}', "", PacketEncoding.NONE),
+        ('{"enabled": true, "xudpConcurrency": 16}', "", PacketEncoding.XUDP),
+        ('{"enabled": false, "xudpConcurrency": 16}', "", PacketEncoding.NONE),
+        (
+            '{"enabled": true, "xudpConcurrency": 16}',
+            ', "packetEncoding": "none"',
+            PacketEncoding.NONE,
+        ),
+        ("{}", ', "packetEncoding": "XUDP"', PacketEncoding.XUDP),
+    ],
+)
+def test_xudp_is_asked_for_as_in_xray(mux: str, settings: str, encoding: PacketEncoding) -> None:
+    user = '"address": "a", "port": 1, "id": "b831381d-6324-4d53-ad4f-8cda48b30811"'
+    found = outbound(f'{{"protocol": "vmess", "settings": {{{user}{settings}}}, "mux": {mux}}}')
+    assert found.packet_encoding is encoding
 
 
 def test_rule_conditions_are_kept_as_written():

@@ -1,7 +1,6 @@
 """The cells of the interop matrix: what this project and a peer are to do with each other.
 
-They come from `CAPABILITIES`, without what this project does not do: XUDP and packetaddr as a
-client.
+They come from `CAPABILITIES`, without what this project does not do: packetaddr as a client.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,7 +25,7 @@ OPTIONS: Final = frozenset({"global_padding", "authenticated_length"})
 SERVER_OPTIONS: Final = OPTIONS | {"mux", "xudp", "packetaddr"}
 """What it does for the peers' clients."""
 
-CLIENT_OPTIONS: Final = OPTIONS | {"mux"}
+CLIENT_OPTIONS: Final = OPTIONS | {"mux", "xudp"}
 """What it does at the peers' servers."""
 
 _MORE_ALTER_IDS: Final = {("v2ray", 4): (64,)}

@@ -68,6 +68,7 @@ async def _start_pair(cell: Cell) -> AsyncIterator[int]:
             global_padding="global_padding" in cell.options,
             authenticated_length="authenticated_length" in cell.options,
             mux="mux" in cell.options,
+            packet_encoding="xudp" if "xudp" in cell.options else "off",
         )
         # sing-box forgets past seconds early; see its row in CAPABILITIES.
         jitter = 0 if peer is SING_BOX else 30

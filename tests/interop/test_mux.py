@@ -10,13 +10,12 @@ import attrs
 import pytest
 import trio
 
-from tests.kit.exchanges import check_download, check_duplex, check_echo
-from tests.kit.names import IPV4_LOOPBACK
+from tests.kit.exchanges import check_download, check_duplex, check_echo, check_full_cone
 from tests.kit.nodes import RunningNode, start_server_node
 from tests.kit.origin import start_echo, start_silent, start_source, start_tcp_origin
 from tests.kit.peer_process import RunningPeer
 from tests.kit.peers import SING_BOX, V2RAY, XRAY, ClientSpec, Peer, ServerSpec, require
-from tests.kit.socks_client import open_socks_stream, open_socks_udp
+from tests.kit.socks_client import open_socks_stream
 from tests.kit.waiting import wait_until
 
 pytestmark = pytest.mark.limit(40)
@@ -140,26 +139,5 @@ async def test_a_client_that_is_killed_leaves_nothing(peer: Peer, spec: ClientSp
 @pytest.mark.parametrize(("peer", "spec"), DATAGRAMS.values(), ids=DATAGRAMS)
 async def test_one_socket_speaks_with_many(peer: Peer, spec: ClientSpec) -> None:
     """All see the same address, and one who was never written to can answer."""
-    async with _start(peer, spec) as path, open_socks_udp(path.client.port) as association:
-        sockets = [trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(12)]
-        try:
-            for sock in sockets:
-                await sock.bind((IPV4_LOOPBACK, 0))
-            *asked, stranger = sockets
-            addresses: set[object] = set()
-            for number, sock in enumerate(asked):
-                port = sock.getsockname()[1]
-                await association.send_to(IPV4_LOOPBACK, port, b"question %d" % number)
-                data, address = await sock.recvfrom(99)
-                assert data == b"question %d" % number
-                addresses.add(address)
-            assert len(addresses) == 1
-            for sock in sockets:
-                await sock.sendto(b"answer", address)
-                answer = await association.receive()
-                assert answer == (IPV4_LOOPBACK, sock.getsockname()[1], b"answer")
-            await association.send_to(IPV4_LOOPBACK, stranger.getsockname()[1], b"thanks")
-            assert await stranger.recvfrom(99) == (b"thanks", address)
-        finally:
-            for sock in sockets:
-                sock.close()
+    async with _start(peer, spec) as path:
+        await check_full_cone(path.client.port)

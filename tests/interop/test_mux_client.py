@@ -14,14 +14,22 @@ import attrs
 import pytest
 import trio
 
-from tests.kit.exchanges import check_download, check_duplex, check_echo, check_upload
-from tests.kit.names import IPV4_LOOPBACK
+from tests.kit.exchanges import (
+    check_download,
+    check_duplex,
+    check_echo,
+    check_full_cone,
+    check_upload,
+    exchange_datagram,
+)
+from tests.kit.names import IPV4_LOOPBACK, LOCALHOST, target_hosts
 from tests.kit.nodes import RunningNode, start_client_node
-from tests.kit.origin import start_echo, start_silent, start_sink, start_source
+from tests.kit.origin import start_echo, start_silent, start_sink, start_source, start_udp_echo
+from tests.kit.pattern import pattern
 from tests.kit.peer_process import RunningPeer
-from tests.kit.peers import V2RAY, XRAY, ClientSpec, Peer, ServerSpec, require
+from tests.kit.peers import SING_BOX, V2RAY, XRAY, ClientSpec, Peer, ServerSpec, require
 from tests.kit.sockets import refused_port
-from tests.kit.socks_client import open_socks_stream, read_on, receive_exactly
+from tests.kit.socks_client import open_socks_stream, open_socks_udp, read_on, receive_exactly
 from tests.kit.waiting import wait_until
 
 pytestmark = pytest.mark.limit(40)
@@ -128,3 +136,36 @@ async def test_a_server_that_is_killed_resets_all_programs(peer: Peer, alter_id:
                 await read_on(stream)
             await stream.aclose()
         await wait_until(lambda: not path.client.node.connections)
+
+
+DATAGRAMS: Final = {
+    "xray-xudp": (XRAY, ClientSpec(server_port=0, packet_encoding="xudp")),
+    "xray-mux-xudp": (XRAY, ClientSpec(server_port=0, packet_encoding="xudp", mux=True)),
+    "sing-box-xudp": (SING_BOX, ClientSpec(server_port=0, packet_encoding="xudp")),
+    "sing-box-mux-xudp": (SING_BOX, ClientSpec(server_port=0, packet_encoding="xudp", mux=True)),
+}
+
+
+@pytest.mark.parametrize(("peer", "spec"), DATAGRAMS.values(), ids=DATAGRAMS)
+async def test_one_socket_speaks_with_many(peer: Peer, spec: ClientSpec) -> None:
+    """All see the same address, and one who was never written to can answer."""
+    require(peer)
+    async with (
+        peer.start_server(ServerSpec()) as server,
+        start_client_node(attrs.evolve(spec, server_port=server.port)) as client,
+    ):
+        await check_full_cone(client.port)
+
+
+@pytest.mark.parametrize(("peer", "spec"), DATAGRAMS.values(), ids=DATAGRAMS)
+async def test_datagrams_go_to_names_and_in_all_sizes(peer: Peer, spec: ClientSpec) -> None:
+    require(peer)
+    async with (
+        start_udp_echo(LOCALHOST) as echo,
+        peer.start_server(ServerSpec()) as server,
+        start_client_node(attrs.evolve(spec, server_port=server.port)) as client,
+        open_socks_udp(client.port) as association,
+    ):
+        for host in target_hosts():
+            for size in (1, 100, 1200, 1400):
+                await exchange_datagram(association, host, echo.port, pattern(size))

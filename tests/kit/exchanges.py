@@ -6,8 +6,11 @@ Xray pass an origin's end on a second late.
 """
 
 import hashlib
+import socket
 
-from tests.kit.names import LOCALHOST, target_hosts
+import trio
+
+from tests.kit.names import IPV4_LOOPBACK, LOCALHOST, target_hosts
 from tests.kit.origin import (
     Origin,
     sink_answer,
@@ -100,6 +103,33 @@ async def exchange_datagram(
     await association.send_to(host, port, payload)
     _, source_port, answer = await association.receive()
     assert (source_port, answer) == (port, payload)
+
+
+async def check_full_cone(proxy_port: int) -> None:
+    """Let one socket speak with many peers: they see one address, and strangers may answer."""
+    sockets = [trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(12)]
+    try:
+        async with open_socks_udp(proxy_port) as association:
+            for sock in sockets:
+                await sock.bind((IPV4_LOOPBACK, 0))
+            *asked, stranger = sockets
+            addresses: set[object] = set()
+            for number, sock in enumerate(asked):
+                port = sock.getsockname()[1]
+                await association.send_to(IPV4_LOOPBACK, port, b"question %d" % number)
+                data, address = await sock.recvfrom(99)
+                assert data == b"question %d" % number
+                addresses.add(address)
+            assert len(addresses) == 1
+            for sock in sockets:
+                await sock.sendto(b"answer", address)
+                answer = await association.receive()
+                assert answer == (IPV4_LOOPBACK, sock.getsockname()[1], b"answer")
+            await association.send_to(IPV4_LOOPBACK, stranger.getsockname()[1], b"thanks")
+            assert await stranger.recvfrom(99) == (b"thanks", address)
+    finally:
+        for sock in sockets:
+            sock.close()
 
 
 async def check_udp_echo(proxy_port: int, origin: Origin, sizes: tuple[int, ...] = (100,)) -> None:

@@ -29,6 +29,11 @@ VMESS_TAG: Final = "vmess"
 DYNAMIC_TAG: Final = "dynamic"
 PROXY_TAG: Final = "proxy"
 
+_ENCODINGS: Final = {
+    "off": config.PacketEncoding.NONE,
+    "xudp": config.PacketEncoding.XUDP,
+}
+
 _ANY_PORT: Final = config.PortRange(0, 0)
 _LOOPBACK: Final = ipaddress.IPv4Address(IPV4_LOOPBACK)
 
@@ -154,7 +159,7 @@ def vmess_outbound(
     Raises:
         UnsupportedSpecError: the spec asks for what a node cannot do.
     """
-    if spec.packet_encoding != "off":
+    if spec.packet_encoding == "packetaddr":
         raise UnsupportedSpecError(f"a node cannot be {spec}")
     user = config.OutboundUserSettings(
         id=parse_user_id(spec.user_id),
@@ -174,6 +179,7 @@ def vmess_outbound(
             global_padding=spec.global_padding is not False,
             authenticated_length=spec.authenticated_length,
             timestamp_jitter=timestamp_jitter,
+            packet_encoding=_ENCODINGS[spec.packet_encoding],
         ),
         stream=stream or node_stream(spec.carrier, "client"),
         mux=config.MuxSettings(enabled=spec.mux),

@@ -8,20 +8,43 @@ import pytest
 import trio
 
 from tests.kit.cut import start_cut
-from tests.kit.exchanges import check_download, check_duplex, check_echo, check_upload
+from tests.kit.exchanges import (
+    check_download,
+    check_duplex,
+    check_echo,
+    check_full_cone,
+    check_upload,
+    exchange_datagram,
+)
 from tests.kit.names import IPV4_LOOPBACK
-from tests.kit.nodes import RunningNode, start_client_node, start_server_node
+from tests.kit.nodes import (
+    RunningNode,
+    freedom,
+    proxy_inbound,
+    start_client_node,
+    start_node,
+    start_server_node,
+)
 from tests.kit.origin import (
     start_echo,
     start_silent,
     start_sink,
     start_source,
     start_tcp_origin,
+    start_udp_echo,
 )
 from tests.kit.peer_specs import ClientSpec
 from tests.kit.sockets import refused_port
-from tests.kit.socks_client import SocksError, open_socks_stream, read_on, receive_exactly
+from tests.kit.socks_client import (
+    SocksError,
+    open_socks_stream,
+    open_socks_udp,
+    read_on,
+    receive_exactly,
+)
 from tests.kit.waiting import wait_until
+from tests.loopback.test_garbage import check_garbage
+from trio_vmess import config
 from trio_vmess.outbound import MuxOutbound
 
 pytestmark = pytest.mark.limit(30)
@@ -209,3 +232,63 @@ async def test_a_program_that_reads_nothing_does_not_stop_the_others() -> None:
         await stalled.receive_some(1)
         await check_echo(client.port, echo)
         await check_duplex(client.port, echo, SIZE)
+
+
+@pytest.mark.parametrize("mux", [False, True], ids=["xudp", "mux-xudp"])
+async def test_one_socket_speaks_with_many_through_one_carrier(mux: bool) -> None:
+    async with start_server_node() as server:
+        spec = attrs.evolve(spec_for(server), packet_encoding="xudp", mux=mux)
+        async with start_client_node(spec) as client:
+            await check_full_cone(client.port)
+            assert carrier_count(client) <= 1
+
+
+async def test_a_socket_of_a_program_speaks_with_many_without_a_server() -> None:
+    settings = config.Config(
+        inbounds=(proxy_inbound(ClientSpec(server_port=0)),),
+        outbounds=(freedom(allow_private=True),),
+    )
+    async with start_node(settings) as node:
+        await check_full_cone(node.port)
+
+
+async def test_datagrams_go_on_when_their_carrier_was_cut() -> None:
+    async with (
+        start_udp_echo() as echo,
+        start_server_node() as server,
+        start_cut(server.port) as cut,
+        start_client_node(
+            attrs.evolve(MUX, server_port=cut.port, packet_encoding="xudp", mux=False)
+        ) as client,
+        open_socks_udp(client.port) as association,
+    ):
+        await exchange_datagram(association, echo.host, echo.port, b"before")
+        cut.now()
+        await wait_until(lambda: not client.node.connections)
+        await exchange_datagram(association, echo.host, echo.port, b"after")
+
+
+async def test_our_carriers_leave_no_garbage() -> None:
+    async with (
+        start_echo() as echo,
+        start_udp_echo() as udp_echo,
+        start_server_node() as server,
+        start_cut(server.port) as cut,
+        start_client_node(
+            attrs.evolve(MUX, server_port=cut.port, packet_encoding="xudp")
+        ) as client,
+    ):
+
+        async def attempt() -> None:
+            await check_echo(client.port, echo)
+            async with (
+                await open_socks_stream(client.port, echo.host, echo.port) as stream,
+                open_socks_udp(client.port) as association,
+            ):
+                await stream.send_all(b"hello")
+                await exchange_datagram(association, udp_echo.host, udp_echo.port, b"hello")
+                cut.now()
+                with pytest.raises(trio.BrokenResourceError):
+                    await read_on(stream)
+
+        await check_garbage(attempt, client, server)

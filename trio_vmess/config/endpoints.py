@@ -10,11 +10,13 @@ from trio_vmess.config.enums import (
     BlackholeResponse,
     Experiment,
     FreedomDomainStrategy,
+    PacketEncoding,
     SecurityName,
     SocksAuth,
     TransparentProxy,
 )
 from trio_vmess.config.location import Location, Locations
+from trio_vmess.config.mux import NO_MUX, MuxSettings
 from trio_vmess.config.transports import PLAIN_STREAM, StreamSettings, UnixSocket
 from trio_vmess.core import Host, IPAddress, Network
 from trio_vmess.core.sniff import SniffingSettings
@@ -282,6 +284,8 @@ class VMessOutboundSettings:
             about the clock. sing-box's legacy servers need 0: they forget past seconds early.
         packet_size: bytes of the largest datagram that is sent to the server. V2Ray and Xray cut
             larger ones than 1950 bytes into several.
+        packet_encoding: how datagrams travel: each destination of a program's socket in a
+            connection of its own, or all in one.
     """
 
     servers: tuple[VMessServerSettings, ...]
@@ -290,6 +294,7 @@ class VMessOutboundSettings:
     authenticated_length: bool = False
     timestamp_jitter: int = TIMESTAMP_JITTER
     packet_size: int = PACKET_SIZE
+    packet_encoding: PacketEncoding = PacketEncoding.NONE
 
 
 @attrs.frozen(kw_only=True)
@@ -365,24 +370,6 @@ OutboundProtocolSettings = (
 )
 
 
-MUX_CONCURRENCY: Final = 8
-"""Sub-connections on one connection, in V2Ray and Xray, too."""
-
-
-@attrs.frozen(kw_only=True)
-class MuxSettings:
-    """How the connections of a VMess outbound share connections to its servers.
-
-    Attributes:
-        enabled: whether they do.
-        concurrency: how many share one at a time; below 0, streams do not share any.
-    """
-
-    enabled: bool = False
-    concurrency: int = MUX_CONCURRENCY
-    locations: Locations = attrs.field(factory=dict[str, Location], eq=False, repr=False)
-
-
 @attrs.frozen(kw_only=True)
 class OutboundSettings:
     """Where connections go on, and by which protocol; the first outbound is the default.
@@ -397,6 +384,6 @@ class OutboundSettings:
     protocol: OutboundProtocolSettings
     tag: str = ""
     stream: StreamSettings = PLAIN_STREAM
-    mux: MuxSettings = MuxSettings()
+    mux: MuxSettings = NO_MUX
     send_through: IPAddress | None = None
     locations: Locations = attrs.field(factory=dict[str, Location], eq=False, repr=False)

@@ -38,6 +38,21 @@ class Experiment(enum.Enum):
     NO_TERMINATION_SIGNAL = "NoTerminationSignal"
 
 
+class PacketEncoding(enum.Enum):
+    """How a VMess outbound sends the datagrams of one socket of a program."""
+
+    NONE = "none"
+    XUDP = "xudp"
+
+
+class QuicOverMux(enum.Enum):
+    """What becomes of datagrams to port 443 where datagrams share connections."""
+
+    REJECT = "reject"
+    ALLOW = "allow"
+    SKIP = "skip"
+
+
 class SocksAuth(enum.Enum):
     """How SOCKS clients authenticate."""
 

@@ -7,11 +7,9 @@ import attrs
 
 from trio_vmess.config import values
 from trio_vmess.config.endpoints import (
-    MUX_CONCURRENCY,
     BlackholeOutboundSettings,
     FreedomOutboundSettings,
     HttpOutboundSettings,
-    MuxSettings,
     OutboundProtocolSettings,
     OutboundSettings,
     OutboundUserSettings,
@@ -26,9 +24,12 @@ from trio_vmess.config.enums import (
     BlackholeResponse,
     Experiment,
     FreedomDomainStrategy,
+    PacketEncoding,
+    QuicOverMux,
     SecurityName,
 )
 from trio_vmess.config.inbounds import read_alter_id, read_level, read_protocol, read_user_level
+from trio_vmess.config.mux import MUX_CONCURRENCY, MuxSettings
 from trio_vmess.config.reader import Section
 from trio_vmess.config.transports import StreamSettings
 from trio_vmess.config.tree import Value, quote
@@ -47,11 +48,14 @@ def read_outbound(outer: Section, inner: Section, stream: StreamSettings) -> Out
         stream: what carries it.
     """
     protocol = read_protocol(outer, inner, _PROTOCOLS) or BlackholeOutboundSettings()
+    mux = _read_mux(outer, protocol)
+    if isinstance(protocol, VMessOutboundSettings):
+        protocol = _with_xudp(inner, protocol, mux)
     outbound = OutboundSettings(
         protocol=protocol,
         tag=outer.get("tag", values.text, ""),
         stream=stream,
-        mux=_read_mux(outer, protocol),
+        mux=mux,
         send_through=outer.get("send_through", values.ip_address, None),
     )
     return attrs.evolve(outbound, locations=outer.locations())
@@ -64,6 +68,13 @@ def _read_mux(outer: Section, protocol: OutboundProtocolSettings) -> MuxSettings
     mux = MuxSettings(
         enabled=section.get("enabled", values.flag, False),
         concurrency=section.get("concurrency", values.whole(-0x8000, 1024), 0) or MUX_CONCURRENCY,
+        xudp_concurrency=section.get("xudp_concurrency", values.whole(-0x8000, 1024), 0),
+        xudp_proxy_udp443=section.get(
+            "xudp_proxy_udp443",
+            values.word(QuicOverMux),
+            QuicOverMux.REJECT,
+            json=("xudpProxyUDP443",),
+        ),
     )
     if mux.enabled:
         if not isinstance(protocol, VMessOutboundSettings):
@@ -76,6 +87,22 @@ def _read_mux(outer: Section, protocol: OutboundProtocolSettings) -> MuxSettings
                 f"the dialect {protocol.dialect.name!r} has no command for it; set it to false",
             )
     return attrs.evolve(mux, locations=section.locations())
+
+
+def _with_xudp(
+    inner: Section, protocol: VMessOutboundSettings, mux: MuxSettings
+) -> VMessOutboundSettings:
+    """Check XUDP; a number of connections for it in an Xray file asks for it."""
+    is_asked_for = "packet_encoding" in inner.locations()
+    if mux.enabled and mux.xudp_concurrency > 0 and not is_asked_for:
+        protocol = attrs.evolve(protocol, packet_encoding=PacketEncoding.XUDP)
+    is_xudp = protocol.packet_encoding is PacketEncoding.XUDP
+    if is_xudp and Command.MUX not in protocol.dialect.commands:
+        inner.refuse(
+            "packet_encoding",
+            f"the dialect {protocol.dialect.name!r} has no command for it; set it to 'none'",
+        )
+    return protocol
 
 
 def _read_vmess(section: Section) -> VMessOutboundSettings:
@@ -101,7 +128,14 @@ def _read_vmess(section: Section) -> VMessOutboundSettings:
             "timestamp_jitter", values.whole(0, TIMESTAMP_JITTER), TIMESTAMP_JITTER
         ),
         packet_size=section.get("packet_size", values.whole(1, 0xFFFF), PACKET_SIZE),
+        packet_encoding=section.get("packet_encoding", _packet_encoding, PacketEncoding.NONE),
     )
+
+
+def _packet_encoding(raw: Value) -> PacketEncoding:
+    if values.text(raw).lower() == "packetaddr":
+        raise ValueError("packetaddr is not supported in outbounds; use 'xudp', or 'none'")
+    return values.word(PacketEncoding)(raw)
 
 
 def _read_flat_server(section: Section) -> VMessServerSettings:

@@ -1,5 +1,6 @@
 """Builds users, inbounds, outbounds and counters from their settings."""
 
+import functools
 import platform
 import secrets
 import socket
@@ -36,6 +37,7 @@ from trio_vmess.node.users import UserStore
 from trio_vmess.operations import Directions, Statistics
 from trio_vmess.outbound import (
     BlackholeOutbound,
+    CarrierPool,
     FreedomOutbound,
     HttpOutbound,
     Identity,
@@ -60,6 +62,13 @@ _FAMILIES: Final = {
     config.FreedomDomainStrategy.USE_IP: socket.AF_UNSPEC,
     config.FreedomDomainStrategy.USE_IPV4: socket.AF_INET,
     config.FreedomDomainStrategy.USE_IPV6: socket.AF_INET6,
+}
+
+
+_QUIC: Final[Mapping[config.QuicOverMux, bool | None]] = {
+    config.QuicOverMux.ALLOW: None,
+    config.QuicOverMux.SKIP: True,
+    config.QuicOverMux.REJECT: False,
 }
 
 
@@ -270,7 +279,7 @@ class Assembler:
                     connect_packets=around(dialler.connect(patience=PACKETS_PATIENCE)),
                     packet_size=vmess.packet_size,
                 )
-                return self._with_mux(outbound, settings.mux)
+                return self._with_mux(outbound, settings.mux, vmess.packet_encoding)
             case config.FreedomOutboundSettings() as freedom:
                 redirect = freedom.redirect or config.RedirectSettings()
                 resolves_by_node = freedom.domain_strategy is not config.FreedomDomainStrategy.AS_IS
@@ -306,12 +315,27 @@ class Assembler:
             case _ as never:
                 assert_never(never)
 
-    def _with_mux(self, vmess: VMessOutbound, mux: config.MuxSettings) -> Outbound:
-        if not mux.enabled or mux.concurrency < 0:
+    def _with_mux(
+        self, vmess: VMessOutbound, mux: config.MuxSettings, encoding: config.PacketEncoding
+    ) -> Outbound:
+        """Put an outbound on carriers, if anything is to share connections."""
+        make = functools.partial(CarrierPool, vmess, entropy=secrets, buffer=self.buffers.received)
+        streams = datagrams = None
+        quic = config.QuicOverMux.ALLOW
+        if mux.enabled and mux.concurrency >= 0:
+            streams = make(concurrency=mux.concurrency)
+        if encoding is config.PacketEncoding.XUDP:
+            if mux.enabled and mux.xudp_concurrency > 0:
+                datagrams = make(concurrency=mux.xudp_concurrency)
+            elif mux.enabled and mux.xudp_concurrency == 0:
+                datagrams = streams
+            if datagrams is None:
+                datagrams = make(concurrency=1, is_xudp=True)
+            else:
+                quic = mux.xudp_proxy_udp443
+        if streams is None and datagrams is None:
             return vmess
-        outbound = MuxOutbound(
-            vmess, concurrency=mux.concurrency, entropy=secrets, buffer=self.buffers.received
-        )
+        outbound = MuxOutbound(vmess, streams=streams, datagrams=datagrams, quic=_QUIC[quic])
         self.services.append(outbound)
         return outbound
 

@@ -1,5 +1,6 @@
 """Servers at the other end of a client's carriers, which tests drive by hand."""
 
+import functools
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from trio_vmess.contracts import Connected, PacketLink, StreamSide, Transport
 from trio_vmess.core import Destination, Flow
 from trio_vmess.core.mux import Frame, Keep, MuxServer
 from trio_vmess.errors import DialError, DialFailure
-from trio_vmess.outbound import MuxOutbound
+from trio_vmess.outbound import CarrierPool, MuxOutbound
 
 WEB: Final = Flow(destination=Destination(host="example.com", port=443))
 
@@ -93,20 +94,29 @@ class Servers:
         self._send.send_nowait(CarrierEnd(remote))
         return StreamSide(transport=local)
 
+    async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
+        """See `Outbound.connect`."""
+        raise DialError("no streams here", reason=DialFailure.UNSUPPORTED)
+
     async def connect_packets(self, flow: Flow, /) -> Connected[PacketLink]:
         """See `Outbound.connect_packets`."""
         raise DialError("no datagrams here", reason=DialFailure.UNSUPPORTED)
 
 
 @asynccontextmanager
-async def running(servers: Servers, *, concurrency: int = 2) -> AsyncIterator[MuxOutbound]:
+async def running(
+    servers: Servers, *, concurrency: int = 2, is_xudp: bool = False, quic: bool | None = None
+) -> AsyncIterator[MuxOutbound]:
     """Run an outbound for the length of the block."""
-    outbound = MuxOutbound(
+    make = functools.partial(
+        CarrierPool,
         servers,
-        concurrency=concurrency,
         entropy=SeededEntropy(1),
         buffer=memoryview(bytearray(512 * 1024)),
     )
+    streams = make(concurrency=concurrency)
+    datagrams = make(concurrency=1, is_xudp=True) if is_xudp else streams
+    outbound = MuxOutbound(servers, streams=streams, datagrams=datagrams, quic=quic)
     async with trio.open_nursery() as nursery:
         await nursery.start(outbound.run)
         yield outbound

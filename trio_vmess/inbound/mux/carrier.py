@@ -25,6 +25,28 @@ IDLE_LIMIT: Final = 60.0
 """Seconds without a sub-connection after which a carrier ends. Clients end theirs sooner."""
 
 
+@attrs.frozen
+class _Log:
+    """The lines of a carrier: a `CarrierLog`."""
+
+    source: str
+    carrier: str
+
+    def stalled(self, session_id: int, unread_size: int) -> None:
+        """See `CarrierLog.stalled`."""
+        log.info(
+            "mux.stalled source=%s carrier=%s session=%d unread=%d",
+            self.source,
+            self.carrier,
+            session_id,
+            unread_size,
+        )
+
+    def violation(self, reason: str) -> None:
+        """See `CarrierLog.violation`."""
+        log.info("mux.violation source=%s carrier=%s reason=%r", self.source, self.carrier, reason)
+
+
 class Carrier:
     """A connection of a client that carries many.
 
@@ -55,8 +77,7 @@ class Carrier:
         self._carrier = MuxCarrier(
             transport,
             self._mux,
-            log=log,
-            name=f"source={flow.source or '-'} carrier={flow.carrier}",
+            log=_Log(flow.source or "-", flow.carrier),
             peer="client",
             buffer=buffer,
             idle_limit=IDLE_LIMIT,
@@ -115,4 +136,4 @@ class Carrier:
         self._carrier.enter(frame.session_id, session)
         association.attach(session)
         if frame.data is not None:
-            session.receive(frame.data, None)
+            session.take(frame.data, None)

@@ -44,7 +44,7 @@ class DatagramSession:
         self._association = association
         self._is_kept = is_kept
 
-    def receive(self, datagram: bytes, peer: Destination | None) -> None:
+    def take(self, datagram: bytes, peer: Destination | None, /) -> None:
         """Pass on a datagram from the client."""
         if peer is not None:
             self._association.is_full_cone = True

@@ -1,49 +1,32 @@
 """An outbound in front of another: it puts many connections on few of the other one's."""
 
-import logging
 from typing import Final, NoReturn, Protocol
 
-import attrs
 import trio
 
 from trio_vmess.contracts import Connected, PacketLink, StreamSide
-from trio_vmess.core import Destination, Entropy, Flow
+from trio_vmess.core import Destination, Flow
 from trio_vmess.core.mux import New, encode_frame
 from trio_vmess.errors import DialError, DialFailure, LocalProtocolError
-from trio_vmess.outbound.mux.carrier import ClientCarrier
-from trio_vmess.transport import SideTransport
+from trio_vmess.outbound.mux.pool import CarrierPool, CarrierSource
+from trio_vmess.outbound.shared_sockets import SharedSockets
 from trio_vmess.transport.mux import TURN_SIZE
 
-log: Final = logging.getLogger("trio_vmess.outbound.mux")
+NAME_FAMILY: Final = 4
+"""Names go with IPv4.
 
-_NAME_SIZE: Final = 4
+QUIRK: a session of sing-box's server has one socket, for the family of its first destination.
+Source: sing-box's behaviour; tests/interop/test_mux_client.py.
+"""
 
-
-@attrs.define(eq=False)
-class _Dial:
-    """A carrier that is on its way, for as many as it will carry.
-
-    Attributes:
-        waiting: how many wait for it.
-        done: it has come, or never will.
-        failure: why it will not; None if it has come.
-    """
-
-    waiting: int = 0
-    done: trio.Event = attrs.Factory(trio.Event)
-    failure: DialError | None = None
+QUIC_PORT: Final = 443
 
 
-class CarrierSource(Protocol):
-    """What carriers are opened with: `VMessOutbound`."""
+class Vmess(CarrierSource, Protocol):
+    """What the flows take that do not share anything: `VMessOutbound`."""
 
-    @property
-    def tag(self) -> str:
-        """See `Outbound.tag`."""
-        ...
-
-    async def connect_carrier(self) -> StreamSide:
-        """Open a connection for frames; raise `DialError` if that cannot be done."""
+    async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
+        """See `Outbound.connect`."""
         ...
 
     async def connect_packets(self, flow: Flow, /) -> Connected[PacketLink]:
@@ -52,24 +35,29 @@ class CarrierSource(Protocol):
 
 
 class MuxOutbound:
-    """Puts the streams of flows on carriers: an `Outbound`, and a `Service` that runs them.
+    """Puts flows on carriers: an `Outbound`, and a `Service` that runs the carriers.
 
     Args:
-        vmess: opens the connections that become carriers, and carries datagrams itself.
-        concurrency: streams that a carrier carries at a time.
-        entropy: source of the carriers' names in the log.
-        buffer: the read buffer; shared by all connections.
+        vmess: opens a connection for each flow that is not put on a carrier.
+        streams: carriers of streams; None for none.
+        datagrams: carriers of datagrams, by XUDP; maybe the same; None for none.
+        quic: what is done with datagrams to port 443 while `datagrams` is not None: None carries
+            them, True sends them beside the carriers, and False refuses them.
     """
 
     def __init__(
-        self, vmess: CarrierSource, *, concurrency: int, entropy: Entropy, buffer: memoryview
+        self,
+        vmess: Vmess,
+        *,
+        streams: CarrierPool | None,
+        datagrams: CarrierPool | None = None,
+        quic: bool | None = None,
     ) -> None:
         self._vmess = vmess
-        self._concurrency = concurrency
-        self._entropy = entropy
-        self._buffer = buffer
-        self._carriers: list[ClientCarrier] = []
-        self._dials: list[_Dial] = []
+        self._streams = streams
+        self._datagrams = datagrams
+        self._quic = quic
+        self._sockets = SharedSockets()
         self._nursery: trio.Nursery | None = None
 
     @property
@@ -80,7 +68,8 @@ class MuxOutbound:
     @property
     def carrier_count(self) -> int:
         """How many carriers there are."""
-        return len(self._carriers)
+        pools = {pool for pool in (self._streams, self._datagrams) if pool is not None}
+        return sum(map(len, pools))
 
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -94,76 +83,58 @@ class MuxOutbound:
             self._nursery = None
 
     async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
-        """See `Outbound.connect`; it does not wait for the server's answer.
+        """See `Outbound.connect`; on a carrier, it does not wait for the server's answer.
 
         Raises:
             DialError: the server cannot be reached, or the frames cannot name the destination.
             RuntimeError: the service does not run.
         """
+        if self._streams is None:
+            return await self._vmess.connect(flow)
         _check_name(flow.destination)
-        carrier = await self._find_carrier()
+        carrier = await self._streams.find(self._running())
         stream = carrier.add(flow.destination)
         return Connected(self.tag, StreamSide(transport=stream, turn_size=TURN_SIZE))
 
     async def connect_packets(self, flow: Flow, /) -> Connected[PacketLink]:
-        """See `Outbound.connect_packets`."""
-        return await self._vmess.connect_packets(flow)
+        """See `Outbound.connect_packets`; the flows of an association share a session.
 
-    async def _find_carrier(self) -> ClientCarrier:
-        """Return a carrier with room; wait for one that is on its way, or dial one."""
-        while True:
-            for carrier in self._carriers:
-                if carrier.can_open:
-                    return carrier
-            dial = self._find_dial()
-            dial.waiting += 1
-            try:
-                await dial.done.wait()
-            finally:
-                dial.waiting -= 1
-            if dial.failure is not None:
-                raise DialError(str(dial.failure), reason=dial.failure.reason)
+        Raises:
+            DialError: as for `connect`, or the flow is refused because it is QUIC's.
+            RuntimeError: the service does not run.
+        """
+        if self._datagrams is None:
+            return await self._vmess.connect_packets(flow)
+        destination = flow.destination
+        if destination.port == QUIC_PORT and self._quic is not None:
+            if self._quic:
+                return await self._vmess.connect_packets(flow)
+            raise DialError(
+                f"{destination}: QUIC does not go over mux", reason=DialFailure.FORBIDDEN
+            )
+        _check_name(destination)
+        association = flow.association or _Alone()
+        host, peer = destination.host, (str(destination.host), destination.port)
+        family = NAME_FAMILY if isinstance(host, str) else host.version
+        link = self._sockets.find(association, family, peer)
+        if link is None:
+            carrier = await self._datagrams.find(self._running())
+            # Another flow of the association may have opened one meanwhile.
+            link = self._sockets.link(association, family, peer, carrier.add_socket)
+        return Connected(self.tag, link)
 
-    def _find_dial(self) -> _Dial:
-        for dial in self._dials:
-            if dial.waiting < self._concurrency:
-                return dial
+    def _running(self) -> trio.Nursery:
         if self._nursery is None:
             raise RuntimeError(f"the carriers of outbound {self.tag!r} do not run")
-        dial = _Dial()
-        self._dials.append(dial)
-        self._nursery.start_soon(self._open_and_run, dial, name="mux carrier")
-        return dial
+        return self._nursery
 
-    async def _open_and_run(self, dial: _Dial) -> None:
-        try:
-            carrier, name = await self._open_carrier()
-        except DialError as exc:
-            dial.failure = exc
-            return
-        except Exception:
-            log.exception("mux.bug outbound=%s", self.tag or "-")
-            dial.failure = DialError("a bug; see the log", reason=DialFailure.PARENT_PROXY)
-            return
-        finally:
-            self._dials.remove(dial)
-            dial.done.set()
-        try:
-            log.debug("mux.closed %s reason=%r", name, await carrier.run())
-        except Exception:
-            log.exception("mux.bug %s", name)
-        finally:
-            self._carriers.remove(carrier)
 
-    async def _open_carrier(self) -> tuple[ClientCarrier, str]:
-        side = await self._vmess.connect_carrier()
-        name = f"outbound={self.tag or '-'} carrier={self._entropy.token_bytes(_NAME_SIZE).hex()}"
-        carrier = ClientCarrier(
-            SideTransport(side), name=name, concurrency=self._concurrency, buffer=self._buffer
-        )
-        log.debug("mux.opened %s", name)
-        self._carriers.append(carrier)
-        return carrier, name
+class _Alone:
+    """A flow that has no association: an `Association` of its own."""
+
+    def invite(self, _peer: Destination, /) -> bool:
+        """See `Association.invite`: there is nobody to open a flow."""
+        return False
 
 
 def _check_name(destination: Destination) -> None:

@@ -5,6 +5,7 @@ from trio_vmess.transport.mux.carrier import (
     CARRIER_UNREAD_SIZE_MAX,
     STALL_LIMIT,
     UNREAD_SIZE_MAX,
+    CarrierLog,
     MuxCarrier,
     PacketSession,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "STALL_LIMIT",
     "TURN_SIZE",
     "UNREAD_SIZE_MAX",
+    "CarrierLog",
     "MuxCarrier",
     "MuxStream",
     "PacketSession",

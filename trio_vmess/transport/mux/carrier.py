@@ -7,7 +7,6 @@ for some seconds, it is ended, so that the others go on.
 """
 
 import contextlib
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, assert_never
 
@@ -54,6 +53,18 @@ WATCHES_PER_LIMIT: Final = 6
 CLOSE_LIMIT: Final = 1.0
 
 
+class CarrierLog(Protocol):
+    """What a carrier has to tell; each end has lines of its own."""
+
+    def stalled(self, session_id: int, unread_size: int, /) -> None:
+        """A sub-connection is ended because its reader holds up the others."""
+        ...
+
+    def violation(self, reason: str, /) -> None:
+        """The peer has sent something else than frames."""
+        ...
+
+
 class PacketSession(Protocol):
     """A session for datagrams, as its carrier sees it."""
 
@@ -62,7 +73,7 @@ class PacketSession(Protocol):
         """The session id."""
         ...
 
-    def receive(self, datagram: bytes, peer: Destination | None, /) -> None:
+    def take(self, datagram: bytes, peer: Destination | None, /) -> None:
         """Take a datagram of the peer.
 
         Args:
@@ -82,8 +93,7 @@ class MuxCarrier:
     Args:
         transport: carries the frames; closed at the end.
         mux: reads and writes them.
-        log: where its lines go.
-        name: of the carrier in them, as in `source=… carrier=…`.
+        log: is told what is worth a line.
         peer: who is at the other end, for errors: `client` or `server`.
         buffer: where everything that is received goes first; shared by all connections.
         idle_limit: seconds without a sub-connection after which the carrier ends.
@@ -97,8 +107,7 @@ class MuxCarrier:
         transport: Transport,
         mux: MuxClient | MuxServer,
         *,
-        log: logging.Logger,
-        name: str,
+        log: CarrierLog,
         peer: str,
         buffer: memoryview,
         idle_limit: float,
@@ -110,7 +119,6 @@ class MuxCarrier:
         self._transport = transport
         self._mux = mux
         self._log = log
-        self._name = name
         self._peer = peer
         self._buffer = buffer
         self._idle_limit = idle_limit
@@ -123,6 +131,7 @@ class MuxCarrier:
         self._unread_size = 0
         self._taken = trio.lowlevel.ParkingLot()
         self._idle_since = trio.current_time()
+        self._used_up = trio.Event()
 
     @property
     def stream_count(self) -> int:
@@ -149,6 +158,10 @@ class MuxCarrier:
             self._break("the carrier has ended")
             self._accept = None  # refers to whoever owns us: the cycle would be garbage
             await self._transport.aclose()
+
+    def retire(self) -> None:
+        """End the carrier, which nobody uses and nobody will."""
+        self._used_up.set()
 
     def add_stream(self, stream: MuxStream) -> None:
         """Count a stream, whose session may be opened later; `forget` ends that."""
@@ -250,7 +263,7 @@ class MuxCarrier:
                 if mux.queued_size >= ANSWER_SIZE_MAX:
                     await self._sender.wait_until_below(ANSWER_SIZE_MAX)
         except RemoteProtocolError as exc:
-            self._log.info("mux.violation %s reason=%r", self._name, str(exc))
+            self._log.violation(str(exc))
             return str(exc)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             return str(exc) or "the connection was reset"
@@ -258,7 +271,9 @@ class MuxCarrier:
 
     async def _watch(self) -> str:
         while True:
-            await trio.sleep(self._idle_limit / WATCHES_PER_LIMIT)
+            with trio.move_on_after(self._idle_limit / WATCHES_PER_LIMIT):
+                await self._used_up.wait()
+                return "it has served its purpose"
             if self._sessions or self._streams:
                 self._idle_since = trio.current_time()
             elif trio.current_time() - self._idle_since >= self._idle_limit:
@@ -271,7 +286,7 @@ class MuxCarrier:
                 if isinstance(session, MuxStream):
                     self.deliver(session, data)
                 elif session is not None and data is not None:
-                    session.receive(data, peer)
+                    session.take(data, peer)
             case New():
                 if self._accept is not None:
                     self._accept(frame)
@@ -320,12 +335,7 @@ class MuxCarrier:
         stalled = [stream for stream in waiting if stream.last_taken <= since]
         if stalled:
             stream = max(stalled, key=lambda stream: stream.unread_size)
-            self._log.info(
-                "mux.stalled %s session=%d unread=%d",
-                self._name,
-                stream.session_id,
-                stream.unread_size,
-            )
+            self._log.stalled(stream.session_id, stream.unread_size)
             self.end(stream, is_error=True)
             stream.fail("its reader took nothing, and held up the carrier")
 

@@ -131,10 +131,22 @@ protocol = "freedom"
 """
 
 
+FORWARDED: Final = """
+[[inbounds]]
+protocol = "dokodemo-door"
+listen = "127.0.0.1"
+port = {port}
+target_address = "127.0.3.1"
+target_port = 9
+networks = ["udp"]
+"""
+
+
 async def test_datagrams_that_use_up_all_files_harm_no_connection(tmp_path: Path) -> None:
-    """Each destination takes a file of its own; the count of connections does not show it."""
+    """Each source at a port takes a file; the count of connections does not show it."""
     config, error, port = tmp_path / "node.toml", tmp_path / "error.log", free_port()
-    config.write_text(SOCKS.format(error=error, port=port))
+    datagrams = free_port()
+    config.write_text(SOCKS.format(error=error, port=port) + FORWARDED.format(port=datagrams))
     node = start_node(config, limits="ulimit -n 64")
     try:
         async with (
@@ -146,7 +158,9 @@ async def test_datagrams_that_use_up_all_files_harm_no_connection(tmp_path: Path
                 await association.send_to(echo.host, echo.port, b"first")
                 assert (await association.receive())[2] == b"first"
                 for number in range(100):
-                    await association.send_to(f"127.0.2.{number + 1}", 9, b"x")
+                    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as source:
+                        source.bind((f"127.0.2.{number + 1}", 0))
+                        source.sendto(b"x", ("127.0.0.1", datagrams))
                 await wait_until(lambda: "dispatch.unreachable" in error.read_text())
                 # Who has a file keeps it; who comes now waits.
                 await association.send_to(echo.host, echo.port, b"second")

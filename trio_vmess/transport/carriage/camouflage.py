@@ -8,9 +8,10 @@ import attrs
 import trio
 
 from trio_vmess.contracts import Connect, Fallback, Inbound, Transport
-from trio_vmess.core import NEED_DATA, Host
+from trio_vmess.core import Host
 from trio_vmess.core.carriage import CamouflageClient, CamouflageServer, HeadPassed, HeadRefused
 from trio_vmess.errors import RemoteProtocolError
+from trio_vmess.transport.carriage.reading import receive_event
 from trio_vmess.transport.layer import TransportLayer
 from trio_vmess.transport.lingering_close import close_lingering
 from trio_vmess.transport.prefixed import PrefixedTransport
@@ -122,11 +123,7 @@ class CamouflageFront:
         """
         server = CamouflageServer(self.paths)
         with trio.move_on_at(deadline):
-            while (event := server.next_event()) is NEED_DATA:
-                size = await transport.receive_into(self._buffer)
-                if not size:
-                    break
-                server.receive_data(self._buffer[:size])
+            event = await receive_event(server, transport, self._buffer)
             if isinstance(event, HeadPassed):
                 return event
             if isinstance(event, HeadRefused):

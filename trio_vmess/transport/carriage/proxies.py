@@ -14,9 +14,10 @@ import attrs
 import trio
 
 from trio_vmess.contracts import Inbound, Transport
-from trio_vmess.core import NEED_DATA, Destination, IPAddress, format_endpoint, parse_endpoint
+from trio_vmess.core import Destination, IPAddress, format_endpoint, parse_endpoint
 from trio_vmess.core.carriage import ProxyHeader, ProxyHeaderReader, find_client
 from trio_vmess.errors import RemoteProtocolError
+from trio_vmess.transport.carriage.reading import receive_event
 from trio_vmess.transport.layer import TransportLayer
 from trio_vmess.transport.prefixed import PrefixedTransport
 
@@ -103,7 +104,7 @@ class ProxyHeaderFront:
         header: ProxyHeader | None = None
         try:
             with trio.move_on_at(deadline):
-                header = await self._read_header(reader, transport)
+                header = await receive_event(reader, transport, self._buffer)
             if header is not None:
                 inside: Transport = PrefixedTransport(transport, reader.trailing_data)
                 if self.proxies.trusts_source(source):
@@ -123,19 +124,3 @@ class ProxyHeaderFront:
             log.debug("proxy.reset source=%s reason=%r", source or "-", str(exc))
         finally:
             await transport.aclose()
-
-    async def _read_header(
-        self, reader: ProxyHeaderReader, transport: Transport
-    ) -> ProxyHeader | None:
-        """Read the header; None if the connection ends before.
-
-        Raises:
-            RemoteProtocolError: there is none.
-            trio.BrokenResourceError: the connection was reset.
-        """
-        while (event := reader.next_event()) is NEED_DATA:
-            size = await transport.receive_into(self._buffer)
-            if not size:
-                return None
-            reader.receive_data(self._buffer[:size])
-        return event

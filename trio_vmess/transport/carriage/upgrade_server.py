@@ -9,7 +9,6 @@ import attrs
 import trio
 
 from trio_vmess.contracts import Fallback, Inbound, Transport
-from trio_vmess.core import NEED_DATA
 from trio_vmess.core.carriage.upgrade import (
     Refused,
     RequestHead,
@@ -20,6 +19,7 @@ from trio_vmess.core.carriage.upgrade import (
 )
 from trio_vmess.core.carriage.websocket import FrameReader, FrameWriter
 from trio_vmess.errors import RemoteProtocolError
+from trio_vmess.transport.carriage.reading import receive_event
 from trio_vmess.transport.carriage.websocket import FrameBuffer, WebSocketTransport
 from trio_vmess.transport.lingering_close import close_lingering
 from trio_vmess.transport.prefixed import PrefixedTransport
@@ -147,13 +147,11 @@ class UpgradeFront:
             trio.BrokenResourceError: the connection was reset.
             RemoteProtocolError: TLS below was damaged.
         """
-        buffer = self._head_buffer
         for number in itertools.count():
-            while (event := server.next_event()) is NEED_DATA:
-                size = await transport.receive_into(buffer)
-                if not size:
-                    return None
-                server.receive_data(buffer[:size])
+            event: Upgraded | Refused | None
+            event = await receive_event(server, transport, self._head_buffer)
+            if event is None:
+                return None
             if isinstance(event, Upgraded):
                 await transport.send_all(event.answer)
                 return event

@@ -24,9 +24,6 @@ from trio_vmess.transport.http2 import (
     Response,
 )
 
-SERVED_METHODS: Final = frozenset({"GET", "HEAD", "POST"})
-"""nginx's static files know no others."""
-
 V2RAY_HOST: Final = "www.example.com"
 """What V2Ray's clients ask for, and its servers want to be asked for, without a setting."""
 
@@ -63,7 +60,7 @@ def http2_server(
 
 async def respond_as_nginx(request: Request) -> Response:
     """Answer a stranger as nginx does where there is nothing to serve."""
-    page = NginxPage.NOT_FOUND if request.method in SERVED_METHODS else NginxPage.NOT_ALLOWED
+    page = NginxPage.where_nothing_is(request.method)
     body = page.body(request.find(b"user-agent"))
     return Response(
         status=page.status,

@@ -18,6 +18,10 @@ _ERROR_MIN: Final = 400
 _BEFORE_CONNECTION: Final = ("Content-Type", "Content-Length", "Last-Modified")
 
 
+_SERVED_METHODS: Final = frozenset({"GET", "HEAD", "POST"})
+"""nginx's static files know no others."""
+
+
 class _Words(NamedTuple):
     status: str
     note: str = ""
@@ -40,6 +44,11 @@ class NginxPage(enum.Enum):
     BAD_GATEWAY = _Words("502 Bad Gateway")
     GATEWAY_TIMEOUT = _Words("504 Gateway Time-out")
     VERSION = _Words("505 HTTP Version Not Supported")
+
+    @classmethod
+    def where_nothing_is(cls, method: str) -> "NginxPage":
+        """Return the page for a request to where there is nothing to serve."""
+        return cls.NOT_FOUND if method in _SERVED_METHODS else cls.NOT_ALLOWED
 
     @property
     def status(self) -> int:

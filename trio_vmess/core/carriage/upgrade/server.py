@@ -24,9 +24,6 @@ from trio_vmess.core.carriage.upgrade.words import (
     is_key,
 )
 
-_SERVED_METHODS: Final = frozenset({"GET", "HEAD", "POST"})
-"""nginx's static files know no others."""
-
 _LINE_PEEK: Final = 4096
 """Bytes of an unfinished head that are looked at."""
 
@@ -195,7 +192,7 @@ class UpgradeServer:
         )
 
     def _refused(self, head: RequestHead, came: str, expected: str) -> Refused:
-        page = NginxPage.NOT_FOUND if head.method in _SERVED_METHODS else NginxPage.NOT_ALLOWED
+        page = NginxPage.where_nothing_is(head.method)
         self._finished = not head.is_persistent
         return Refused(
             page=page,

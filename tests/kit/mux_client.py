@@ -14,7 +14,7 @@ from tests.kit.pair import request
 from tests.kit.peer_specs import USER_ID
 from trio_vmess.contracts import StreamSide, Transport
 from trio_vmess.core import Destination, PrefixedCodec
-from trio_vmess.core.mux import Frame, Keep, MuxClient
+from trio_vmess.core.mux import Frame, Keep, MuxClient, MuxServer
 from trio_vmess.core.vmess import (
     MUX_DESTINATION,
     Account,
@@ -29,40 +29,24 @@ WEB: Final = Destination(host="example.com", port=443)
 
 
 @attrs.define(eq=False)
-class MuxCaller:
-    """The client's end of a carrier.
+class MuxEnd:
+    """One end of a carrier.
 
     Attributes:
         transport: carries the frames.
-        mux: makes and reads them.
-        returned: set when the server has returned.
     """
 
     transport: Transport
-    mux: MuxClient = attrs.field(factory=MuxClient)
-    returned: trio.Event = attrs.field(factory=trio.Event)
-    _frames: list[Frame] = attrs.field(factory=list[Frame])
+    mux: MuxClient | MuxServer = attrs.field(init=False)
+    _frames: list[Frame] = attrs.field(factory=list[Frame], init=False)
 
     async def flush(self) -> None:
         """Send what is queued."""
         await self.transport.send_all(self.mux.data_to_send())
 
-    async def open(self, destination: Destination = WEB, data: bytes | None = None) -> int:
-        """Open a session; return its number."""
-        number = self.mux.open(destination, data=data)
-        await self.flush()
-        return number
-
     async def send(self, number: int, data: bytes) -> None:
         """Send bytes of a stream."""
         self.mux.send_data(number, data)
-        await self.flush()
-
-    async def send_datagram(
-        self, number: int, datagram: bytes, peer: Destination | None = None
-    ) -> None:
-        """Send a datagram."""
-        self.mux.send_datagram(number, datagram, peer)
         await self.flush()
 
     async def end(self, number: int, *, is_error: bool = False) -> None:
@@ -88,6 +72,32 @@ class MuxCaller:
             assert isinstance(frame, Keep)
             received += frame.data or b""
         return received
+
+
+@attrs.define(eq=False)
+class MuxCaller(MuxEnd):
+    """The client's end of a carrier.
+
+    Attributes:
+        mux: makes and reads the frames.
+        returned: set when the server has returned.
+    """
+
+    mux: MuxClient = attrs.field(factory=MuxClient)
+    returned: trio.Event = attrs.field(factory=trio.Event)
+
+    async def open(self, destination: Destination = WEB, data: bytes | None = None) -> int:
+        """Open a session; return its number."""
+        number = self.mux.open(destination, data=data)
+        await self.flush()
+        return number
+
+    async def send_datagram(
+        self, number: int, datagram: bytes, peer: Destination | None = None
+    ) -> None:
+        """Send a datagram."""
+        self.mux.send_datagram(number, datagram, peer)
+        await self.flush()
 
 
 @asynccontextmanager

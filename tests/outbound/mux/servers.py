@@ -10,10 +10,11 @@ import attrs
 import trio
 
 from tests.kit.entropy import SeededEntropy
+from tests.kit.mux_client import MuxEnd
 from tests.kit.remote_ends import memory_pair
 from trio_vmess.contracts import Connected, PacketLink, StreamSide, Transport
 from trio_vmess.core import Destination, Flow
-from trio_vmess.core.mux import Frame, Keep, MuxServer
+from trio_vmess.core.mux import MuxServer
 from trio_vmess.errors import DialError, DialFailure
 from trio_vmess.outbound import CarrierPool, MuxOutbound
 
@@ -21,45 +22,10 @@ WEB: Final = Flow(destination=Destination(host="example.com", port=443))
 
 
 @attrs.define(eq=False)
-class CarrierEnd:
+class CarrierEnd(MuxEnd):
     """The server's end of a carrier."""
 
-    transport: Transport
     mux: MuxServer = attrs.field(factory=MuxServer)
-    _frames: list[Frame] = attrs.field(factory=list[Frame])
-
-    async def receive(self) -> Frame | None:
-        """Return the next frame; None at the end."""
-        buffer = memoryview(bytearray(65_536))
-        while not self._frames:
-            size = await self.transport.receive_into(buffer)
-            if not size:
-                return None
-            self._frames += self.mux.receive_data(buffer[:size])
-        return self._frames.pop(0)
-
-    async def receive_data(self, size: int) -> bytes:
-        """Return bytes of one stream while nothing else comes."""
-        received = b""
-        while len(received) < size:
-            frame = await self.receive()
-            assert isinstance(frame, Keep)
-            received += frame.data or b""
-        return received
-
-    async def flush(self) -> None:
-        """Send what is queued."""
-        await self.transport.send_all(self.mux.data_to_send())
-
-    async def send(self, number: int, data: bytes) -> None:
-        """Send bytes of a stream."""
-        self.mux.send_data(number, data)
-        await self.flush()
-
-    async def end(self, number: int, *, is_error: bool = False) -> None:
-        """End a session."""
-        self.mux.end(number, is_error=is_error)
-        await self.flush()
 
 
 class Servers:

@@ -113,14 +113,14 @@ async def test_an_unknown_user_gets_no_response(sent: bytes, alter_id: int) -> N
 
     The time begins when the connection is accepted, whether it brings a byte or not.
     """
-    async with (
-        start_server_node(ServerSpec(alter_id=alter_id), policy=IMPATIENT) as server,
-        await trio.open_tcp_stream("127.0.0.1", server.port) as stream,
-    ):
+    async with start_server_node(ServerSpec(alter_id=alter_id), policy=IMPATIENT) as server:
+        # Before the dial: node and stranger share a thread, and whoever accepts may have been
+        # first by as long as a full collection takes.
         begin = trio.current_time()
-        await stream.send_all(sent)
-        assert await stream.receive_some() == b""
-        assert HANDSHAKE - 0.05 < trio.current_time() - begin < HANDSHAKE + 1
+        async with await trio.open_tcp_stream("127.0.0.1", server.port) as stream:
+            await stream.send_all(sent)
+            assert await stream.receive_some() == b""
+            assert HANDSHAKE <= trio.current_time() - begin < HANDSHAKE + 3
 
 
 @pytest.mark.parametrize("alter_id", [0, 4])

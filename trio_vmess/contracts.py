@@ -19,7 +19,7 @@ from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 import attrs
 
-from trio_vmess.core import Codec, Destination, Flow, Host, IPAddress
+from trio_vmess.core import Codec, Destination, Flow, Host, IPAddress, Piece
 from trio_vmess.errors import DialFailure
 
 Resolve = Callable[[str, socket.AddressFamily], Awaitable[list[IPAddress]]]
@@ -115,6 +115,17 @@ class Transport(Protocol):
 
         What has not been sent yet is dropped. It never waits.
         """
+        ...
+
+
+class PieceTransport(Transport, Protocol):
+    """A transport that takes what is to be sent in pieces, without joining them first.
+
+    Only what ends in the system can: a layer that encrypts or frames has to write anew anyway.
+    """
+
+    async def send_pieces(self, pieces: Sequence[Piece], /) -> None:
+        """Send the pieces behind each other; otherwise as `send_all`."""
         ...
 
 

@@ -240,6 +240,7 @@ async def test_a_protocol_error_of_a_peer_is_logged_once(
 ) -> None:
     class Confused:
         ended = False
+        piecewise = None
 
         def output_size(self, size: int, /) -> int:
             return size

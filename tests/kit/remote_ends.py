@@ -172,6 +172,11 @@ class SkippingCodec:
         """As the codec does."""
         return self._codec.ended
 
+    @property
+    def piecewise(self) -> None:
+        """Nothing: bytes are to be skipped."""
+        return
+
     def output_size(self, size: int, /) -> int:
         """As the codec does."""
         return self._codec.output_size(size)

@@ -1,6 +1,7 @@
 """Relays beside each other: backpressure, fairness, and shared buffers."""
 
 import itertools
+from collections.abc import Sequence
 from functools import partial
 
 import pytest
@@ -19,8 +20,10 @@ from tests.kit.sockets import transport_pair
 from tests.relay.running import running
 from tests.relay.sides import CLIENT_SIDES, REMOTE_SIDES, all_codecs, exchange, some_codecs
 from trio_vmess.contracts import StreamSide
+from trio_vmess.core import Piece
 from trio_vmess.core.policy import Policy
 from trio_vmess.relay import CloseReason, SharedBuffers
+from trio_vmess.transport.tcp import SocketTransport
 
 
 @some_codecs
@@ -112,6 +115,58 @@ async def test_a_busy_relay_lets_other_tasks_run() -> None:
         await origin.receive_all()
         nursery.cancel_scope.cancel()
     assert turns > 20
+
+
+class _Recording(SocketTransport):
+    """Keeps what it was given in pieces, for as long as the buffers do not change."""
+
+    def __init__(self, inner: SocketTransport) -> None:
+        super().__init__(inner.socket)
+        self.pieces: list[list[Piece]] = []
+
+    async def send_pieces(self, pieces: Sequence[Piece], /) -> None:
+        self.pieces.append(list(pieces))
+        await super().send_pieces(pieces)
+
+
+@pytest.mark.parametrize(
+    ("client_codec", "remote_codec"), [("none", "plain"), ("plain", "none"), ("none", "none")]
+)
+async def test_payload_that_no_codec_changes_is_not_copied(
+    client_codec: str, remote_codec: str
+) -> None:
+    client_side, client = CLIENT_SIDES[client_codec](transport_pair)
+    remote_side, origin = REMOTE_SIDES[remote_codec](transport_pair)
+    assert isinstance(remote_side.transport, SocketTransport)
+    remote_side.transport = sink = _Recording(remote_side.transport)
+    buffers = SharedBuffers()
+    size = 3_000_000
+    async with running(
+        client_side, remote_side, policy=Policy(uplink_only=30), buffers=buffers
+    ) as relay:
+        await exchange(client, origin, size, 0)
+        await relay.ended.wait()
+    assert relay.result == (CloseReason.FINISHED, "")
+    assert relay.meter.uplink == size
+    assert len(sink.pieces) > 3
+    pieces = [piece for each in sink.pieces for piece in each if isinstance(piece, memoryview)]
+    # What is not of the read is a chunk that came in two parts: one for each read, at most.
+    in_place = [piece for piece in pieces if piece.obj is buffers.received.obj]
+    assert len(pieces) - len(in_place) <= len(sink.pieces)
+    assert sum(map(len, in_place)) > size / 2
+
+
+@pytest.mark.parametrize("codec", ["aes-128-gcm", "aes-128-cfb"])
+async def test_payload_that_a_codec_changes_is_never_sent_in_pieces(codec: str) -> None:
+    client_side, client = plain_side(transport_pair)
+    remote_side, origin = REMOTE_SIDES[codec](transport_pair)
+    assert isinstance(remote_side.transport, SocketTransport)
+    remote_side.transport = sink = _Recording(remote_side.transport)
+    async with running(client_side, remote_side, policy=Policy(uplink_only=30)) as relay:
+        await exchange(client, origin, 3_000_000, 0)
+        await relay.ended.wait()
+    assert relay.result == (CloseReason.FINISHED, "")
+    assert not sink.pieces
 
 
 @pytest.mark.parametrize("make", [transport_pair, memory_pair], ids=["socket", "memory"])

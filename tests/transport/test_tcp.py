@@ -32,7 +32,8 @@ async def receive_all(transport: SocketTransport) -> bytes:
 
 
 @both_kinds
-async def test_what_does_not_fit_at_once_is_sent_in_parts(make: Make) -> None:
+@pytest.mark.parametrize("size", [None, 1000, 100], ids=["whole", "pieces", "many pieces"])
+async def test_what_does_not_fit_at_once_is_sent_in_parts(make: Make, size: int | None) -> None:
     transport, peer = make()
     transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
     data = bytearray(pattern(400_000))
@@ -43,7 +44,11 @@ async def test_what_does_not_fit_at_once_is_sent_in_parts(make: Make) -> None:
         received = await receive_all(peer)
 
     async def send() -> None:
-        await transport.send_all(memoryview(data))
+        view = memoryview(data)
+        if size is None:
+            await transport.send_all(view)
+        else:
+            await transport.send_pieces([view[at : at + size] for at in range(0, len(view), size)])
         await transport.send_eof()
 
     async with trio.open_nursery() as nursery:
@@ -53,6 +58,15 @@ async def test_what_does_not_fit_at_once_is_sent_in_parts(make: Make) -> None:
         data[:] = bytes(len(data))
         nursery.start_soon(receive)
     assert received == pattern(400_000)
+
+
+@both_kinds
+async def test_pieces_arrive_behind_each_other(make: Make) -> None:
+    transport, peer = make()
+    await transport.send_pieces([])
+    await transport.send_pieces([b"a", memoryview(b"bcd")[1:], b"", b"e"])
+    await transport.send_eof()
+    assert await receive_all(peer) == b"acde"
 
 
 @both_kinds
@@ -82,6 +96,8 @@ async def test_a_reset_breaks_both_directions() -> None:
         reset(peer)
     with pytest.raises(trio.BrokenResourceError, match="sending"):
         await transport.send_all(b"x")
+    with pytest.raises(trio.BrokenResourceError, match="sending"):
+        await transport.send_pieces([b"x", b"y"])
     with pytest.raises(trio.BrokenResourceError, match="half-closing"):
         await transport.send_eof()
 

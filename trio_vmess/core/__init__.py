@@ -5,7 +5,7 @@ Time is an argument (`now`, int UTC seconds) and randomness a dependency (`Entro
 """
 
 from trio_vmess.core.buffer import NEED_DATA, NeedData, ReceiveBuffer
-from trio_vmess.core.codec import Codec, IdentityCodec, PrefixedCodec
+from trio_vmess.core.codec import Codec, IdentityCodec, Piece, PieceCodec, PrefixedCodec
 from trio_vmess.core.destination import (
     Destination,
     Host,
@@ -37,6 +37,8 @@ __all__ = [
     "IdentityCodec",
     "NeedData",
     "Network",
+    "Piece",
+    "PieceCodec",
     "Policy",
     "PortPlan",
     "PrefixedCodec",

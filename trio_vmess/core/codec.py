@@ -7,6 +7,9 @@ two transports.
 
 from typing import Protocol
 
+Piece = bytes | memoryview
+"""Part of what is to be sent: of the caller's own buffer, or a few bytes between such parts."""
+
 
 class Codec(Protocol):
     """One direction's transformation, fed with pieces of any size.
@@ -21,6 +24,11 @@ class Codec(Protocol):
 
         Bytes after that are ignored.
         """
+        ...
+
+    @property
+    def piecewise(self) -> "PieceCodec | None":
+        """What does the rest of this codec's work in pieces; None if it has to write elsewhere."""
         ...
 
     def output_size(self, size: int, /) -> int:
@@ -59,6 +67,25 @@ class Codec(Protocol):
         ...
 
 
+class PieceCodec(Codec, Protocol):
+    """A codec that leaves payload as it is, so that payload need not be copied."""
+
+    def update_pieces(self, data: bytes | memoryview, /) -> list[Piece]:
+        """Do what `update_into` does.
+
+        Args:
+            data: as there.
+
+        Returns:
+            What makes the result, one behind the other; most are parts of `data`, and valid only as
+            long as it does not change.
+
+        Raises:
+            RemoteProtocolError: as `update_into`.
+        """
+        ...
+
+
 class PrefixedCodec:
     """Puts bytes in front of the first output of another codec, so that one write carries both.
 
@@ -75,6 +102,11 @@ class PrefixedCodec:
     def ended(self) -> bool:
         """See `Codec.ended`: that of the inner codec."""
         return self._codec.ended
+
+    @property
+    def piecewise(self) -> PieceCodec | None:
+        """See `Codec.piecewise`: that of the inner codec, once the prefix is written."""
+        return None if self._prefix else self._codec.piecewise
 
     def output_size(self, size: int, /) -> int:
         """See `Codec.output_size`; the prefix is counted until it is written."""
@@ -104,6 +136,11 @@ class IdentityCodec:
 
     ended = False
 
+    @property
+    def piecewise(self) -> PieceCodec:
+        """This codec."""
+        return self
+
     def output_size(self, size: int, /) -> int:
         """Return `size`."""
         return size
@@ -113,6 +150,10 @@ class IdentityCodec:
         size = len(data)
         out[:size] = data
         return size
+
+    def update_pieces(self, data: bytes | memoryview, /) -> list[Piece]:
+        """Return `data`."""
+        return [data]
 
     def finalize_into(self, out: memoryview, /) -> int:
         """Write nothing: the end of raw bytes is the end of the stream."""

@@ -5,7 +5,7 @@ one write. The end of one direction is passed on at once (by the sealer's termin
 half-close), and the other direction continues with a shorter idle limit.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from operator import attrgetter
 from typing import Final
 
@@ -13,7 +13,7 @@ import attrs
 import trio
 
 from trio_vmess.contracts import StreamSide
-from trio_vmess.core import Policy
+from trio_vmess.core import IdentityCodec, Piece, PieceCodec, Policy
 from trio_vmess.errors import RemoteProtocolError
 from trio_vmess.relay.buffers import READ_SIZE, SharedBuffers
 from trio_vmess.relay.close_reason import CloseReason
@@ -30,6 +30,14 @@ The deadline is set later by as much, so that a relay never ends too early.
 
 READ_SIZE_MIN: Final = 16 * 1024
 """Bytes: a smaller `Policy.buffer_size` is raised to this."""
+
+_SendPieces = Callable[[Sequence[Piece]], Awaitable[None]]
+"""As of `PieceTransport`."""
+
+_IDENTITY: Final = IdentityCodec()
+
+PIECES_FROM: Final = 64 * 1024
+"""Bytes: from here on it pays to leave payload where it is, if the codecs do not change it."""
 
 
 def relay_streams(
@@ -112,7 +120,11 @@ class _Relay:
             data = await self._begin(source, sink, direction, read_buffer)
             # No checkpoint between a read and its write: all relays share these buffers.
             while True:
-                if data:
+                if len(data) >= PIECES_FROM and await self._send_pieces(
+                    data, source, sink, direction
+                ):
+                    pass
+                elif data:
                     if opener is not None:
                         # Opens all complete chunks; the opener keeps a partial one.
                         data = buffers.opened[: opener.update_into(data, buffers.opened)]
@@ -169,6 +181,38 @@ class _Relay:
                 return read_buffer[: await source.transport.receive_into(read_buffer)]
             await self._seal_and_send(b"", sink)
         return source.early
+
+    async def _send_pieces(
+        self,
+        data: bytes | memoryview,
+        source: StreamSide,
+        sink: StreamSide,
+        direction: "_Direction",
+    ) -> bool:
+        """Pass on what was read as parts of it, without a copy; return False if that cannot be.
+
+        It can if no codec changes payload, and the sink takes pieces.
+        """
+        send_pieces: _SendPieces | None = getattr(sink.transport, "send_pieces", None)
+        if send_pieces is None:
+            return False
+        opener: PieceCodec | None = _IDENTITY
+        sealer: PieceCodec | None = _IDENTITY
+        if source.opener is not None:
+            opener = source.opener.piecewise
+        if sink.sealer is not None:
+            sealer = sink.sealer.piecewise
+        if opener is None or sealer is None:
+            return False
+        payload = opener.update_pieces(data)
+        self._count(sum(map(len, payload)), direction)
+        pieces = [each for part in payload for each in sealer.update_pieces(part)]
+        if pieces:
+            try:
+                await send_pieces(pieces)
+            except trio.BrokenResourceError:
+                raise _SinkBroken from None
+        return True
 
     async def _seal_and_send(self, payload: bytes, sink: StreamSide) -> None:
         data: bytes | memoryview = payload

@@ -12,12 +12,12 @@ import select
 import socket
 import struct
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, cast
 
 import trio
 
-from trio_vmess.core import Destination, Host, parse_host
+from trio_vmess.core import Destination, Host, Piece, parse_host
 
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 """A `struct linger` (socket(7)): switched on, with no time."""
@@ -30,6 +30,9 @@ _OPEN_RECEIVE_BUFFER: Final = 256 * 1024
 
 _SO_BUF_LOCK: Final = 72
 """Of Linux since 5.14; 0 lets it adapt buffers again whose size was set. Older ones do not."""
+
+_PIECES_MAX: Final = 1024 if hasattr(socket.socket, "sendmsg") else 0
+"""Buffers that one `sendmsg` takes on Linux, macOS and the BSDs (`IOV_MAX`)."""
 
 _NO_WINDOW_CLAMP: Final = 1 << 30
 """Linux lowers this bound of the window when a small buffer overflows, and never raises it."""
@@ -147,7 +150,27 @@ class SocketTransport:
         """See `Transport.send_all`."""
         sent = self._try_send(data)
         if sent != len(data):
-            await self._send_rest(data, sent)
+            # The caller's buffer is shared and may change at the first checkpoint: copy the rest.
+            await self._send_rest(bytes(memoryview(data)[sent:]))
+
+    async def send_pieces(self, pieces: Sequence[Piece], /) -> None:
+        """Do what `send_all` does with the pieces behind each other, without joining them.
+
+        Raises:
+            trio.BrokenResourceError: as `send_all`.
+        """
+        if len(pieces) > _PIECES_MAX:
+            await self.send_all(b"".join(pieces))
+            return
+        try:
+            sent = self._socket.sendmsg(pieces)
+        except BlockingIOError:
+            sent = 0
+        except OSError as exc:
+            raise self._failure("sending", exc) from exc
+        rest = b"".join(_skip(pieces, sent))
+        if rest:
+            await self._send_rest(rest)
 
     async def wait_writable(self) -> None:
         """Wait until the system takes more bytes.
@@ -162,7 +185,7 @@ class SocketTransport:
         if last:
             sent = self._try_send(last, _MORE_FOLLOWS)
             if sent != len(last):
-                await self._send_rest(last, sent)
+                await self._send_rest(bytes(memoryview(last)[sent:]))
         try:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError as exc:
@@ -198,10 +221,9 @@ class SocketTransport:
         self._socket = _CLOSED
         return taken
 
-    async def _send_rest(self, data: bytes | bytearray | memoryview, sent: int) -> None:
+    async def _send_rest(self, data: bytes) -> None:
         """Send what the kernel did not take at once."""
-        # The caller's buffer is shared and may change at the first checkpoint: copy the rest.
-        rest = memoryview(bytes(memoryview(data)[sent:]))
+        rest = memoryview(data)
         while rest:
             await self._wait(trio.lowlevel.wait_writable)
             rest = rest[self._try_send(rest) :]
@@ -251,6 +273,15 @@ else:
         poll = select.poll()
         poll.register(fd, 0)
         return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _skip(pieces: Sequence[Piece], size: int) -> list[Piece]:
+    """Return what is left of pieces behind their first `size` bytes."""
+    for number, piece in enumerate(pieces):
+        if size < len(piece):
+            return [piece[size:], *pieces[number + 1 :]]
+        size -= len(piece)
+    return []
 
 
 def _find_address(get_name: Callable[[], object]) -> Destination | None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.kit.entropy import SeededEntropy
 from tests.kit.scripted_entropy import PaddingEntropy
 from tests.kit.vectors import for_each, load, unpack
-from trio_vmess.core import Codec
+from trio_vmess.core import Codec, IdentityCodec, PrefixedCodec
 from trio_vmess.core.crypto import StreamCipher, cfb_decryptor, cfb_encryptor
 from trio_vmess.core.vmess.body import (
     BodyPlan,
@@ -107,6 +107,48 @@ def make_sealer(plan: BodyPlan, seed: int = 0) -> Codec:
 def seal(plan: BodyPlan, *pieces: bytes) -> bytes:
     sealer = make_sealer(plan)
     return feed(sealer, *pieces) + finish(sealer)
+
+
+# In pieces --------------------------------------------------------------------------------------
+
+PLAIN_KINDS = [kind for kind in KINDS if kind.security is Security.NONE]
+
+
+@for_each_kind(PLAIN_KINDS)
+@given(payload=st.binary(max_size=40_000), cuts=st.lists(st.integers(0, 60_000), max_size=6))
+def test_pieces_hold_what_would_be_written(kind: Kind, payload: bytes, cuts: list[int]) -> None:
+    plan = plan_of(kind.security, kind.options)
+    expected = seal(plan, payload)
+    sealer = make_sealer(plan).piecewise
+    assert sealer is not None
+    wire = b"".join(sealer.update_pieces(payload)) + finish(sealer)
+    assert wire == expected
+
+    bounds = [0, *sorted(min(cut, len(wire)) for cut in cuts), len(wire)]
+    opener = build_opener(plan, KEYS).piecewise
+    assert opener is not None
+    opened = b"".join(
+        piece
+        for start, stop in itertools.pairwise(bounds)
+        for piece in opener.update_pieces(wire[start:stop])
+    )
+    assert opened == payload
+    assert opener.ended == plan.framing.terminated
+
+
+@for_each_kind([kind for kind in KINDS if kind.security is not Security.NONE])
+def test_what_is_encrypted_does_not_come_in_pieces(kind: Kind) -> None:
+    plan = plan_of(kind.security, kind.options)
+    assert make_sealer(plan).piecewise is None
+    assert build_opener(plan, KEYS).piecewise is None
+
+
+def test_pieces_begin_behind_the_prefix() -> None:
+    codec = PrefixedCodec(b"header", IdentityCodec())
+    assert codec.piecewise is None
+    assert feed(codec, b"x") == b"headerx"
+    assert codec.piecewise is not None
+    assert codec.piecewise.update_pieces(b"yz") == [b"yz"]
 
 
 # Recorded bodies --------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Final, assert_never
 import attrs
 
 from trio_vmess.core.buffer import NEED_DATA, NeedData
-from trio_vmess.core.codec import Codec
+from trio_vmess.core.codec import Codec, PieceCodec
 from trio_vmess.core.crypto import StreamCipher, cfb_decryptor
 from trio_vmess.core.entropy import Entropy
 from trio_vmess.core.vmess.auth import (
@@ -305,6 +305,11 @@ class ResponseOpener:
         if self._habit is not None:
             self._habit.note_terminator()
         return True
+
+    @property
+    def piecewise(self) -> PieceCodec | None:
+        """See `Codec.piecewise`: that of the body, once the header has come."""
+        return None if self._codec is None else self._codec.piecewise
 
     def output_size(self, size: int, /) -> int:
         """See `Codec.output_size`: opening never makes more bytes."""

@@ -9,7 +9,7 @@ import abc
 from collections.abc import Iterator
 from typing import Final
 
-from trio_vmess.core.codec import Codec
+from trio_vmess.core.codec import Codec, Piece, PieceCodec
 from trio_vmess.core.crypto import AEAD_TAG_SIZE, Aead, InvalidTag, StreamCipher, fnv1a
 from trio_vmess.core.vmess.chunk import LengthCipher, SizeStream
 from trio_vmess.core.vmess.constants import (
@@ -41,15 +41,25 @@ class ChunkOpener(abc.ABC):
         self._pad = 0
         self._held = bytearray()
 
+    @property
+    def piecewise(self) -> PieceCodec | None:
+        """See `Codec.piecewise`: nothing, as what is decrypted lies elsewhere."""
+        return None
+
     def output_size(self, size: int, /) -> int:
         """See `Codec.output_size`: opening never makes more bytes."""
         return size + len(self._held)
 
     def update_into(self, data: bytes | bytearray | memoryview, out: memoryview, /) -> int:
         """Open every chunk that is complete now; see `Codec.update_into`."""
-        wire = memoryview(data)
-        held = self._held
         written = 0
+        for wire in self._parts(memoryview(data)):
+            written += self._open(wire, out[written:])
+        return written
+
+    def _parts(self, wire: memoryview) -> Iterator[memoryview]:
+        """Yield what can be opened by itself: what was held, once it is complete, and the rest."""
+        held = self._held
         # What is held is the beginning of a size field, or of a chunk whose size is known. Complete
         # it with as little copying as can be; the rest is opened where it lies.
         while held and not self.ended:
@@ -57,14 +67,13 @@ class ChunkOpener(abc.ABC):
             missing = size - len(held)
             held += wire[:missing]
             if len(held) < size:
-                return written
+                return
             wire = wire[missing:]
             unit = memoryview(bytes(held))
             held.clear()
-            written += self._open(unit, out[written:])
+            yield unit
         if not self.ended:
-            written += self._open(wire, out[written:])
-        return written
+            yield wire
 
     def finalize_into(self, out: memoryview, /) -> int:
         """Accept the end of input between two chunks, with a terminator or not."""
@@ -183,13 +192,33 @@ class PlainOpener(ChunkOpener):
         super().__init__(size_stream, read_max)
         self._checksum_size = CHECKSUM_SIZE if has_checksum else 0
 
+    @property
+    def piecewise(self) -> PieceCodec:
+        """This codec."""
+        return self
+
+    def update_pieces(self, data: bytes | memoryview, /) -> list[Piece]:
+        """See `PieceCodec.update_pieces`: the payload of each chunk is a piece."""
+        pieces: list[Piece] = []
+        for wire in self._parts(memoryview(data)):
+            pieces += self._payloads(wire)
+        return pieces
+
     def _open(self, wire: memoryview, out: memoryview) -> int:
+        written = 0
+        for payload in self._payloads(wire):
+            start, written = written, written + len(payload)
+            out[start:written] = payload
+        return written
+
+    def _payloads(self, wire: memoryview) -> list[memoryview]:
         next_numbers, read_max = self._next_numbers, self._read_max
         checksum_size = self._checksum_size
         boundaries = self.boundaries
         size, pad = self._size, self._pad
         end = len(wire)
-        position = written = 0
+        position = 0
+        payloads: list[memoryview] = []
         while True:
             if size < 0:
                 text = position + SIZE_FIELD_SIZE
@@ -210,21 +239,19 @@ class PlainOpener(ChunkOpener):
                 wire[position:text], "big"
             ):
                 raise RemoteProtocolError("chunk: wrong checksum")
-            filled = written + len(payload)
-            out[written:filled] = payload
             position = stop
             size = _UNKNOWN
-            if filled == written:
+            if not payload:
                 self.ended = True
                 position = end
                 break
             if boundaries is not None:
-                boundaries.append(filled - written)
-            written = filled
+                boundaries.append(len(payload))
+            payloads.append(payload)
         self._size, self._pad = size, pad
         if position < end:
             self._held += wire[position:]
-        return written
+        return payloads
 
 
 class CipherOpener:
@@ -243,6 +270,11 @@ class CipherOpener:
     def ended(self) -> bool:
         """See `Codec`: that of the inner codec."""
         return self._inner.ended
+
+    @property
+    def piecewise(self) -> PieceCodec | None:
+        """See `Codec.piecewise`: nothing, as what is decrypted lies elsewhere."""
+        return None
 
     def output_size(self, size: int, /) -> int:
         """See `Codec`: that of the inner codec."""

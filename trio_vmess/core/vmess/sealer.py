@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from trio_vmess.core.codec import Codec
+from trio_vmess.core.codec import Codec, Piece, PieceCodec
 from trio_vmess.core.crypto import (
     AEAD_TAG_SIZE,
     CFB_BLOCK_SIZE,
@@ -60,6 +60,11 @@ class ChunkSealer(abc.ABC):
         if padded:
             self._surplus += CHUNK_PADDING_LIMIT - 1
             self.payload_max -= CHUNK_PADDING_LIMIT - 1
+
+    @property
+    def piecewise(self) -> PieceCodec | None:
+        """See `Codec.piecewise`: nothing, as what is encrypted lies elsewhere."""
+        return None
 
     def output_size(self, size: int, /) -> int:
         """Return the largest possible size: padding is not known in advance."""
@@ -162,27 +167,39 @@ class PlainSealer(ChunkSealer):
         self._overhead = CHECKSUM_SIZE if has_checksum else 0
         super().__init__(size_stream, entropy, padded=padded, terminated=terminated)
 
+    @property
+    def piecewise(self) -> PieceCodec:
+        """This codec."""
+        return self
+
+    def update_pieces(self, data: bytes | memoryview, /) -> list[Piece]:
+        """See `PieceCodec.update_pieces`: the payload of each chunk is a piece."""
+        return self._chunks(memoryview(data)) if len(data) else []
+
     def _seal(self, payload: memoryview, out: memoryview) -> int:
+        written = 0
+        for piece in self._chunks(payload):
+            start, written = written, written + len(piece)
+            out[start:written] = piece
+        return written
+
+    def _chunks(self, payload: memoryview) -> list[Piece]:
         next_numbers, overhead, room = self._next_numbers, self._overhead, self.payload_max
         total = len(payload)
-        position = written = 0
+        position = 0
+        pieces: list[Piece] = []
         while True:
             pad, mask = next_numbers()
             text = payload[position : position + room]
             position += room
-            size = overhead + len(text) + pad
-            _pack_size_into(out, written, size ^ mask)
-            written += SIZE_FIELD_SIZE
+            head = _pack_size(overhead + len(text) + pad ^ mask)
             if overhead:
-                start, written = written, written + overhead
-                out[start:written] = fnv1a(bytes(text)).to_bytes(CHECKSUM_SIZE, "big")
-            start, written = written, written + len(text)
-            out[start:written] = text
+                head += fnv1a(bytes(text)).to_bytes(CHECKSUM_SIZE, "big")
+            pieces += (head, text)
             if pad:
-                start, written = written, written + pad
-                out[start:written] = self._take_padding(pad)
+                pieces.append(self._take_padding(pad))
             if position >= total:
-                return written
+                return pieces
 
 
 class CipherSealer:
@@ -201,6 +218,11 @@ class CipherSealer:
     def ended(self) -> bool:
         """See `Codec`: that of the inner codec."""
         return self._inner.ended
+
+    @property
+    def piecewise(self) -> PieceCodec | None:
+        """See `Codec.piecewise`: nothing, as what is encrypted lies elsewhere."""
+        return None
 
     def output_size(self, size: int, /) -> int:
         """Add the free space that the cipher needs behind its output."""

@@ -1,37 +1,16 @@
 """A transparent proxy takes over what was going elsewhere: in a network namespace of its own."""
 
-import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.kit.own_network import run_in_own_network, takes_own_network
 from tests.kit.transparent_network import FAR, LOOPBACK, ONE, OTHER
 
-_ROOT = Path(__file__).parents[2]
-
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux"
-    or os.geteuid() != 0
-    or not (shutil.which("unshare") and shutil.which("ip")),
-    reason="a network of one's own takes Linux, root, unshare and ip",
-)
-
-
-def run_alone(*command: str) -> "subprocess.CompletedProcess[str]":
-    if subprocess.run(["unshare", "--net", "true"], check=False, timeout=10).returncode:
-        pytest.skip("this system lets nobody make a network namespace")
-    return subprocess.run(
-        ["unshare", "--net", *command],
-        cwd=_ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+pytestmark = takes_own_network
 
 
 def streams(first: str, second: str) -> list[str]:
@@ -54,7 +33,7 @@ def datagrams(first: str, second: str) -> list[str]:
 def test_everything_goes_where_it_was_going(kind: str) -> None:
     if kind != "policy" and not shutil.which("nft"):
         pytest.skip("rules of a firewall take nft")
-    done = run_alone(sys.executable, "-m", "tests.kit.transparent_network", kind)
+    done = run_in_own_network(sys.executable, "-m", "tests.kit.transparent_network", kind)
     assert done.returncode == 0, done.stderr
     expected: list[str] = []
     for own, first, second, far in zip(LOOPBACK, ONE, OTHER, FAR, strict=True):
@@ -85,7 +64,7 @@ def test_a_node_without_the_right_says_which_one_it_needs(
         '[[outbounds]]\nprotocol = "freedom"\n'
     )
     # Somebody in a user namespace who is not root there has no rights at all.
-    done = run_alone(
+    done = run_in_own_network(
         *("unshare", "--user", sys.executable, "-m", "trio_vmess", "run"), "--config", str(file)
     )
     assert done.returncode == 1

@@ -302,7 +302,7 @@ class _Association:
         peer = self._peer
         if peer is None:
             return len(payloads)
-        return self._datagrams.send(map(header.__add__, payloads), peer)
+        return self._datagrams.send([header + each for each in payloads], peer)
 
 
 class _Answer:

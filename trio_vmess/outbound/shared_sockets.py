@@ -5,7 +5,7 @@ that it comes from. One from any other peer asks the association for a flow, and
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import trio
@@ -35,7 +35,7 @@ class SharedSource(Protocol):
         """
         ...
 
-    def send(self, datagrams: Iterable[bytes], address: _Address, /) -> int:
+    def send(self, datagrams: Sequence[bytes], address: _Address, /) -> int:
         """Send datagrams to one peer without waiting; return how many were dropped.
 
         Raises:

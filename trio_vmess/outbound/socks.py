@@ -175,7 +175,7 @@ class SocksPacketLink:
         """
         if self._has_ended:
             raise trio.BrokenResourceError("the parent proxy has ended the association")
-        return self._datagrams.send(map(self._header.__add__, datagrams))
+        return self._datagrams.send([self._header + each for each in datagrams])
 
     async def aclose(self) -> None:
         """See `PacketLink.aclose`; it never waits."""

@@ -1,15 +1,26 @@
-"""A UDP socket, read in batches.
+"""A UDP socket, read and written in batches.
 
 One turn of Trio's loop reads all that the kernel has queued, up to a limit: at tens of thousands of
-datagrams a second, a turn for each of them would cost more than all other work.
+datagrams a second, a turn for each of them would cost more than all other work. On Linux, one call
+sends all neighbours of a batch that have the same size.
 """
 
 import errno
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 import trio
+
+from trio_vmess.transport.datagram_runs import (
+    NO_RUNS_ERRORS,
+    RUN_COUNT_MIN,
+    RUN_SIZE_MAX,
+    TOO_LARGE_ERRORS,
+    can_send_runs,
+    find_runs,
+    send_run,
+)
 
 SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 """A socket address: host and port; for IPv6 also flow info and scope id."""
@@ -43,11 +54,13 @@ class DatagramSocket:
         sock: bound, or connected; owned by this object from now on.
     """
 
-    __slots__ = ("_socket",)
+    __slots__ = ("_run_size_max", "_socket")
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._socket = sock
+        # Of a datagram in a run; 0 without runs, None until somebody needs to know.
+        self._run_size_max: int | None = None
 
     @property
     def socket(self) -> socket.socket:
@@ -87,7 +100,7 @@ class DatagramSocket:
                         raise trio.BrokenResourceError(f"receiving: {exc}") from exc
         return received
 
-    def send(self, datagrams: Iterable[bytes], address: SocketAddress | None = None) -> int:
+    def send(self, datagrams: Sequence[bytes], address: SocketAddress | None = None) -> int:
         """Send datagrams, without ever waiting.
 
         Args:
@@ -100,6 +113,39 @@ class DatagramSocket:
         Raises:
             trio.BrokenResourceError: the socket was closed.
         """
+        if len(datagrams) < RUN_COUNT_MIN or not (size_max := self._find_run_size_max()):
+            return self._send_singly(datagrams, address)
+        done = dropped = 0
+        for begin, end in find_runs(datagrams, size_max):
+            dropped += self._send_singly(datagrams[done:begin], address)
+            done = begin
+            if not self._send_run(datagrams[begin:end], address):
+                break
+            done = end
+        return dropped + self._send_singly(datagrams[done:], address)
+
+    def _find_run_size_max(self) -> int:
+        if self._run_size_max is None:
+            self._run_size_max = RUN_SIZE_MAX if can_send_runs(self._socket) else 0
+        return self._run_size_max
+
+    def _send_run(self, run: Sequence[bytes], address: SocketAddress | None) -> bool:
+        """Send all of a run by one call; return False if it sent none.
+
+        Later batches do without runs that would fail in the same way. A limit found on the path to
+        one peer is kept for all peers of the socket: there it costs calls, never a datagram.
+        """
+        try:
+            send_run(self._socket, run, address)
+        except OSError as exc:
+            if exc.errno in TOO_LARGE_ERRORS:
+                self._run_size_max = len(run[0]) - 1
+            elif exc.errno in NO_RUNS_ERRORS:
+                self._run_size_max = 0
+            return False
+        return True
+
+    def _send_singly(self, datagrams: Sequence[bytes], address: SocketAddress | None) -> int:
         send, send_to = self._socket.send, self._socket.sendto
         dropped = 0
         for datagram in datagrams:

@@ -52,7 +52,7 @@ _part_nonces = struct.Struct(f"{_NONCE_SIZE}s" * _NONCE_BLOCK).unpack
 
 
 def _squeeze(iv: bytes) -> Iterator[bytes]:
-    # hashlib can squeeze only once, but at an eighth of the cost of a reader; short connections end
+    # hashlib can squeeze only once, but at a quarter of the cost of a reader; short connections end
     # before they need more.
     yield shake128(iv, _FIRST_SQUEEZE)
     read = shake128_reader(iv, skip=_FIRST_SQUEEZE)

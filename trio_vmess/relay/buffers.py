@@ -1,5 +1,7 @@
 """The buffers that all connections share."""
 
+import mmap
+import sys
 from typing import Final
 
 READ_SIZE: Final = 512 * 1024
@@ -24,6 +26,13 @@ class SharedBuffers:
     __slots__ = ("opened", "received", "sealed")
 
     def __init__(self) -> None:
-        self.received = memoryview(bytearray(READ_SIZE))
-        self.opened = memoryview(bytearray(READ_SIZE + HEADROOM))
-        self.sealed = memoryview(bytearray(READ_SIZE + 2 * HEADROOM))
+        self.received = _reserve(READ_SIZE)
+        self.opened = _reserve(READ_SIZE + HEADROOM)
+        self.sealed = _reserve(READ_SIZE + 2 * HEADROOM)
+
+
+def _reserve(size: int) -> memoryview:
+    """Return zeros that take no memory before they are used; a bytearray would write them."""
+    if sys.platform == "win32":
+        return memoryview(mmap.mmap(-1, size))
+    return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))

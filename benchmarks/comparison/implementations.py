@@ -1,5 +1,6 @@
 """The implementations that are compared: their commands and configurations."""
 
+import compileall
 import functools
 import hashlib
 import importlib
@@ -15,6 +16,7 @@ from typing import Final
 
 import attrs
 
+import trio_vmess
 from benchmarks.comparison.setups import Setup
 from tests.kit.carriers import CarrierSpec, Role, has_carrier
 from tests.kit.names import IPV4_LOOPBACK
@@ -32,7 +34,7 @@ from tests.kit.peer_configs import (
 )
 from tests.kit.peer_specs import ClientSpec, ServerSpec
 from trio_vmess import __version__
-from trio_vmess.bench import own_environment
+from trio_vmess.bench import BenchError, own_environment
 
 OURS: Final = "trio-vmess"
 V2RAY: Final = "V2Ray"
@@ -138,7 +140,21 @@ def _own_stream(carrier: CarrierSpec, role: Role) -> Json:
     return write(carrier, role)
 
 
+def _compile_ours() -> None:
+    """Write the byte code of the package, as an installer does.
+
+    A checkout has none where `PYTHONDONTWRITEBYTECODE` is set: then each start would compile it.
+    """
+    folder = Path(trio_vmess.__file__).parent
+    if not compileall.compile_dir(folder, quiet=2):
+        raise BenchError(
+            f"cannot write byte code below {folder}, so that each start would compile the package; "
+            "compare a copy that can be written to"
+        )
+
+
 def _ours() -> Implementation:
+    _compile_ours()
     return Implementation(
         name=OURS,
         command=[sys.executable, "-m", "trio_vmess", "run", "--config"],

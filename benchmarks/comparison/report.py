@@ -129,7 +129,8 @@ def describe_run(implementations: Mapping[str, Implementation], rounds: int) -> 
     versions = ", ".join(f"{each.name} {each.version}" for each in implementations.values())
     return (
         f"{datetime.now(UTC):%Y-%m-%d}: {versions}; CPython {platform.python_version()}, "
-        f"{_processor()}; medians of {rounds} round{'s' if rounds > 1 else ''}."
+        f"{_processor()}; medians of {rounds} round{'s' if rounds > 1 else ''}; "
+        "byte code in place."
     )
 
 

@@ -1,12 +1,14 @@
 """The comparison measures transports, and notices a program that does not use them."""
 
 import sys
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Final
 
 import attrs
 import pytest
 
+import trio_vmess
 from benchmarks.comparison.carrier_check import check_carrier
 from benchmarks.comparison.implementations import OURS, Implementation, find_implementations
 from benchmarks.comparison.report import Line
@@ -29,6 +31,13 @@ CHECKED: Final = tuple(
 @pytest.fixture
 def ours() -> Implementation:
     return find_implementations(())[OURS]
+
+
+def test_our_byte_code_is_in_place_before_anything_is_measured(ours: Implementation) -> None:
+    package = Path(trio_vmess.__file__).parent
+    sources = sorted(package.rglob("*.py"))
+    assert package / "node" / "node.py" in sources
+    assert [each for each in sources if not Path(cache_from_source(str(each))).exists()] == []
 
 
 @LINUX

@@ -31,7 +31,7 @@ class Room:
 
     Attributes:
         purpose: what is in it, for the manual.
-        rooms: other rooms; `errors` and the room itself are always allowed.
+        rooms: other rooms; `errors`, `lazy` and the room itself are always allowed.
         libraries: third-party libraries; `attrs` always is, those of `HOMES` have their own rule.
         never: modules of the standard library.
     """
@@ -132,6 +132,7 @@ ROOMS: Final[Mapping[str, Room]] = {
         libraries=("trio",),
     ),
     "errors": Room(purpose="every exception class of the package"),
+    "lazy": Room(purpose="packages that load what they export when it is first used"),
     "_version": Room(purpose="the version"),
     "__main__": Room(purpose="`python -m trio_vmess`", rooms=("cli",)),
     "__init__": Room(
@@ -239,7 +240,7 @@ def judge(importer: str, imported: str, modules: Mapping[str, str]) -> str | Non
             return None
         return f"{room_name} may not import {top}"
     target = room_of(imported)
-    if target == room_name or target == "errors":
+    if target in (room_name, "errors", "lazy"):
         return None
     if target not in room.rooms:
         return f"{room_name} may not import {target}"

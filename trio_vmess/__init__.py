@@ -4,26 +4,56 @@ What most programs need is here. `trio_vmess.core.vmess` is the protocol without
 event loops.
 """
 
+from typing import TYPE_CHECKING
+
 from trio_vmess._version import __version__
-from trio_vmess.config import Config, load_config, parse_config
-from trio_vmess.core import Destination
-from trio_vmess.core.vmess import Account
-from trio_vmess.errors import (
-    AuthenticationError,
-    ConfigError,
-    ConfigProblem,
-    DialError,
-    DialFailure,
-    LocalProtocolError,
-    NoRouteError,
-    PortsExhausted,
-    ProtocolError,
-    Refusal,
-    RemoteProtocolError,
-    VMessError,
-)
-from trio_vmess.library import VMessStream, open_vmess_stream, serve
-from trio_vmess.node import Node
+from trio_vmess.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from trio_vmess.config import Config, load_config, parse_config
+    from trio_vmess.core import Destination
+    from trio_vmess.core.vmess import Account
+    from trio_vmess.errors import (
+        AuthenticationError,
+        ConfigError,
+        ConfigProblem,
+        DialError,
+        DialFailure,
+        LocalProtocolError,
+        NoRouteError,
+        PortsExhausted,
+        ProtocolError,
+        Refusal,
+        RemoteProtocolError,
+        VMessError,
+    )
+    from trio_vmess.library import VMessStream, open_vmess_stream, serve
+    from trio_vmess.node import Node
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "config": ("Config", "load_config", "parse_config"),
+            "core": ("Destination",),
+            "core.vmess": ("Account",),
+            "errors": (
+                "AuthenticationError",
+                "ConfigError",
+                "ConfigProblem",
+                "DialError",
+                "DialFailure",
+                "LocalProtocolError",
+                "NoRouteError",
+                "PortsExhausted",
+                "ProtocolError",
+                "Refusal",
+                "RemoteProtocolError",
+                "VMessError",
+            ),
+            "library": ("VMessStream", "open_vmess_stream", "serve"),
+            "node": ("Node",),
+        },
+    )
 
 __all__ = [
     "Account",

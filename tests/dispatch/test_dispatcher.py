@@ -18,7 +18,7 @@ from trio_vmess.core.flow import Flow
 from trio_vmess.core.policy import Policy
 from trio_vmess.dispatch.access_log import AccessLog, quoted
 from trio_vmess.dispatch.dispatcher import Dispatcher
-from trio_vmess.dispatch.selection import FirstOutbound
+from trio_vmess.dispatch.first_outbound import FirstOutbound
 from trio_vmess.errors import DialError, DialFailure, NoRouteError, RemoteProtocolError
 from trio_vmess.relay import SharedBuffers
 

@@ -27,7 +27,7 @@ from trio_vmess.core.sniff import Sniffed, SniffingSettings
 from trio_vmess.core.vmess import Security
 from trio_vmess.dispatch.access_log import AccessLog
 from trio_vmess.dispatch.dispatcher import Dispatcher
-from trio_vmess.dispatch.selection import FirstOutbound
+from trio_vmess.dispatch.first_outbound import FirstOutbound
 from trio_vmess.dispatch.sniffing import PEEK_TIME, look, peek, peek_packets
 from trio_vmess.errors import DialError, DialFailure, NoRouteError, RemoteProtocolError
 from trio_vmess.node.endpoints import sniffing_of

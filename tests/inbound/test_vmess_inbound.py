@@ -48,7 +48,7 @@ from trio_vmess.core.vmess.header import (
 from trio_vmess.core.vmess.legacy_table import NotReady
 from trio_vmess.dispatch.access_log import AccessLog
 from trio_vmess.dispatch.dispatcher import Dispatcher
-from trio_vmess.dispatch.selection import FirstOutbound
+from trio_vmess.dispatch.first_outbound import FirstOutbound
 from trio_vmess.errors import DialFailure
 from trio_vmess.inbound import RefusedConnections
 from trio_vmess.inbound.refused import FREE_SIZE, RECEIVE_BUFFER_SIZE

@@ -15,7 +15,7 @@ from trio_vmess.contracts import Connected, PacketLink, StreamSide, Transport
 from trio_vmess.core import Destination, Flow, Policy, parse_host
 from trio_vmess.dispatch.access_log import AccessLog
 from trio_vmess.dispatch.dispatcher import Dispatcher
-from trio_vmess.dispatch.selection import FirstOutbound
+from trio_vmess.dispatch.first_outbound import FirstOutbound
 from trio_vmess.errors import DialError, DialFailure
 from trio_vmess.relay import SharedBuffers
 from trio_vmess.transport.trio_stream import StreamTransport

@@ -27,7 +27,6 @@ from trio_vmess.errors import ConfigError, DialError
 from trio_vmess.node.dns import FlowDialer, make_resolver
 from trio_vmess.node.node import Node
 from trio_vmess.outbound import FreedomOutbound
-from trio_vmess.routing import GeoFiles
 from trio_vmess.transport import resolve
 
 
@@ -43,7 +42,7 @@ def made(dialer: DnsDialer | None = None, **settings: Any) -> Resolver | None:
     return make_resolver(
         config.Config(dns=config.DnsSettings(**settings), file="node.toml"),
         dialer=dialer or FlowDialer(straight),
-        geo=GeoFiles(no_files),
+        load=no_files,
         system=resolve,
     )
 

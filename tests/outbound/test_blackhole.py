@@ -8,7 +8,7 @@ from tests.kit.inbound_client import open_client
 from trio_vmess.core import Destination, Flow, Network, Policy
 from trio_vmess.dispatch.access_log import AccessLog
 from trio_vmess.dispatch.dispatcher import Dispatcher
-from trio_vmess.dispatch.selection import FirstOutbound
+from trio_vmess.dispatch.first_outbound import FirstOutbound
 from trio_vmess.inbound import DokodemoInbound
 from trio_vmess.outbound import BlackholeOutbound
 from trio_vmess.relay import SharedBuffers

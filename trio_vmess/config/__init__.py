@@ -5,94 +5,184 @@ path, and what to do; settings without effect are listed in `Config.warnings`. `
 what only a server, or only a client, needs. Share links are read and written, too.
 """
 
-from trio_vmess.config.endpoints import (
-    AllocateSettings,
-    BlackholeOutboundSettings,
-    DefaultUserSettings,
-    DokodemoInboundSettings,
-    FreedomOutboundSettings,
-    HttpInboundSettings,
-    HttpOutboundSettings,
-    InboundProtocolSettings,
-    InboundSettings,
-    InboundUserSettings,
-    MixedInboundSettings,
-    OutboundProtocolSettings,
-    OutboundSettings,
-    OutboundUserSettings,
-    ParentProxySettings,
-    ParentProxyUserSettings,
-    PortRange,
-    ProxyAccountSettings,
-    RedirectSettings,
-    SocksInboundSettings,
-    SocksOutboundSettings,
-    VMessInboundSettings,
-    VMessOutboundSettings,
-    VMessServerSettings,
-)
-from trio_vmess.config.enums import (
-    AllocateStrategy,
-    BlackholeResponse,
-    Experiment,
-    FreedomDomainStrategy,
-    LogLevel,
-    PacketEncoding,
-    QuicOverMux,
-    SecurityName,
-    SocksAuth,
-    TlsVersion,
-    TransparentProxy,
-)
-from trio_vmess.config.link_endpoints import share_link_outbound, with_stream
-from trio_vmess.config.load import Format, load_config, parse_config
-from trio_vmess.config.location import Location, locate
-from trio_vmess.config.model import (
-    ApiSettings,
-    BalancerSettings,
-    Config,
-    DnsServerSettings,
-    DnsSettings,
-    LogSettings,
-    PolicyLevelSettings,
-    PolicySettings,
-    RoutingSettings,
-    RuleSettings,
-    SystemPolicySettings,
-)
-from trio_vmess.config.mux import MuxSettings
-from trio_vmess.config.quickstart import (
-    VMESS_TAG,
-    client_config,
-    server_config,
-    server_share_link,
-)
-from trio_vmess.config.share_link import (
-    ShareLink,
-    format_share_link,
-    parse_share_link,
-)
-from trio_vmess.config.tls import carrier_alpn
-from trio_vmess.config.transports import (
-    PLAIN_STREAM,
-    CarrierSettings,
-    CertificateSettings,
-    FallbackSettings,
-    GrpcSettings,
-    Http2Settings,
-    HttpHeaderSettings,
-    HttpRequestSettings,
-    HttpResponseSettings,
-    HttpUpgradeSettings,
-    IPNetwork,
-    SocketSettings,
-    StreamSettings,
-    TcpSettings,
-    TlsSettings,
-    UnixSocket,
-    WebSocketSettings,
-)
-from trio_vmess.config.validate import Role, check_role, validate
+from typing import TYPE_CHECKING
+
+from trio_vmess.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from trio_vmess.config.endpoints import (
+        AllocateSettings,
+        BlackholeOutboundSettings,
+        DefaultUserSettings,
+        DokodemoInboundSettings,
+        FreedomOutboundSettings,
+        HttpInboundSettings,
+        HttpOutboundSettings,
+        InboundProtocolSettings,
+        InboundSettings,
+        InboundUserSettings,
+        MixedInboundSettings,
+        OutboundProtocolSettings,
+        OutboundSettings,
+        OutboundUserSettings,
+        ParentProxySettings,
+        ParentProxyUserSettings,
+        PortRange,
+        ProxyAccountSettings,
+        RedirectSettings,
+        SocksInboundSettings,
+        SocksOutboundSettings,
+        VMessInboundSettings,
+        VMessOutboundSettings,
+        VMessServerSettings,
+    )
+    from trio_vmess.config.enums import (
+        AllocateStrategy,
+        BlackholeResponse,
+        Experiment,
+        FreedomDomainStrategy,
+        LogLevel,
+        PacketEncoding,
+        QuicOverMux,
+        SecurityName,
+        SocksAuth,
+        TlsVersion,
+        TransparentProxy,
+    )
+    from trio_vmess.config.link_endpoints import share_link_outbound, with_stream
+    from trio_vmess.config.load import Format, load_config, parse_config
+    from trio_vmess.config.location import Location, locate
+    from trio_vmess.config.model import (
+        ApiSettings,
+        BalancerSettings,
+        Config,
+        DnsServerSettings,
+        DnsSettings,
+        LogSettings,
+        PolicyLevelSettings,
+        PolicySettings,
+        RoutingSettings,
+        RuleSettings,
+        SystemPolicySettings,
+    )
+    from trio_vmess.config.mux import MuxSettings
+    from trio_vmess.config.quickstart import (
+        VMESS_TAG,
+        client_config,
+        server_config,
+        server_share_link,
+    )
+    from trio_vmess.config.share_link import (
+        ShareLink,
+        format_share_link,
+        parse_share_link,
+    )
+    from trio_vmess.config.tls import carrier_alpn
+    from trio_vmess.config.transports import (
+        PLAIN_STREAM,
+        CarrierSettings,
+        CertificateSettings,
+        FallbackSettings,
+        GrpcSettings,
+        Http2Settings,
+        HttpHeaderSettings,
+        HttpRequestSettings,
+        HttpResponseSettings,
+        HttpUpgradeSettings,
+        IPNetwork,
+        SocketSettings,
+        StreamSettings,
+        TcpSettings,
+        TlsSettings,
+        UnixSocket,
+        WebSocketSettings,
+    )
+    from trio_vmess.config.validation import Role, check_role, validate
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "endpoints": (
+                "AllocateSettings",
+                "BlackholeOutboundSettings",
+                "DefaultUserSettings",
+                "DokodemoInboundSettings",
+                "FreedomOutboundSettings",
+                "HttpInboundSettings",
+                "HttpOutboundSettings",
+                "InboundProtocolSettings",
+                "InboundSettings",
+                "InboundUserSettings",
+                "MixedInboundSettings",
+                "OutboundProtocolSettings",
+                "OutboundSettings",
+                "OutboundUserSettings",
+                "ParentProxySettings",
+                "ParentProxyUserSettings",
+                "PortRange",
+                "ProxyAccountSettings",
+                "RedirectSettings",
+                "SocksInboundSettings",
+                "SocksOutboundSettings",
+                "VMessInboundSettings",
+                "VMessOutboundSettings",
+                "VMessServerSettings",
+            ),
+            "enums": (
+                "AllocateStrategy",
+                "BlackholeResponse",
+                "Experiment",
+                "FreedomDomainStrategy",
+                "LogLevel",
+                "PacketEncoding",
+                "QuicOverMux",
+                "SecurityName",
+                "SocksAuth",
+                "TlsVersion",
+                "TransparentProxy",
+            ),
+            "link_endpoints": ("share_link_outbound", "with_stream"),
+            "load": ("Format", "load_config", "parse_config"),
+            "location": ("Location", "locate"),
+            "model": (
+                "ApiSettings",
+                "BalancerSettings",
+                "Config",
+                "DnsServerSettings",
+                "DnsSettings",
+                "LogSettings",
+                "PolicyLevelSettings",
+                "PolicySettings",
+                "RoutingSettings",
+                "RuleSettings",
+                "SystemPolicySettings",
+            ),
+            "mux": ("MuxSettings",),
+            "quickstart": ("VMESS_TAG", "client_config", "server_config", "server_share_link"),
+            "share_link": ("ShareLink", "format_share_link", "parse_share_link"),
+            "tls": ("carrier_alpn",),
+            "transports": (
+                "PLAIN_STREAM",
+                "CarrierSettings",
+                "CertificateSettings",
+                "FallbackSettings",
+                "GrpcSettings",
+                "Http2Settings",
+                "HttpHeaderSettings",
+                "HttpRequestSettings",
+                "HttpResponseSettings",
+                "HttpUpgradeSettings",
+                "IPNetwork",
+                "SocketSettings",
+                "StreamSettings",
+                "TcpSettings",
+                "TlsSettings",
+                "UnixSocket",
+                "WebSocketSettings",
+            ),
+            "validation": ("Role", "check_role", "validate"),
+        },
+    )
 
 __all__ = [
     "PLAIN_STREAM",

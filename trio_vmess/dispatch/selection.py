@@ -32,23 +32,6 @@ _OWN_FAILURES: Final = frozenset({DialFailure.PARENT_PROXY})
 """Failures that are the outbound's own, and not the destination's."""
 
 
-class FirstOutbound:
-    """Chooses the first outbound for every flow.
-
-    Args:
-        outbounds: in the order of the configuration.
-    """
-
-    def __init__(self, outbounds: Sequence[Outbound]) -> None:
-        self._outbounds = outbounds
-
-    async def __call__(self, flow: Flow) -> Outbound:
-        """See `Choose`."""
-        if not self._outbounds:
-            raise NoRouteError(f"{flow.destination}: no outbound is configured")
-        return self._outbounds[0]
-
-
 @attrs.frozen(kw_only=True)
 class Probe:
     """How the outbounds of a balancer are probed.

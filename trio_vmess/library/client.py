@@ -49,7 +49,7 @@ async def serve(
 
     Args:
         config: from `load_config` or `parse_config`, or built in Python and checked by
-            `trio_vmess.config.validate`.
+            `trio_vmess.config.validation`.
         task_status: is given the node when all its inbounds listen. `Node.listening` says where,
             and `Node.stop` ends it: it stops listening at once, and connections have `grace`
             seconds to end. Cancelling the task closes everything at once.

@@ -8,11 +8,12 @@ always do.
 import functools
 import ipaddress
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
+from trio_vmess import outbound, routing
 from trio_vmess.config import Config, DnsServerSettings, DnsSettings
 from trio_vmess.contracts import Outbound, PacketLink, Resolve, ResolveFor, Transport
 from trio_vmess.core import Destination, Flow, IPAddress, parse_host
@@ -31,9 +32,10 @@ from trio_vmess.dns import (
     has_https,
 )
 from trio_vmess.errors import ConfigError, ConfigProblem, DialError, DialFailure, NoRouteError
-from trio_vmess.outbound import FreedomOutbound
-from trio_vmess.routing import AddressMatcher, DomainMatcher, GeoFiles
 from trio_vmess.transport import SideTransport, by_preference, resolve
+
+if TYPE_CHECKING:
+    from trio_vmess.routing import GeoFiles, Load
 
 _LOCAL: Final = "+local"
 _SYSTEM: Final = "localhost"
@@ -87,14 +89,14 @@ def for_owner(resolver: Resolver | SystemResolver) -> ResolveFor:
 
 
 def make_resolver(
-    config: Config, *, dialer: DnsDialer, geo: GeoFiles, system: SystemResolve
+    config: Config, *, dialer: DnsDialer, load: "Load", system: SystemResolve
 ) -> Resolver | None:
     """Build the resolver that a configuration's `dns` object describes.
 
     Args:
         config: only its `dns` is used, and its file name in messages.
         dialer: connects to name servers.
-        geo: loads the domain and address lists that entries name.
+        load: loads the data files with the domain and address lists that entries name.
         system: the system's resolver.
 
     Returns:
@@ -106,7 +108,7 @@ def make_resolver(
     settings = config.dns
     if not (settings.servers or settings.hosts):
         return None
-    builder = _Builder(config.file, settings, dialer, geo, system)
+    builder = _Builder(config.file, settings, dialer, routing.GeoFiles(load), system)
     hosts = builder.hosts()
     sources = builder.sources()
     if builder.problems:
@@ -115,7 +117,7 @@ def make_resolver(
 
 
 async def _choose_freedom(_flow: Flow) -> Outbound:
-    return FreedomOutbound(tag="")
+    return outbound.FreedomOutbound(tag="")
 
 
 @attrs.define(eq=False)
@@ -123,7 +125,7 @@ class _Builder:
     file: str
     settings: DnsSettings
     dialer: DnsDialer
-    geo: GeoFiles
+    geo: "GeoFiles"
     system: SystemResolve
     problems: list[ConfigProblem] = attrs.field(factory=lambda: list[ConfigProblem]())
 
@@ -195,7 +197,7 @@ class _Builder:
 
     def _match_names(self, entries: Sequence[str], where: str) -> Callable[[str], bool] | None:
         try:
-            return DomainMatcher(entries, self.geo).matches if entries else None
+            return routing.DomainMatcher(entries, self.geo).matches if entries else None
         except ValueError as exc:
             self._add_problem(where, str(exc))
             return None
@@ -204,7 +206,7 @@ class _Builder:
         self, entries: Sequence[str], where: str
     ) -> Callable[[IPAddress], bool] | None:
         try:
-            return AddressMatcher(entries, self.geo).matches if entries else None
+            return routing.AddressMatcher(entries, self.geo).matches if entries else None
         except ValueError as exc:
             self._add_problem(where, str(exc))
             return None

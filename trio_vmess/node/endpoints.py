@@ -1,15 +1,18 @@
-"""Builds users, inbounds, outbounds and counters from their settings."""
+"""Builds users, inbounds, outbounds and counters from their settings.
+
+The classes of inbounds and outbounds are named with their package, which loads those that are used.
+"""
 
 import functools
 import platform
 import secrets
 import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Final, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 import attrs
 
-from trio_vmess import config
+from trio_vmess import config, inbound, outbound
 from trio_vmess.contracts import Dispatch, Fallback, Inbound, Outbound, Resolve, ResolveFor
 from trio_vmess.core import Policy
 from trio_vmess.core.sniff import SniffingSettings
@@ -19,35 +22,17 @@ from trio_vmess.core.vmess import (
     SwitchAccount,
     UserRegistry,
 )
-from trio_vmess.inbound import (
-    DefaultUser,
-    DokodemoInbound,
-    HttpInbound,
-    MixedInbound,
-    RefusedConnections,
-    SocksInbound,
-    TransparentInbound,
-    VMessInbound,
-)
 from trio_vmess.node.clock import utc_seconds
 from trio_vmess.node.dialling import Dialler
 from trio_vmess.node.layers import LayerBuilder
 from trio_vmess.node.lifecycle import Service
 from trio_vmess.node.users import UserStore
 from trio_vmess.operations import Directions, Statistics
-from trio_vmess.outbound import (
-    BlackholeOutbound,
-    CarrierPool,
-    FreedomOutbound,
-    HttpOutbound,
-    Identity,
-    MuxOutbound,
-    ParentProxy,
-    Server,
-    SocksOutbound,
-    VMessOutbound,
-)
 from trio_vmess.relay import SharedBuffers
+
+if TYPE_CHECKING:
+    from trio_vmess.inbound import RefusedConnections, VMessInbound
+    from trio_vmess.outbound import CarrierPool, ParentProxy, Server, VMessOutbound
 
 SwitchSource = Callable[[str], SwitchAccount | None]
 """Returns a port and account to redirect the user with this email to, or None."""
@@ -116,7 +101,6 @@ class Assembler:
         resolve: resolves the names of other proxies, with the system's resolver.
         resolve_as_system: resolves names for a flow, with the system's resolver.
         resolve_for: used by outbounds whose domain strategy is to resolve names.
-        refused: holds the connections that VMess inbounds refuse.
         services: the objects built so far that have tasks of their own; the node runs them.
     """
 
@@ -127,8 +111,12 @@ class Assembler:
     resolve: Resolve
     resolve_as_system: ResolveFor
     resolve_for: ResolveFor
-    refused: RefusedConnections = attrs.field(factory=RefusedConnections, init=False)
     services: list[Service] = attrs.field(factory=lambda: list[Service](), init=False)
+
+    @functools.cached_property
+    def refused(self) -> "RefusedConnections":
+        """Holds the connections that VMess inbounds refuse."""
+        return inbound.RefusedConnections()
 
     def user_store(
         self, settings: config.InboundSettings, protocol: config.VMessInboundSettings
@@ -150,7 +138,7 @@ class Assembler:
         users: UserRegistry,
         switch_account: SwitchSource | None = None,
         fallback: Fallback | None = None,
-    ) -> VMessInbound:
+    ) -> "VMessInbound":
         """Build a VMess inbound.
 
         Args:
@@ -161,12 +149,12 @@ class Assembler:
             switch_account: offers a port of the inbound's detour; None without one.
             fallback: serves those who are refused; None for silence.
         """
-        return VMessInbound(
+        return inbound.VMessInbound(
             dispatch,
             tag=settings.tag,
             users=users,
             replay=self.replay,
-            default_user=DefaultUser(
+            default_user=inbound.DefaultUser(
                 level=protocol.default.level, alter_id_count=protocol.default.alter_id
             ),
             dialect=protocol.dialect,
@@ -199,7 +187,7 @@ class Assembler:
         match settings.protocol:
             case config.SocksInboundSettings() as socks:
                 has_login = socks.auth is config.SocksAuth.PASSWORD
-                return SocksInbound(
+                return inbound.SocksInbound(
                     dispatch,
                     tag=tag,
                     level=socks.user_level,
@@ -208,7 +196,7 @@ class Assembler:
                     udp_address=socks.ip,
                 )
             case config.HttpInboundSettings() as http:
-                return HttpInbound(
+                return inbound.HttpInbound(
                     dispatch,
                     tag=tag,
                     policy=self.policy_of(http.user_level),
@@ -219,8 +207,8 @@ class Assembler:
             case config.MixedInboundSettings() as mixed:
                 policy, level = self.policy_of(mixed.user_level), mixed.user_level
                 accounts = _passwords(mixed.accounts) if mixed.accounts else None
-                return MixedInbound(
-                    SocksInbound(
+                return inbound.MixedInbound(
+                    inbound.SocksInbound(
                         dispatch,
                         tag=tag,
                         level=level,
@@ -228,11 +216,13 @@ class Assembler:
                         udp=mixed.udp,
                         udp_address=mixed.ip,
                     ),
-                    HttpInbound(dispatch, tag=tag, policy=policy, level=level, accounts=accounts),
+                    inbound.HttpInbound(
+                        dispatch, tag=tag, policy=policy, level=level, accounts=accounts
+                    ),
                 )
             case config.DokodemoInboundSettings(follow_redirect=True) as dokodemo:
                 target = dokodemo.target_address, dokodemo.target_port
-                return TransparentInbound(
+                return inbound.TransparentInbound(
                     dispatch,
                     tag=tag,
                     level=dokodemo.user_level,
@@ -240,7 +230,7 @@ class Assembler:
                     find_ports=find_ports,
                 )
             case config.DokodemoInboundSettings() as dokodemo:
-                return DokodemoInbound(
+                return inbound.DokodemoInbound(
                     dispatch,
                     tag=tag,
                     level=dokodemo.user_level,
@@ -265,7 +255,7 @@ class Assembler:
         connect = around(dialler.connect())
         match settings.protocol:
             case config.VMessOutboundSettings() as vmess:
-                outbound = VMessOutbound(
+                client = outbound.VMessOutbound(
                     tag=tag,
                     servers=[_server(server, vmess) for server in vmess.servers],
                     dialect=vmess.dialect,
@@ -279,11 +269,11 @@ class Assembler:
                     connect_packets=around(dialler.connect(patience=PACKETS_PATIENCE)),
                     packet_size=vmess.packet_size,
                 )
-                return self._with_mux(outbound, settings.mux, vmess.packet_encoding)
+                return self._with_mux(client, settings.mux, vmess.packet_encoding)
             case config.FreedomOutboundSettings() as freedom:
                 redirect = freedom.redirect or config.RedirectSettings()
                 resolves_by_node = freedom.domain_strategy is not config.FreedomDomainStrategy.AS_IS
-                return FreedomOutbound(
+                return outbound.FreedomOutbound(
                     tag=tag,
                     allow_private=freedom.allow_private,
                     family=_FAMILIES[freedom.domain_strategy],
@@ -295,14 +285,14 @@ class Assembler:
                     resolve_for=self.resolve_for if resolves_by_node else self.resolve_as_system,
                 )
             case config.BlackholeOutboundSettings() as blackhole:
-                return BlackholeOutbound(
+                return outbound.BlackholeOutbound(
                     tag=tag,
                     response="http"
                     if blackhole.response is config.BlackholeResponse.HTTP
                     else "none",
                 )
             case config.SocksOutboundSettings() as socks:
-                return SocksOutbound(
+                return outbound.SocksOutbound(
                     tag=tag,
                     servers=_parent_proxies(socks.servers),
                     connect=connect,
@@ -311,33 +301,44 @@ class Assembler:
                     resolve=self.resolve,
                 )
             case config.HttpOutboundSettings() as http:
-                return HttpOutbound(tag=tag, servers=_parent_proxies(http.servers), connect=connect)
+                return outbound.HttpOutbound(
+                    tag=tag, servers=_parent_proxies(http.servers), connect=connect
+                )
             case _ as never:
                 assert_never(never)
 
     def _with_mux(
-        self, vmess: VMessOutbound, mux: config.MuxSettings, encoding: config.PacketEncoding
+        self, vmess: "VMessOutbound", mux: config.MuxSettings, encoding: config.PacketEncoding
     ) -> Outbound:
         """Put an outbound on carriers, if anything is to share connections."""
-        make = functools.partial(CarrierPool, vmess, entropy=secrets, buffer=self.buffers.received)
+
+        def make(concurrency: int, *, is_xudp: bool = False) -> "CarrierPool":
+            return outbound.CarrierPool(
+                vmess,
+                entropy=secrets,
+                buffer=self.buffers.received,
+                concurrency=concurrency,
+                is_xudp=is_xudp,
+            )
+
         streams = datagrams = None
         quic = config.QuicOverMux.ALLOW
         if mux.enabled and mux.concurrency >= 0:
-            streams = make(concurrency=mux.concurrency)
+            streams = make(mux.concurrency)
         if encoding is config.PacketEncoding.XUDP:
             if mux.enabled and mux.xudp_concurrency > 0:
-                datagrams = make(concurrency=mux.xudp_concurrency)
+                datagrams = make(mux.xudp_concurrency)
             elif mux.enabled and mux.xudp_concurrency == 0:
                 datagrams = streams
             if datagrams is None:
-                datagrams = make(concurrency=1, is_xudp=True)
+                datagrams = make(1, is_xudp=True)
             else:
                 quic = mux.xudp_proxy_udp443
         if streams is None and datagrams is None:
             return vmess
-        outbound = MuxOutbound(vmess, streams=streams, datagrams=datagrams, quic=_QUIC[quic])
-        self.services.append(outbound)
-        return outbound
+        muxed = outbound.MuxOutbound(vmess, streams=streams, datagrams=datagrams, quic=_QUIC[quic])
+        self.services.append(muxed)
+        return muxed
 
 
 def _account(user: config.InboundUserSettings | config.OutboundUserSettings) -> Account:
@@ -350,12 +351,12 @@ def _passwords(accounts: Sequence[config.ProxyAccountSettings]) -> Mapping[str, 
     return {account.user: account.password for account in accounts}
 
 
-def _server(server: config.VMessServerSettings, vmess: config.VMessOutboundSettings) -> Server:
-    return Server(
+def _server(server: config.VMessServerSettings, vmess: config.VMessOutboundSettings) -> "Server":
+    return outbound.Server(
         host=server.address,
         port=server.port,
         identities=[
-            Identity(
+            outbound.Identity(
                 account=_account(user),
                 security=user.security.value,
                 authenticated_length=vmess.authenticated_length
@@ -367,9 +368,9 @@ def _server(server: config.VMessServerSettings, vmess: config.VMessOutboundSetti
     )
 
 
-def _parent_proxies(servers: Sequence[config.ParentProxySettings]) -> Sequence[ParentProxy]:
+def _parent_proxies(servers: Sequence[config.ParentProxySettings]) -> Sequence["ParentProxy"]:
     return [
-        ParentProxy(
+        outbound.ParentProxy(
             host=server.address,
             port=server.port,
             user=server.users[0].user if server.users else None,

@@ -3,10 +3,11 @@
 import functools
 import secrets
 from collections.abc import Sequence
-from typing import Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 import attrs
 
+from trio_vmess import inbound as inbounds
 from trio_vmess.config import (
     AllocateStrategy,
     DokodemoInboundSettings,
@@ -21,7 +22,6 @@ from trio_vmess.config import (
 from trio_vmess.contracts import Dispatch, Inbound
 from trio_vmess.core import Network, PortPlan
 from trio_vmess.core.vmess import SwitchAccount
-from trio_vmess.inbound import DokodemoInbound, TransparentInbound, VMessInbound
 from trio_vmess.listen import (
     DatagramListener,
     DynamicListener,
@@ -39,6 +39,9 @@ from trio_vmess.node.lifecycle import ListeningService
 from trio_vmess.node.socket_options import SocketOptions, listening_options, make_transparent
 from trio_vmess.node.users import UserStore
 from trio_vmess.transport import reached_address, redirected_from
+
+if TYPE_CHECKING:
+    from trio_vmess.inbound import DokodemoInbound, TransparentInbound, VMessInbound
 
 InboundT = TypeVar("InboundT", bound=Inbound)
 
@@ -132,8 +135,12 @@ class InboundBuilder:
         options = self._socket_options(settings)
         streams = _stream_listener(settings, options, lambda _port: handler)
         datagrams = None
-        has_datagrams = Network.UDP in settings.networks
-        if isinstance(inbound, DokodemoInbound | TransparentInbound) and has_datagrams:
+        # Asked for by its settings first: the classes are loaded when they are named.
+        if (
+            isinstance(settings.protocol, DokodemoInboundSettings)
+            and isinstance(inbound, inbounds.DokodemoInbound | inbounds.TransparentInbound)
+            and Network.UDP in settings.networks
+        ):
             datagrams = _datagram_listener(settings, options, streams, inbound)
         return RunningInbound(settings=settings, streams=streams, datagrams=datagrams)
 
@@ -150,7 +157,7 @@ class InboundBuilder:
         front = self._layers.for_inbound(settings, handshake=handshake)
         fallback = self._layers.innermost_fallback(settings)
 
-        def make_handler(_port: int) -> PortHandler[VMessInbound]:
+        def make_handler(_port: int) -> "PortHandler[VMessInbound]":
             registry = users.open_registry()
             inbound = self._assembler.vmess_inbound(
                 settings,
@@ -223,7 +230,7 @@ def _datagram_listener(
     settings: InboundSettings,
     options: SocketOptions,
     streams: StreamListener[Inbound],
-    inbound: DokodemoInbound | TransparentInbound,
+    inbound: "DokodemoInbound | TransparentInbound",
 ) -> DatagramListener | None:
     listen = settings.listen
     if isinstance(listen, UnixSocket):

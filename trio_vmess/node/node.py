@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
+from trio_vmess import dispatch
 from trio_vmess.config import Config, FallbackSettings, VMessInboundSettings
 from trio_vmess.contracts import Fallback, Outbound, Resolve
 from trio_vmess.core import Flow
@@ -19,9 +20,7 @@ from trio_vmess.dispatch import (
     AccessLog,
     Connection,
     Dispatcher,
-    Prober,
     ResetWatch,
-    Selection,
 )
 from trio_vmess.listen import file_limit
 from trio_vmess.node.assets import Assets
@@ -32,16 +31,14 @@ from trio_vmess.node.housekeeping import Housekeeping
 from trio_vmess.node.inbounds import InboundBuilder
 from trio_vmess.node.layers import LayerBuilder
 from trio_vmess.node.lifecycle import Lifecycle, Service
-from trio_vmess.node.replay_store import LastingMemory
 from trio_vmess.node.routing import make_choice, probes_of
-from trio_vmess.node.state_folder import state_folders_of
 from trio_vmess.node.users import UserStore
 from trio_vmess.operations import ControlServer, Monitor
 from trio_vmess.relay import SharedBuffers
-from trio_vmess.routing import GeoFiles
 
 if TYPE_CHECKING:
     from trio_vmess.node.certificates import InboundCertificates
+    from trio_vmess.node.replay_store import LastingMemory
 
 log: Final = logging.getLogger("trio_vmess.node")
 
@@ -86,11 +83,11 @@ class Node:
             config,
             system=self.system.resolve,
             dialer=FlowDialer(self._choose_for_query, tag=config.dns.tag),
-            geo=GeoFiles(assets.load),
+            load=assets.load,
         )
         self.statistics = statistics_of(config.policy) if config.stats else None
         window = _longest_window(config)
-        self._memory = LastingMemory(state_folders_of(config, os.environ))
+        self._memory = _make_memory(config)
         self._replay = ReplayCache(window=window, memory=self._memory)
         self._settled_clock = SettledClock(2 * window + CLOCK_HOLD_EXTRA)
         self._layers = LayerBuilder(
@@ -151,14 +148,13 @@ class Node:
             ),
         ]
         services.append(ResetWatch(connections=lambda: self.connections))
-        if self.users:
+        if self._memory is not None:
             services[:0] = [self._memory, self._assembler.refused]
         if self._config.control or self.statistics is not None:
             services.append(self._control)
-        if isinstance(self._choose, Selection):
-            services += [
-                Prober(selection=self._choose, probe=probe) for probe in probes_of(self._config)
-            ]
+        probes = probes_of(self._config)
+        if probes and isinstance(self._choose, dispatch.Selection):
+            services += [dispatch.Prober(selection=self._choose, probe=probe) for probe in probes]
         return services
 
     @property
@@ -241,6 +237,16 @@ def _make_fallback(
     from trio_vmess.node.fallbacks import make_fallback
 
     return make_fallback(settings, buffers=buffers, idle=idle, resolve=resolve)
+
+
+def _make_memory(config: Config) -> "LastingMemory | None":
+    """Build what remembers requests if there is an inbound to which they can be replayed."""
+    if not any(isinstance(each.protocol, VMessInboundSettings) for each in config.inbounds):
+        return None
+    from trio_vmess.node.replay_store import LastingMemory
+    from trio_vmess.node.state_folder import state_folders_of
+
+    return LastingMemory(state_folders_of(config, os.environ))
 
 
 def _longest_window(config: Config) -> int:

@@ -1,25 +1,24 @@
 """Builds a router, balancers and probes from routing settings."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from trio_vmess import dispatch, routing
 from trio_vmess.config import Config, Location
 from trio_vmess.contracts import Outbound, ResolveFor
 from trio_vmess.core import Destination, Entropy, Host, parse_host
-from trio_vmess.dispatch import Choose, FirstOutbound, Probe, Selection
+from trio_vmess.dispatch import Choose
 from trio_vmess.errors import ConfigProblem
-from trio_vmess.routing import (
-    Balancer,
-    Health,
-    Load,
-    Router,
-)
+
+if TYPE_CHECKING:
+    from trio_vmess.dispatch import Probe
+    from trio_vmess.routing import Load, Router
 
 _PROBE_TARGET: Final[tuple[Host, int]] = (parse_host("192.0.2.1"), 443)
 """An RFC 5737 address. A VMess outbound is only dialled by a probe, so it never sends this."""
 
 
-def make_router(config: Config, load: Load) -> Router:
+def make_router(config: Config, load: "Load") -> "Router":
     """Build the rules of a configuration.
 
     Args:
@@ -36,7 +35,7 @@ def make_router(config: Config, load: Load) -> Router:
         location = settings.rules[index].locations.get(field, path)
         return location.problem(message, file=config.file)
 
-    return Router(
+    return routing.Router(
         settings.rules,
         load=load,
         strategy=settings.domain_strategy,
@@ -49,7 +48,7 @@ def make_choice(
     config: Config,
     outbounds: Sequence[Outbound],
     *,
-    load: Load,
+    load: "Load",
     resolve_for: ResolveFor,
     running: Callable[[], Iterable[str]],
     entropy: Entropy,
@@ -68,11 +67,11 @@ def make_choice(
         ConfigError: as `make_router`.
     """
     if not config.routing.rules:
-        return FirstOutbound(outbounds)
-    health = Health()
+        return dispatch.FirstOutbound(outbounds)
+    health = routing.Health()
     tags = [outbound.tag for outbound in outbounds]
     balancers = {
-        each.tag: Balancer(
+        each.tag: routing.Balancer(
             tag=each.tag,
             selector=each.selector,
             outbound_tags=tags,
@@ -83,7 +82,7 @@ def make_choice(
         )
         for each in config.routing.balancers
     }
-    return Selection(
+    return dispatch.Selection(
         outbounds=outbounds,
         router=make_router(config, load),
         balancers=balancers,
@@ -93,14 +92,14 @@ def make_choice(
     )
 
 
-def probes_of(config: Config) -> Sequence[Probe]:
+def probes_of(config: Config) -> Sequence["Probe"]:
     """Return a probe for each balancer that has a probe interval."""
     probes: list[Probe] = []
     for each in config.routing.balancers:
         if each.probe_interval:
             host, port = each.probe_destination or _PROBE_TARGET
             probes.append(
-                Probe(
+                dispatch.Probe(
                     balancer_tag=each.tag,
                     interval=each.probe_interval,
                     destination=Destination(host=host, port=port),

@@ -9,12 +9,9 @@ from typing import Final, Literal
 import attrs
 
 from trio_vmess.config.exposure import has_secrets, is_readable_by_all
-from trio_vmess.config.jsonc import parse_jsonc
 from trio_vmess.config.model import Config
 from trio_vmess.config.reader import Report, Style
-from trio_vmess.config.toml import parse_toml, read_native
-from trio_vmess.config.v2ray_json import read_v2ray
-from trio_vmess.config.validate import find_problems, find_warnings
+from trio_vmess.config.validation import find_problems, find_warnings
 from trio_vmess.errors import ConfigError, ConfigProblem
 
 __all__ = ["Format", "load_config", "parse_config"]
@@ -105,10 +102,16 @@ def parse_config(
     """
     text = text.removeprefix(_BYTE_ORDER_MARK)
     kind = format or _SUFFIXES.get(Path(file).suffix.lower()) or guess_format(text)
+    # Imported here: a node reads a file of one format.
     if kind == "toml":
+        from trio_vmess.config.toml import parse_toml, read_native
+
         report = Report(file, Style.NATIVE, environ=environ)
         config = read_native(report.open(parse_toml(text, file=file), ""))
     else:
+        from trio_vmess.config.jsonc import parse_jsonc
+        from trio_vmess.config.v2ray_json import read_v2ray
+
         report = Report(file, Style.V2RAY, environ=environ)
         config = read_v2ray(report.open(parse_jsonc(text, file=file), ""))
     for location, message in find_problems(config):

@@ -4,7 +4,6 @@ Each takes a `Value` and raises `ValueError`, saying what it expected and what i
 adds the location.
 """
 
-import difflib
 import enum
 import ipaddress
 import math
@@ -30,6 +29,9 @@ _PORT_RANGE: Final = re.compile(r"([0-9]{1,5})(?:\s*-\s*([0-9]{1,5}))?")
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
     """Return the word that `word` is most likely a misspelling of, or None."""
+    # Imported here: only mistakes need it.
+    import difflib
+
     folded = {fold(each): each for each in words}
     close = difflib.get_close_matches(fold(word), folded, n=1, cutoff=0.6)
     return folded[close[0]] if close else None

@@ -12,6 +12,7 @@ from typing import Final, assert_never
 import attrs
 import trio
 
+from trio_vmess import config as configuration
 from trio_vmess.cli.addresses import reachable_host
 from trio_vmess.cli.arguments import (
     Arguments,
@@ -24,13 +25,11 @@ from trio_vmess.cli.arguments import (
     ServerArguments,
     StatsArguments,
 )
-from trio_vmess.cli.demo import start_demo
 from trio_vmess.cli.links import find_link
 from trio_vmess.cli.quick_server import client_stream, find_doubts, server_stream
 from trio_vmess.cli.supervisor import run_node, run_nodes
 from trio_vmess.cli.tables import format_certificates, format_connections, format_counters
 from trio_vmess.config import (
-    VMESS_TAG,
     Config,
     LogSettings,
     OutboundSettings,
@@ -38,12 +37,7 @@ from trio_vmess.config import (
     SecurityName,
     VMessOutboundSettings,
     check_role,
-    client_config,
     load_config,
-    parse_share_link,
-    server_config,
-    server_share_link,
-    share_link_outbound,
     validate,
 )
 from trio_vmess.core import Destination, parse_endpoint
@@ -80,7 +74,7 @@ def run_command(arguments: Arguments) -> None:
             for each in node.certificates:
                 print(*format_certificates(each.summary), sep="\n")
         case DemoArguments():
-            run_nodes(LogSettings(access=""), arguments.log_level, start_demo)
+            _demo(arguments)
         case BenchArguments():
             _bench(arguments)
         case StatsArguments():
@@ -114,7 +108,7 @@ def _serve(arguments: ServerArguments) -> None:
     listen = arguments.listen or ipaddress.IPv4Address("0.0.0.0")
     user_id = arguments.user_id or secrets.token_bytes(16)
     alter_id = arguments.alter_id or 0
-    config = server_config(
+    config = configuration.server_config(
         listen=listen,
         port=arguments.port or 0,
         user_id=user_id,
@@ -132,9 +126,9 @@ def _serve(arguments: ServerArguments) -> None:
             for doubt in find_doubts(certificate, host):
                 yield f"warning: {doubt}"
         for each in node.listening:
-            if each.tag != VMESS_TAG:
+            if each.tag != configuration.VMESS_TAG:
                 continue
-            link = server_share_link(
+            link = configuration.server_share_link(
                 host=host,
                 port=parse_endpoint(each.address)[1],
                 user_id=user_id,
@@ -154,11 +148,11 @@ def _run_client(arguments: ClientArguments) -> None:
         run_node(_load(arguments.config, "client"), arguments.log_level)
         return
     link = find_link(arguments.link, environ=os.environ, stdin=sys.stdin)
-    outbound = share_link_outbound(parse_share_link(link), tag="proxy")
+    outbound = configuration.share_link_outbound(configuration.parse_share_link(link), tag="proxy")
     socks = arguments.socks
     if socks is None and arguments.http is None:
         socks = (ipaddress.IPv4Address("127.0.0.1"), 1080)
-    config = client_config(
+    config = configuration.client_config(
         outbound=_override(outbound, arguments),
         socks=socks,
         http=arguments.http,
@@ -190,11 +184,18 @@ def _override(outbound: OutboundSettings, arguments: ClientArguments) -> Outboun
     return attrs.evolve(outbound, protocol=attrs.evolve(outbound.protocol, servers=(server,)))
 
 
-# Bench, stats, explain ----------------------------------------------------------------------------
+# Demo, bench, stats, explain ----------------------------------------------------------------------
+
+
+def _demo(arguments: DemoArguments) -> None:
+    # Imported here to keep it out of the memory of a running node.
+    from trio_vmess.cli.demo import start_demo
+
+    run_nodes(LogSettings(access=""), arguments.log_level, start_demo)
 
 
 def _bench(arguments: BenchArguments) -> None:
-    # Imported here to keep it out of the memory of a running node.
+    # Imported here for the same reason as the demo.
     from trio_vmess.bench import BenchError, run_bench
 
     try:
@@ -229,7 +230,7 @@ def _show_stats(arguments: StatsArguments) -> None:
 
 
 def _explain(arguments: ExplainArguments) -> None:
-    # Imported here for the same reason as bench.
+    # Imported here for the same reason as the demo.
     from trio_vmess.diagnosis import HypotheticalFlow, explain
 
     config = _load(arguments.config)

@@ -4,10 +4,8 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from trio_vmess.cli.commands import CommandError, run_command
 from trio_vmess.cli.hidden_arguments import hide_secret_arguments
 from trio_vmess.cli.parser import parse_arguments
-from trio_vmess.errors import ConfigError
 
 EXIT_STOPPED: Final = 0
 EXIT_FAILURE: Final = 1
@@ -30,6 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         hide_secret_arguments()
     arguments = parse_arguments(argv)
+    # Imported here, because they need nearly everything, and --version ends above.
+    from trio_vmess.cli.commands import CommandError, run_command
+    from trio_vmess.errors import ConfigError
+
     try:
         run_command(arguments)
     except ConfigError as exc:

@@ -1,0 +1,245 @@
+"""The options of each command in argparse, and conflicts between them.
+
+Loaded when a command was named: `--version` and the list of commands need none of it.
+"""
+
+import argparse
+import os
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from trio_vmess.cli.arguments import (
+    CIPHERS,
+    Arguments,
+    BenchArguments,
+    CheckArguments,
+    ClientArguments,
+    DemoArguments,
+    ExplainArguments,
+    RunArguments,
+    ServerArguments,
+    StatsArguments,
+)
+from trio_vmess.cli.links import LINK_VARIABLE
+from trio_vmess.cli.values import (
+    list_values,
+    one_of,
+    read_alter_id,
+    read_endpoint,
+    read_host,
+    read_ip_address,
+    read_local_endpoint,
+    read_port,
+    read_url_path,
+    read_user_id,
+    seconds_between,
+)
+from trio_vmess.config import LogLevel, SecurityName
+from trio_vmess.core import Network
+
+_FILE_HELP: Final = "TOML, or V2Ray 4 JSON"
+
+_Make = Callable[..., Arguments]
+"""A class of arguments, whose attributes are the names that argparse stores."""
+
+
+def add_options(name: str, command: argparse.ArgumentParser) -> _Make:
+    """Add the options of a command; return the class of its arguments."""
+    add, make = _COMMANDS[name]
+    add(command)
+    return make
+
+
+def find_conflict(arguments: Arguments) -> str | None:
+    """Return what is wrong about arguments that are right one by one, or None."""
+    match arguments:
+        case ServerArguments(config=str()) | ClientArguments(config=str()):
+            for name, value in arguments.excluded_by_config.items():
+                if value is not None:
+                    return f"{name} cannot be combined with --config; set it in the file"
+        case ClientArguments(link=None) if not os.environ.get(LINK_VARIABLE):
+            return (
+                f"a vmess:// link, @FILE, '-', {LINK_VARIABLE} in the environment, or --config "
+                "FILE is needed"
+            )
+        case StatsArguments(connections=True, reset=True):
+            return "--connections cannot be combined with --reset"
+        case _:
+            pass
+    return None
+
+
+# Commands -----------------------------------------------------------------------------------------
+
+
+def _add_server(server: argparse.ArgumentParser) -> None:
+    server.add_argument("--config", metavar="FILE", help=_FILE_HELP)
+    server.add_argument(
+        "--listen",
+        type=read_ip_address,
+        metavar="IP",
+        help="address to listen on; default: 0.0.0.0",
+    )
+    server.add_argument(
+        "--port", type=read_port, metavar="N", help="port to listen on; default: any free port"
+    )
+    _add_user(server, alter_id="0, which means AEAD headers", security="auto")
+    server.add_argument(
+        "--ws",
+        type=read_url_path,
+        metavar="PATH",
+        help="carry VMess by WebSocket, with requests for this path; default: bare TCP",
+    )
+    server.add_argument(
+        "--tls",
+        nargs=2,
+        metavar=("CERTIFICATE", "KEY"),
+        help="use TLS, with a certificate and its key in these PEM files",
+    )
+    server.add_argument(
+        "--name",
+        type=read_host,
+        metavar="HOST",
+        help=(
+            "name or address under which clients reach this server, for the link; default: this "
+            "machine's address"
+        ),
+    )
+    server.add_argument(
+        "--allow-private",
+        action="store_true",
+        default=None,
+        help="let clients reach this machine and its private networks",
+    )
+    _add_log_level(server)
+
+
+def _add_client(client: argparse.ArgumentParser) -> None:
+    client.add_argument(
+        "link",
+        nargs="?",
+        metavar="vmess://…",
+        help=(
+            "the server's share link; others on this machine see it in the list of processes, but "
+            f"not with @FILE, '-' for standard input, or {LINK_VARIABLE} in the environment"
+        ),
+    )
+    client.add_argument("--config", metavar="FILE", help=_FILE_HELP)
+    client.add_argument(
+        "--socks",
+        type=read_local_endpoint,
+        metavar="IP:PORT",
+        help="SOCKS inbound; default: 127.0.0.1:1080 unless --http is given",
+    )
+    client.add_argument(
+        "--http", type=read_local_endpoint, metavar="IP:PORT", help="HTTP inbound; default: none"
+    )
+    _add_user(client, alter_id="that of the link", security="that of the link")
+    _add_log_level(client)
+
+
+def _add_user(command: argparse.ArgumentParser, *, alter_id: str, security: str) -> None:
+    """Add the options that describe a user; the arguments are texts about their defaults."""
+    command.add_argument(
+        "--id", dest="user_id", type=read_user_id, metavar="UUID", help="the user's id"
+    )
+    command.add_argument(
+        "--alter-id",
+        type=read_alter_id,
+        metavar="N",
+        help=f"number of alter ids; default: {alter_id}",
+    )
+    command.add_argument(
+        "--security",
+        type=one_of(SecurityName),
+        metavar="CIPHER",
+        help=f"one of {list_values(SecurityName)}; default: {security}",
+    )
+
+
+def _add_log_level(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--log-level",
+        type=one_of(LogLevel),
+        metavar="LEVEL",
+        help=f"of the error log: one of {list_values(LogLevel)}",
+    )
+
+
+def _add_run(run: argparse.ArgumentParser) -> None:
+    run.add_argument("--config", metavar="FILE", required=True, help=_FILE_HELP)
+    _add_log_level(run)
+
+
+def _add_check(check: argparse.ArgumentParser) -> None:
+    check.add_argument("--config", metavar="FILE", required=True, help=_FILE_HELP)
+
+
+def _add_bench(bench: argparse.ArgumentParser) -> None:
+    bench.add_argument(
+        "--cipher",
+        dest="ciphers",
+        action="append",
+        choices=CIPHERS,
+        metavar="CIPHER",
+        help=f"measure only this one; may be repeated: {', '.join(CIPHERS)}",
+    )
+    bench.add_argument(
+        "--seconds",
+        type=seconds_between(0.05, 60),
+        default=1.5,
+        metavar="N",
+        help="duration of each measurement, 0.05 to 60; default: %(default)s",
+    )
+
+
+def _add_stats(stats: argparse.ArgumentParser) -> None:
+    stats.add_argument(
+        "--socket",
+        metavar="PATH",
+        help="the node's control socket; default: that of the only running node",
+    )
+    stats.add_argument("--json", action="store_true", help="print exact numbers as JSON")
+    stats.add_argument("--reset", action="store_true", help="set the counters to 0 after reading")
+    stats.add_argument(
+        "--connections", action="store_true", help="show open connections instead of counters"
+    )
+    stats.add_argument(
+        "--watch",
+        type=seconds_between(0.1, 86_400),
+        metavar="SECONDS",
+        help="repeat at this interval until Ctrl-C",
+    )
+
+
+def _add_explain(explain: argparse.ArgumentParser) -> None:
+    explain.add_argument(
+        "destination", type=read_endpoint, metavar="HOST:PORT", help="the connection's destination"
+    )
+    explain.add_argument("--config", metavar="FILE", required=True, help=_FILE_HELP)
+    explain.add_argument(
+        "--network",
+        type=one_of(Network),
+        default=Network.TCP,
+        metavar="NETWORK",
+        help=f"one of {list_values(Network)}; default: %(default)s",
+    )
+    explain.add_argument(
+        "--from",
+        dest="inbound",
+        metavar="TAG",
+        help="tag of the inbound; default: the only inbound, if there is just one",
+    )
+    explain.add_argument("--user", default="", metavar="EMAIL", help="the user's email")
+
+
+_COMMANDS: Final[Mapping[str, tuple[Callable[[argparse.ArgumentParser], None], _Make]]] = {
+    "server": (_add_server, ServerArguments),
+    "client": (_add_client, ClientArguments),
+    "run": (_add_run, RunArguments),
+    "check": (_add_check, CheckArguments),
+    "demo": (_add_log_level, DemoArguments),
+    "bench": (_add_bench, BenchArguments),
+    "stats": (_add_stats, StatsArguments),
+    "explain": (_add_explain, ExplainArguments),
+}

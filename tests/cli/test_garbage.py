@@ -3,6 +3,7 @@
 import gc
 
 import attrs
+import pytest
 import trio
 from trio.testing import MockClock
 
@@ -87,3 +88,15 @@ def test_cycles_are_searched_rarely_while_nodes_run() -> None:
 
 def test_the_size_of_this_process_is_measured() -> None:
     assert resident_size() > 10 * MEGABYTE
+
+
+@pytest.mark.parametrize(("full_searches", "generation"), [(0, 1), (1, 2)])
+def test_everything_is_searched_after_a_large_start_only(
+    full_searches: int, generation: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[int] = []
+    stats = [{"collections": 90}, {"collections": 8}, {"collections": full_searches}]
+    monkeypatch.setattr(gc, "get_stats", lambda: stats)
+    monkeypatch.setattr(gc, "collect", searched.append)
+    with rare_collection():
+        assert searched == [generation]

@@ -39,7 +39,7 @@ _STATM: Final = Path("/proc/self/statm")
 def rare_collection() -> Generator[None]:
     """Search rarely for cycles, and never among what exists already, until the context ends."""
     before = gc.get_threshold()
-    gc.collect()
+    _collect_after_start()
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)
     try:
@@ -47,6 +47,17 @@ def rare_collection() -> Generator[None]:
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
+
+
+def _collect_after_start() -> None:
+    """Free the cycles that the start has left: once frozen, they are never found.
+
+    A search through everything takes 15 to 20 ms, a fourteenth of a start, and finds a few hundred
+    objects. It is worth that after a large configuration, where the collector has come to search
+    everything by itself: there is more to find.
+    """
+    oldest = gc.get_stats()[-1]
+    gc.collect(2 if oldest["collections"] else 1)
 
 
 def resident_size() -> int:

@@ -9,7 +9,8 @@ back.
 A test written as `async def` runs in `trio.run` under a deadline: 10 seconds, or what
 `@pytest.mark.limit(seconds)` says. With a fixture that is a `trio.abc.Clock`, that clock drives
 the run: `mock_clock` and `autojump_clock` with a virtual deadline, so long that only a test that
-waits for nothing at all can meet it, and `fast_clock` with the usual one in real seconds.
+waits for nothing at all can meet it, and `fast_clock` and `slow_clock` with the usual one in real
+seconds.
 Fixtures stay synchronous: what must be awaited is an async context manager in the test's body.
 
 `HYPOTHESIS_PROFILE` chooses how many examples each property gets: `quick`, which --unit implies,
@@ -39,6 +40,7 @@ from tests.kit.peer_process import take_finished_logs  # noqa: E402
 _DEFAULT_LIMIT: Final = 10.0
 _VIRTUAL_LIMIT: Final = 1e7
 _FAST_RATE: Final = 50.0
+_SLOW_RATE: Final = 0.05
 
 SYSTEM_FOLDERS: Final = ("loopback", "interop", "benchmarks")
 """What `--unit` leaves out: whole nodes with real limits, other implementations, measurements."""
@@ -130,6 +132,15 @@ def fast_clock() -> trio.testing.MockClock:
     What the kernel does takes as long as ever, so a limit must stay far above that.
     """
     return trio.testing.MockClock(rate=_FAST_RATE)
+
+
+@pytest.fixture
+def slow_clock() -> trio.testing.MockClock:
+    """A clock that takes 20 seconds for one: for pauses on real sockets that must not be made.
+
+    A pause is a fraction of a second, and so may be what a busy machine takes without one.
+    """
+    return trio.testing.MockClock(rate=_SLOW_RATE)
 
 
 def _sole_leaf(exc: BaseException) -> BaseException | None:

@@ -481,7 +481,7 @@ async def connect_and_ask(listener: Listener) -> float:
 
 @pytest.mark.parametrize("code", [errno.ECONNABORTED, errno.EPROTO, errno.EPERM])
 async def test_an_error_of_a_connection_does_not_end_the_listener(
-    code: int, caplog: pytest.LogCaptureFixture
+    code: int, slow_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     listener = make_failing(code, code)
     assert await connect_and_ask(listener) < RESOURCE_PAUSE

@@ -149,7 +149,9 @@ def test_the_families_interleave_families() -> None:
     assert _interleave_families([]) == []
 
 
-async def test_the_second_address_follows_the_first_ones_failure(listener: socket.socket) -> None:
+async def test_the_second_address_follows_the_first_ones_failure(
+    listener: socket.socket, slow_clock: MockClock
+) -> None:
     TableResolver({NAME: [str(FIRST), str(SECOND)]}).use()
     start = trio.current_time()
     transport = await dial(NAME, port_of(listener))

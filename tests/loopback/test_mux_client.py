@@ -43,7 +43,7 @@ from tests.kit.socks_client import (
     receive_exactly,
 )
 from tests.kit.waiting import wait_until
-from tests.loopback.test_garbage import check_garbage
+from tests.loopback.test_garbage import ask, check_garbage
 from trio_vmess import config
 from trio_vmess.outbound import MuxOutbound
 
@@ -292,3 +292,8 @@ async def test_our_carriers_leave_no_garbage() -> None:
                     await read_on(stream)
 
         await check_garbage(attempt, client, server)
+
+
+async def test_a_server_that_is_not_there_leaves_no_garbage() -> None:
+    async with start_client_node(attrs.evolve(MUX, server_port=refused_port())) as client:
+        await check_garbage(lambda: ask(client, 80), client)

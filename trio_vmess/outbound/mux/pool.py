@@ -3,13 +3,13 @@
 import logging
 from typing import Final, Protocol
 
-import attrs
 import trio
 
 from trio_vmess.contracts import StreamSide
 from trio_vmess.core import Entropy
 from trio_vmess.errors import DialError, DialFailure
 from trio_vmess.outbound.mux.carrier import ClientCarrier
+from trio_vmess.outbound.pending_dial import PendingDial
 from trio_vmess.transport import SideTransport
 
 log: Final = logging.getLogger("trio_vmess.outbound.mux")
@@ -28,21 +28,6 @@ class CarrierSource(Protocol):
     async def connect_carrier(self) -> StreamSide:
         """Open a connection for frames; raise `DialError` if that cannot be done."""
         ...
-
-
-@attrs.define(eq=False)
-class _Dial:
-    """A carrier that is on its way, for as many as it will carry.
-
-    Attributes:
-        waiting: how many wait for it.
-        done: it has come, or never will.
-        failure: why it will not; None if it has come.
-    """
-
-    waiting: int = 0
-    done: trio.Event = attrs.Factory(trio.Event)
-    failure: DialError | None = None
 
 
 class CarrierPool:
@@ -71,7 +56,7 @@ class CarrierPool:
         self._entropy = entropy
         self._buffer = buffer
         self._carriers: list[ClientCarrier] = []
-        self._dials: list[_Dial] = []
+        self._dials: list[PendingDial] = []
 
     def __len__(self) -> int:
         return len(self._carriers)
@@ -89,38 +74,31 @@ class CarrierPool:
             for carrier in self._carriers:
                 if carrier.can_open:
                     return carrier
-            dial = self._find_dial(nursery)
-            dial.waiting += 1
-            try:
-                await dial.done.wait()
-            finally:
-                dial.waiting -= 1
-            if dial.failure is not None:
-                raise DialError(str(dial.failure), reason=dial.failure.reason)
+            await self._find_dial(nursery).wait()
 
-    def _find_dial(self, nursery: trio.Nursery) -> _Dial:
+    def _find_dial(self, nursery: trio.Nursery) -> PendingDial:
         for dial in self._dials:
-            if dial.waiting < self._concurrency:
+            if dial.waiting_count < self._concurrency:
                 return dial
-        dial = _Dial()
+        dial = PendingDial()
         self._dials.append(dial)
         nursery.start_soon(self._open_and_run, dial, name="mux carrier")
         return dial
 
-    async def _open_and_run(self, dial: _Dial) -> None:
+    async def _open_and_run(self, dial: PendingDial) -> None:
         tag = self._source.tag or "-"
         try:
             carrier, name = await self._open()
         except DialError as exc:
-            dial.failure = exc
+            dial.fail(exc)
             return
         except Exception:
             log.exception("mux.bug tag=%s", tag)
-            dial.failure = DialError("a bug; see the log", reason=DialFailure.PARENT_PROXY)
+            dial.fail(DialError("a bug; see the log", reason=DialFailure.PARENT_PROXY))
             return
         finally:
             self._dials.remove(dial)
-            dial.done.set()
+            dial.end()
         try:
             reason = await carrier.run()
             log.debug("mux.closed tag=%s carrier=%s reason=%r", tag, name, reason)

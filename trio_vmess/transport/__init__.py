@@ -17,6 +17,7 @@ from trio_vmess.transport.dial import (
 )
 from trio_vmess.transport.lingering_close import close_lingering
 from trio_vmess.transport.own_addresses import is_own_address
+from trio_vmess.transport.packet_sender import PacketSender
 from trio_vmess.transport.packets import BodyPacketLink
 from trio_vmess.transport.prefixed import PrefixedTransport
 from trio_vmess.transport.recorded import RecordedTransport
@@ -39,6 +40,7 @@ __all__ = [
     "DIAL_TIMEOUT",
     "BodyPacketLink",
     "DatagramSocket",
+    "PacketSender",
     "PrefixedTransport",
     "RecordedTransport",
     "Refuse",

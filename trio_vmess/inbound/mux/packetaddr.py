@@ -1,7 +1,6 @@
 """The server's end of packetaddr: datagrams to many addresses, in one connection of command UDP."""
 
 import ipaddress
-from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -10,8 +9,8 @@ import trio
 from trio_vmess.contracts import Dispatch, PacketLink
 from trio_vmess.core import Destination, Flow, decode_packetaddr, encode_packetaddr
 from trio_vmess.errors import RemoteProtocolError
-from trio_vmess.inbound.flow_table import QUEUE_COUNT_MAX, QUEUE_SIZE_MAX
 from trio_vmess.inbound.mux.association import ClientAssociation
+from trio_vmess.transport import PacketSender
 
 
 class PacketAddrSession:
@@ -26,10 +25,7 @@ class PacketAddrSession:
     def __init__(self, link: PacketLink, flow: Flow, dispatch: Dispatch) -> None:
         self._link = link
         self._association = ClientAssociation(dispatch, flow, is_full_cone=True)
-        self._answers: deque[bytes] = deque()
-        self._answers_size = 0
-        self._lot = trio.lowlevel.ParkingLot()
-        self._has_ended = False
+        self._sender = PacketSender(link)
 
     async def run(self) -> str:
         """Carry until the connection or the association ends; return why."""
@@ -50,15 +46,9 @@ class PacketAddrSession:
         host = peer.host
         if not isinstance(host, ipaddress.IPv4Address | ipaddress.IPv6Address):
             return len(datagrams)
-        dropped = 0
-        for datagram in datagrams:
-            if len(self._answers) >= QUEUE_COUNT_MAX or self._answers_size >= QUEUE_SIZE_MAX:
-                dropped += 1
-            else:
-                self._answers.append(encode_packetaddr(host, peer.port, datagram))
-                self._answers_size += len(datagram)
-        self._lot.unpark()
-        return dropped
+        put = self._sender.put
+        packets = (encode_packetaddr(host, peer.port, datagram) for datagram in datagrams)
+        return sum(not put(packet) for packet in packets)
 
     def end(self) -> None:
         """See `DatagramSink.end`: the connection's end says it."""
@@ -79,11 +69,6 @@ class PacketAddrSession:
 
     async def _keep_sending(self, nursery: trio.Nursery) -> None:
         try:
-            while True:
-                if not self._answers:
-                    await self._lot.park()
-                answers, self._answers = self._answers, deque()
-                self._answers_size = 0
-                await self._link.send(answers)
+            await self._sender.run()
         except trio.BrokenResourceError:
             nursery.cancel_scope.cancel()

@@ -1,17 +1,12 @@
 """The datagrams of one association in one session of a carrier: XUDP as a client."""
 
 import ipaddress
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
-import trio
-
 from trio_vmess.core import Destination, Network, parse_host
 from trio_vmess.outbound.mux.stream import NOT_OPEN
-
-QUEUE_COUNT_MAX: Final = 256
-"""Datagrams that wait to be read; further ones are dropped."""
+from trio_vmess.outbound.received_datagrams import ReceivedDatagrams
 
 ADDRESS_COUNT_MAX: Final = 256
 """Names of which is remembered who answers for them."""
@@ -47,27 +42,18 @@ class XudpSocket:
     def __init__(self, owner: SocketOwner) -> None:
         self.number = NOT_OPEN
         self._owner = owner
-        self._received: deque[tuple[bytes, _Address]] = deque()
-        self._lot = trio.lowlevel.ParkingLot()
-        self._is_failed = False
+        self._received = ReceivedDatagrams()
         self._first: _Address = "", 0
         self._destinations: dict[_Address, Destination] = {}
         self._names: dict[_Address, _Address] = {}  # by who answers for them
 
     async def receive(self) -> Sequence[tuple[bytes, _Address]]:
         """See `SharedSource.receive`."""
-        while not self._received:
-            if self._is_failed:
-                raise trio.BrokenResourceError("the session has ended")
-            await self._lot.park()
-        received = list(self._received)
-        self._received.clear()
-        return received
+        return await self._received.receive()
 
     def send(self, datagrams: Iterable[bytes], address: _Address, /) -> int:
         """See `SharedSource.send`."""
-        if self._is_failed:
-            raise trio.BrokenResourceError("the session has ended")
+        self._received.check()
         destination = self._destinations.get(address)
         if destination is None:
             destination = self._remember(address)
@@ -80,16 +66,12 @@ class XudpSocket:
 
     def take(self, datagram: bytes, peer: Destination | None, /) -> None:
         """See `PacketSession.take`: it is kept until it is read."""
-        if self._is_failed or len(self._received) >= QUEUE_COUNT_MAX:
-            return
         address = self._first if peer is None else self._name((str(peer.host), peer.port))
-        self._received.append((datagram, address))
-        self._lot.unpark_all()
+        self._received.put(datagram, address)
 
     def detach(self) -> None:
         """See `PacketSession.detach`: nothing is sent any more."""
-        self._is_failed = True
-        self._lot.unpark_all()
+        self._received.fail()
 
     def _remember(self, address: _Address) -> Destination:
         if not self._destinations:

@@ -1,14 +1,15 @@
 """An outbound in front of another: it puts many connections on few of the other one's."""
 
-from typing import Final, NoReturn, Protocol
+from typing import Final, NoReturn
 
 import trio
 
-from trio_vmess.contracts import Connected, PacketLink, StreamSide
+from trio_vmess.contracts import Connected, Outbound, PacketLink, StreamSide
 from trio_vmess.core import Destination, Flow
 from trio_vmess.core.mux import New, encode_frame
 from trio_vmess.errors import DialError, DialFailure, LocalProtocolError
-from trio_vmess.outbound.mux.pool import CarrierPool, CarrierSource
+from trio_vmess.outbound.background import Background
+from trio_vmess.outbound.mux.pool import CarrierPool
 from trio_vmess.outbound.shared_sockets import SharedSockets
 from trio_vmess.transport.mux import TURN_SIZE
 
@@ -20,18 +21,6 @@ Source: sing-box's behaviour; tests/interop/test_mux_client.py.
 """
 
 QUIC_PORT: Final = 443
-
-
-class Vmess(CarrierSource, Protocol):
-    """What the flows take that do not share anything: `VMessOutbound`."""
-
-    async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
-        """See `Outbound.connect`."""
-        ...
-
-    async def connect_packets(self, flow: Flow, /) -> Connected[PacketLink]:
-        """See `Outbound.connect_packets`."""
-        ...
 
 
 class MuxOutbound:
@@ -47,7 +36,7 @@ class MuxOutbound:
 
     def __init__(
         self,
-        vmess: Vmess,
+        vmess: Outbound,
         *,
         streams: CarrierPool | None,
         datagrams: CarrierPool | None = None,
@@ -58,7 +47,7 @@ class MuxOutbound:
         self._datagrams = datagrams
         self._quic = quic
         self._sockets = SharedSockets()
-        self._nursery: trio.Nursery | None = None
+        self._background = Background(vmess.tag)
 
     @property
     def tag(self) -> str:
@@ -75,12 +64,7 @@ class MuxOutbound:
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> NoReturn:
         """Run the carriers until cancelled; see `Service.run`."""
-        try:
-            async with trio.open_nursery() as self._nursery:
-                task_status.started()
-                await trio.sleep_forever()
-        finally:
-            self._nursery = None
+        await self._background.run(task_status=task_status)
 
     async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
         """See `Outbound.connect`; on a carrier, it does not wait for the server's answer.
@@ -92,7 +76,7 @@ class MuxOutbound:
         if self._streams is None:
             return await self._vmess.connect(flow)
         _check_name(flow.destination)
-        carrier = await self._streams.find(self._running())
+        carrier = await self._streams.find(self._background.nursery)
         stream = carrier.add(flow.destination)
         return Connected(self.tag, StreamSide(transport=stream, turn_size=TURN_SIZE))
 
@@ -118,15 +102,10 @@ class MuxOutbound:
         family = NAME_FAMILY if isinstance(host, str) else host.version
         link = self._sockets.find(association, family, peer)
         if link is None:
-            carrier = await self._datagrams.find(self._running())
+            carrier = await self._datagrams.find(self._background.nursery)
             # Another flow of the association may have opened one meanwhile.
             link = self._sockets.link(association, family, peer, carrier.add_socket)
         return Connected(self.tag, link)
-
-    def _running(self) -> trio.Nursery:
-        if self._nursery is None:
-            raise RuntimeError(f"the carriers of outbound {self.tag!r} do not run")
-        return self._nursery
 
 
 class _Alone:

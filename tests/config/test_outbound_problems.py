@@ -121,11 +121,21 @@ PROBLEMS = [
     ),
     (
         outbound(
-            '{"protocol": "vmess", "settings": {"packetEncoding": "packetaddr",\n'
+            '{"protocol": "vmess", "mux": {"enabled": true, "xudpConcurrency": 8},\n'
+            '"settings": {"packetEncoding": "packetaddr",\n'
+            '"address": "a", "port": 1, "id": "b831381d-6324-4d53-ad4f-8cda48b30811"}}'
+        ),
+        "outbounds[0].mux.xudpConcurrency",
+        "only XUDP can share connections, and the packet encoding is packetaddr",
+        2,
+    ),
+    (
+        outbound(
+            '{"protocol": "vmess", "settings": {"packetEncoding": "packet",\n'
             '"address": "a", "port": 1, "id": "b831381d-6324-4d53-ad4f-8cda48b30811"}}'
         ),
         "outbounds[0].settings.packetEncoding",
-        "packetaddr is not supported in outbounds; use 'xudp', or 'none'",
+        "packetaddr",
         2,
     ),
     (

@@ -308,12 +308,25 @@ def test_mux_is_as_in_v2ray(written: str, meant: MuxSettings) -> None:
             PacketEncoding.NONE,
         ),
         ("{}", ', "packetEncoding": "XUDP"', PacketEncoding.XUDP),
+        ("{}", ', "packetEncoding": "packetaddr"', PacketEncoding.PACKETADDR),
+        ('{"enabled": true}', ', "packetEncoding": "packetaddr"', PacketEncoding.PACKETADDR),
     ],
 )
-def test_xudp_is_asked_for_as_in_xray(mux: str, settings: str, encoding: PacketEncoding) -> None:
+def test_a_packet_encoding_is_asked_for_by_name_or_as_in_xray(
+    mux: str, settings: str, encoding: PacketEncoding
+) -> None:
     user = '"address": "a", "port": 1, "id": "b831381d-6324-4d53-ad4f-8cda48b30811"'
     found = outbound(f'{{"protocol": "vmess", "settings": {{{user}{settings}}}, "mux": {mux}}}')
     assert found.packet_encoding is encoding
+
+
+def test_what_v2ray_5_sets_at_the_socks_inbound_is_pointed_to_its_place() -> None:
+    config = parse_config(
+        '{"inbounds": [{"protocol": "socks", "port": 1080, "settings": {"packetEncoding": "Packet"}'
+        "}]," + FREEDOM + "}"
+    )
+    warnings = {each.where: each.message for each in config.warnings}
+    assert "set at the vmess outbound" in warnings["inbounds[0].settings.packetEncoding"]
 
 
 def test_rule_conditions_are_kept_as_written():

@@ -26,6 +26,11 @@ class Cut:
     is_reset: bool
     _scopes: list[trio.CancelScope] = attrs.field(factory=list[trio.CancelScope])
 
+    @property
+    def connection_count(self) -> int:
+        """How many connections were carried so far."""
+        return len(self._scopes)
+
     def now(self) -> None:
         """Cut all connections that there are; new ones are carried."""
         for scope in self._scopes:

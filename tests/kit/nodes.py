@@ -19,7 +19,7 @@ import trio
 
 from tests.kit.names import IPV4_LOOPBACK
 from tests.kit.node_carriers import node_stream
-from tests.kit.peer_specs import ClientSpec, DynamicPorts, ServerSpec, UnsupportedSpecError
+from tests.kit.peer_specs import ClientSpec, DynamicPorts, ServerSpec
 from trio_vmess import config
 from trio_vmess.core import parse_host
 from trio_vmess.core.vmess import TIMESTAMP_JITTER, V2RAY, Dialect, parse_user_id
@@ -32,6 +32,7 @@ PROXY_TAG: Final = "proxy"
 _ENCODINGS: Final = {
     "off": config.PacketEncoding.NONE,
     "xudp": config.PacketEncoding.XUDP,
+    "packetaddr": config.PacketEncoding.PACKETADDR,
 }
 
 _ANY_PORT: Final = config.PortRange(0, 0)
@@ -155,12 +156,7 @@ def vmess_outbound(
         dialect: which VMess they speak.
         timestamp_jitter: seconds by which legacy timestamps may be off.
         stream: what carries VMess, in place of the spec's carrier.
-
-    Raises:
-        UnsupportedSpecError: the spec asks for what a node cannot do.
     """
-    if spec.packet_encoding == "packetaddr":
-        raise UnsupportedSpecError(f"a node cannot be {spec}")
     user = config.OutboundUserSettings(
         id=parse_user_id(spec.user_id),
         alter_id=spec.alter_id,
@@ -270,9 +266,6 @@ def start_client_node(
         timestamp_jitter: seconds by which legacy timestamps may be off.
         policy: its time limits; None for the defaults.
         stream: what carries VMess, in place of the spec's carrier.
-
-    Raises:
-        UnsupportedSpecError: the spec asks for what a node cannot do.
     """
     outbound = vmess_outbound(
         spec,
@@ -295,9 +288,6 @@ def start_chain_node(server: ServerSpec, client: ClientSpec) -> Running:
     Args:
         server: how it is called.
         client: the server to connect to; the spec's SOCKS settings are not used.
-
-    Raises:
-        UnsupportedSpecError: the spec asks for what a node cannot do.
     """
     return start_node(
         config.Config(inbounds=vmess_inbounds(server), outbounds=(vmess_outbound(client),))

@@ -26,7 +26,13 @@ from tests.kit.scripted_remote import ScriptedRemote, open_remote
 from tests.kit.sockets import clogged_listener, refused_port
 from tests.relay.running import running
 from trio_vmess.contracts import StreamSide
-from trio_vmess.core import Destination, Network, parse_host
+from trio_vmess.core import (
+    Destination,
+    Network,
+    decode_packetaddr,
+    encode_packetaddr,
+    parse_host,
+)
 from trio_vmess.core.flow import Flow
 from trio_vmess.core.vmess import V2RAY, Account, ReplayCache, SwitchAccount, UserRegistry
 from trio_vmess.errors import DialError, DialFailure
@@ -302,6 +308,22 @@ async def test_datagrams_that_a_server_would_cut_are_dropped(
             answers += await link.receive()
         assert [answer.partition(b": ")[2] for answer in answers] == [b"1" * limit, b"3"]
         await link.aclose()
+
+
+async def test_packetaddr_carries_datagrams_to_many_addresses() -> None:
+    addresses = [parse_host("192.0.2.1"), parse_host("2001:db8::1")]
+    async with echo_server() as here:
+        link = await make_outbound(server(here.port)).connect_packetaddr()
+        assert link.size_max == 1950
+        for number, host in enumerate(addresses):
+            assert not isinstance(host, str)
+            await link.send([encode_packetaddr(host, 53, b"%d" % number)])
+            (answer,) = await link.receive()
+            source, payload = decode_packetaddr(answer)
+            assert (source.host, source.port) == (host, 53)
+            assert payload == b"%s: %d" % (str(source).encode(), number)
+        await link.aclose()
+        assert [flow.destination.host for flow in here.remote.outbound.flows] == addresses
 
 
 async def test_only_streams_of_datagrams_are_given_up_soon() -> None:

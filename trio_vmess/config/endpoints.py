@@ -285,7 +285,7 @@ class VMessOutboundSettings:
         packet_size: bytes of the largest datagram that is sent to the server. V2Ray and Xray cut
             larger ones than 1950 bytes into several.
         packet_encoding: how datagrams travel: each destination of a program's socket in a
-            connection of its own, or all in one.
+            connection of its own, or all in one, by XUDP or by packetaddr.
     """
 
     servers: tuple[VMessServerSettings, ...]

@@ -43,6 +43,7 @@ class PacketEncoding(enum.Enum):
 
     NONE = "none"
     XUDP = "xudp"
+    PACKETADDR = "packetaddr"
 
 
 class QuicOverMux(enum.Enum):

@@ -258,6 +258,7 @@ def _read_socks(section: Section) -> SocksInboundSettings:
     _ignore_timeout(section)
     if not section.native:
         section.ignore("allow_transparent", "it applies to HTTP inbounds only")
+        section.ignore("packet_encoding", "how datagrams travel is set at the vmess outbound")
     accounts = _read_accounts(section)
     default = SocksAuth.PASSWORD if section.native and accounts else SocksAuth.NOAUTH
     auth = section.get("auth", values.word(SocksAuth), default)

@@ -1,7 +1,7 @@
 """Reading outbounds, of both file formats: the counterpart of `inbounds`."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, assert_never
 
 import attrs
 
@@ -50,7 +50,7 @@ def read_outbound(outer: Section, inner: Section, stream: StreamSettings) -> Out
     protocol = read_protocol(outer, inner, _PROTOCOLS) or BlackholeOutboundSettings()
     mux = _read_mux(outer, protocol)
     if isinstance(protocol, VMessOutboundSettings):
-        protocol = _with_xudp(inner, protocol, mux)
+        protocol = _with_packet_encoding(inner, protocol, mux)
     outbound = OutboundSettings(
         protocol=protocol,
         tag=outer.get("tag", values.text, ""),
@@ -89,19 +89,32 @@ def _read_mux(outer: Section, protocol: OutboundProtocolSettings) -> MuxSettings
     return attrs.evolve(mux, locations=section.locations())
 
 
-def _with_xudp(
+def _with_packet_encoding(
     inner: Section, protocol: VMessOutboundSettings, mux: MuxSettings
 ) -> VMessOutboundSettings:
-    """Check XUDP; a number of connections for it in an Xray file asks for it."""
+    """Check how datagrams travel; a number of connections for XUDP in an Xray file asks for it."""
     is_asked_for = "packet_encoding" in inner.locations()
     if mux.enabled and mux.xudp_concurrency > 0 and not is_asked_for:
         protocol = attrs.evolve(protocol, packet_encoding=PacketEncoding.XUDP)
-    is_xudp = protocol.packet_encoding is PacketEncoding.XUDP
-    if is_xudp and Command.MUX not in protocol.dialect.commands:
-        inner.refuse(
-            "packet_encoding",
-            f"the dialect {protocol.dialect.name!r} has no command for it; set it to 'none'",
-        )
+    match protocol.packet_encoding:
+        case PacketEncoding.NONE:
+            pass
+        case PacketEncoding.XUDP:
+            if Command.MUX not in protocol.dialect.commands:
+                inner.refuse(
+                    "packet_encoding",
+                    f"the dialect {protocol.dialect.name!r} has no command for it; "
+                    "set it to 'none'",
+                )
+        case PacketEncoding.PACKETADDR:
+            if mux.enabled and mux.xudp_concurrency > 0:
+                inner.report.problem(
+                    mux.locations["xudp_concurrency"],
+                    "only XUDP can share connections, and the packet encoding is packetaddr; "
+                    "leave this out, or use 'xudp' there",
+                )
+        case _ as never:
+            assert_never(never)
     return protocol
 
 
@@ -128,14 +141,10 @@ def _read_vmess(section: Section) -> VMessOutboundSettings:
             "timestamp_jitter", values.whole(0, TIMESTAMP_JITTER), TIMESTAMP_JITTER
         ),
         packet_size=section.get("packet_size", values.whole(1, 0xFFFF), PACKET_SIZE),
-        packet_encoding=section.get("packet_encoding", _packet_encoding, PacketEncoding.NONE),
+        packet_encoding=section.get(
+            "packet_encoding", values.word(PacketEncoding), PacketEncoding.NONE
+        ),
     )
-
-
-def _packet_encoding(raw: Value) -> PacketEncoding:
-    if values.text(raw).lower() == "packetaddr":
-        raise ValueError("packetaddr is not supported in outbounds; use 'xudp', or 'none'")
-    return values.word(PacketEncoding)(raw)
 
 
 def _read_flat_server(section: Section) -> VMessServerSettings:

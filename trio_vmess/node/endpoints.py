@@ -269,7 +269,7 @@ class Assembler:
                     connect_packets=around(dialler.connect(patience=PACKETS_PATIENCE)),
                     packet_size=vmess.packet_size,
                 )
-                return self._with_mux(client, settings.mux, vmess.packet_encoding)
+                return self._with_sharing(client, settings.mux, vmess.packet_encoding)
             case config.FreedomOutboundSettings() as freedom:
                 redirect = freedom.redirect or config.RedirectSettings()
                 resolves_by_node = freedom.domain_strategy is not config.FreedomDomainStrategy.AS_IS
@@ -307,10 +307,14 @@ class Assembler:
             case _ as never:
                 assert_never(never)
 
-    def _with_mux(
+    def _with_sharing(
         self, vmess: "VMessOutbound", mux: config.MuxSettings, encoding: config.PacketEncoding
     ) -> Outbound:
-        """Put an outbound on carriers, if anything is to share connections."""
+        """Put outbounds in front of one, if anything is to share connections."""
+        sharing: Outbound = vmess
+        if encoding is config.PacketEncoding.PACKETADDR:
+            sharing = packetaddr = outbound.PacketAddrOutbound(vmess)
+            self.services.append(packetaddr)
 
         def make(concurrency: int, *, is_xudp: bool = False) -> "CarrierPool":
             return outbound.CarrierPool(
@@ -334,11 +338,12 @@ class Assembler:
                 datagrams = make(1, is_xudp=True)
             else:
                 quic = mux.xudp_proxy_udp443
-        if streams is None and datagrams is None:
-            return vmess
-        muxed = outbound.MuxOutbound(vmess, streams=streams, datagrams=datagrams, quic=_QUIC[quic])
-        self.services.append(muxed)
-        return muxed
+        if streams is not None or datagrams is not None:
+            sharing = carriers = outbound.MuxOutbound(
+                sharing, streams=streams, datagrams=datagrams, quic=_QUIC[quic]
+            )
+            self.services.append(carriers)
+        return sharing
 
 
 def _account(user: config.InboundUserSettings | config.OutboundUserSettings) -> Account:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from trio_vmess.outbound.http import HttpOutbound
     from trio_vmess.outbound.mux import CarrierPool, MuxOutbound
     from trio_vmess.outbound.offered_accounts import Identity
+    from trio_vmess.outbound.packetaddr import PacketAddrOutbound
     from trio_vmess.outbound.parent_proxy import ParentProxy
     from trio_vmess.outbound.socks import SocksOutbound
     from trio_vmess.outbound.vmess import Server, VMessOutbound
@@ -22,6 +23,7 @@ else:
             "http": ("HttpOutbound",),
             "mux": ("CarrierPool", "MuxOutbound"),
             "offered_accounts": ("Identity",),
+            "packetaddr": ("PacketAddrOutbound",),
             "parent_proxy": ("ParentProxy",),
             "socks": ("SocksOutbound",),
             "vmess": ("Server", "VMessOutbound"),
@@ -35,6 +37,7 @@ __all__ = [
     "HttpOutbound",
     "Identity",
     "MuxOutbound",
+    "PacketAddrOutbound",
     "ParentProxy",
     "Server",
     "SocksOutbound",

@@ -13,10 +13,12 @@ import trio
 
 from trio_vmess.contracts import Connect, Connected, PacketLink, StreamSide, Transport
 from trio_vmess.core import (
+    PACKETADDR_HOST,
     Destination,
     Entropy,
     Flow,
     Host,
+    Network,
     PrefixedCodec,
     format_endpoint,
 )
@@ -57,6 +59,8 @@ HABITS_MAX: Final = 256
 """Servers of which is remembered whether they send terminators; offers may name any host."""
 
 PACKET_READ_SIZE: Final = 64 * 1024
+
+_PACKETADDR: Final = Destination(host=PACKETADDR_HOST, port=0, network=Network.UDP)
 
 
 @attrs.frozen(kw_only=True)
@@ -145,12 +149,23 @@ class VMessOutbound:
 
     async def connect_packets(self, flow: Flow, /) -> Connected[PacketLink]:
         """See `Outbound.connect_packets`."""
-        transport, header, body = await self._open(flow.destination, Command.UDP)
+        link = await self._open_packets(flow.destination)
+        return Connected(self.tag, AnsweredPacketLink(link))
+
+    async def connect_packetaddr(self) -> BodyPacketLink:
+        """Open a connection for datagrams that begin with an address.
+
+        Raises:
+            DialError: no server can be reached.
+        """
+        return await self._open_packets(_PACKETADDR)
+
+    async def _open_packets(self, destination: Destination) -> BodyPacketLink:
+        transport, header, body = await self._open(destination, Command.UDP)
         if not isinstance(body, PacketBody):
             raise TypeError(f"expected a PacketBody, not {type(body).__name__}")
         body.sealer.restrict(self._packet_size)
-        link = BodyPacketLink(transport, body, prefix=header, buffer=self._buffer)
-        return Connected(self.tag, AnsweredPacketLink(link))
+        return BodyPacketLink(transport, body, prefix=header, buffer=self._buffer)
 
     async def _open_stream(self, destination: Destination, command: Command) -> StreamSide:
         transport, header, body = await self._open(destination, command)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from trio_vmess.contracts import Transport
 from trio_vmess.core.vmess import PacketBody
+from trio_vmess.transport.udp import DATAGRAM_SIZE_MAX
 
 
 class BodyPacketLink:
@@ -25,6 +26,12 @@ class BodyPacketLink:
         self._early = body.trailing
         self._prefix = prefix
         self._buffer = buffer
+
+    @property
+    def size_max(self) -> int:
+        """Bytes of the largest datagram that is sent."""
+        payload_max = self._sealer.payload_max
+        return DATAGRAM_SIZE_MAX if payload_max is None else payload_max
 
     async def receive(self) -> Sequence[bytes]:
         """See `PacketLink.receive`."""

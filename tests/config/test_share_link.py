@@ -8,10 +8,13 @@ from hypothesis import strategies as st
 
 from tests.kit.vectors import VECTORS, load, name_of
 from trio_vmess.config import (
+    PacketEncoding,
     SecurityName,
     ShareLink,
+    VMessOutboundSettings,
     format_share_link,
     parse_share_link,
+    share_link_outbound,
 )
 from trio_vmess.errors import ConfigError
 
@@ -28,6 +31,7 @@ def pack(fields):
 def normal_form(link):
     fields = attrs.asdict(link)
     assert fields.pop("insecure") is False
+    assert fields.pop("packet_encoding") is PacketEncoding.NONE
     return fields | {"security": link.security.value, "alpn": list(link.alpn)}
 
 
@@ -158,6 +162,24 @@ def test_the_url_form_of_other_transports():
 
 
 @pytest.mark.parametrize(
+    ("written", "encoding"),
+    [
+        ("", PacketEncoding.NONE),
+        ("none", PacketEncoding.NONE),
+        ("xudp", PacketEncoding.XUDP),
+        ("packet", PacketEncoding.PACKETADDR),
+        ("PacketAddr", PacketEncoding.PACKETADDR),
+    ],
+)
+def test_the_url_form_says_how_datagrams_travel(written, encoding):
+    link = parse_share_link(f"vmess://{ID}@a.b:1?packetEncoding={written}")
+    assert link.packet_encoding is encoding
+    protocol = share_link_outbound(link).protocol
+    assert isinstance(protocol, VMessOutboundSettings)
+    assert protocol.packet_encoding is encoding
+
+
+@pytest.mark.parametrize(
     ("link", "where"),
     [
         (f"vmess://{ID}@a.b", "port"),
@@ -165,6 +187,7 @@ def test_the_url_form_of_other_transports():
         ("vmess://@a.b:5", "uuid"),
         (f"vmess://{ID}@a.b:5?type=pigeon", "type"),
         (f"vmess://{ID}@a.b:5?encryption=rot13", "encryption"),
+        (f"vmess://{ID}@a.b:5?packetEncoding=pigeon", "packetEncoding"),
     ],
 )
 def test_a_wrong_part_of_a_url_is_named(link, where):

@@ -63,9 +63,8 @@ def share_link_outbound(link: ShareLink, *, tag: str = "") -> OutboundSettings:
     server = VMessServerSettings(
         address=values.host(Value(link.address)), port=link.port, users=(user,)
     )
-    return OutboundSettings(
-        protocol=VMessOutboundSettings(servers=(server,)), tag=tag, stream=stream
-    )
+    protocol = VMessOutboundSettings(servers=(server,), packet_encoding=link.packet_encoding)
+    return OutboundSettings(protocol=protocol, tag=tag, stream=stream)
 
 
 class _LinkReader:

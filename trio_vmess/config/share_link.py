@@ -6,7 +6,7 @@ can describe transports that are not supported; `link_endpoints` refuses those.
 
 Source:
     v2rayN, ServiceLib/Handler/Fmt/VmessFmt.cs and Models/Dto/VmessQRCode.cs; for version 1, its
-    release 3.29, ConfigHandler.
+    release 3.29, ConfigHandler. For packetEncoding, links of SagerNet (`packet`) and NekoBox.
 """
 
 import base64
@@ -19,7 +19,7 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 import attrs
 
 from trio_vmess.config import values
-from trio_vmess.config.enums import SecurityName
+from trio_vmess.config.enums import PacketEncoding, SecurityName
 from trio_vmess.config.tree import Value, quote
 from trio_vmess.core.vmess import format_user_id
 from trio_vmess.errors import ConfigError, ConfigProblem
@@ -42,6 +42,7 @@ _OLD_FORM: Final = re.compile(r"[a-z0-9-]+:[^@\s]+@[^@\s]+:\d+")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _ALTER_ID_MAX: Final = 0xFFFF
 _PATH_KEYS: Final = {"kcp": "seed", "quic": "key", "grpc": "serviceName"}
+_PACKET_ENCODING_ALIASES: Final = {"": "none", "packet": "packetaddr"}
 _HOST_KEYS: Final = {"quic": "quicSecurity", "grpc": "authority"}
 
 
@@ -63,6 +64,7 @@ class ShareLink:
         alpn: the TLS application protocols.
         fingerprint: the TLS client to imitate; may be empty.
         insecure: do not verify the server's certificate.
+        packet_encoding: how datagrams travel; only links of the last form say so.
     """
 
     name: str = ""
@@ -80,6 +82,7 @@ class ShareLink:
     alpn: tuple[str, ...] = ()
     fingerprint: str = ""
     insecure: bool = False
+    packet_encoding: PacketEncoding = PacketEncoding.NONE
 
 
 def parse_share_link(text: str) -> ShareLink:
@@ -191,6 +194,15 @@ class _Fields:
             self.problem(key, str(exc))
             return SecurityName.AUTO
 
+    def packet_encoding(self, key: str) -> PacketEncoding:
+        value = self.text(key).lower()
+        try:
+            word = Value(_PACKET_ENCODING_ALIASES.get(value, value))
+            return values.word(PacketEncoding)(word)
+        except ValueError as exc:
+            self.problem(key, str(exc))
+            return PacketEncoding.NONE
+
     def network(self, key: str) -> str:
         value = self.text(key).lower()
         network = _NETWORK_ALIASES.get(value, value)
@@ -267,6 +279,7 @@ def _from_url(body: str) -> ShareLink:
         alpn=fields.alpn("alpn"),
         fingerprint=fields.text("fp"),
         insecure=fields.flag("allowInsecure") or fields.flag("insecure"),
+        packet_encoding=fields.packet_encoding("packetEncoding"),
     )
     fields.finish()
     return link

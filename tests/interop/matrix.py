@@ -1,6 +1,6 @@
 """The cells of the interop matrix: what this project and a peer are to do with each other.
 
-They come from `CAPABILITIES`, without what this project does not do: packetaddr as a client.
+They come from `CAPABILITIES`, without what this project does not do.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,14 +19,8 @@ SECURITIES: Final = (
     "zero",
     "aes-128-cfb",
 )
-OPTIONS: Final = frozenset({"global_padding", "authenticated_length"})
-"""What this project does at both ends."""
-
-SERVER_OPTIONS: Final = OPTIONS | {"mux", "xudp", "packetaddr"}
-"""What it does for the peers' clients."""
-
-CLIENT_OPTIONS: Final = OPTIONS | {"mux", "xudp"}
-"""What it does at the peers' servers."""
+OPTIONS: Final = frozenset({"global_padding", "authenticated_length", "mux", "xudp", "packetaddr"})
+"""What this project does at both ends; dynamic ports have tests of their own."""
 
 _MORE_ALTER_IDS: Final = {("v2ray", 4): (64,)}
 """Counts to be tried as well, by peer and the count that the table has."""
@@ -64,7 +58,7 @@ def matrix_cells() -> tuple[MatrixCell, ...]:
     return tuple(
         MatrixCell(attrs.evolve(cell, alter_id=alter_id))
         for cell in cells()
-        if cell.options <= (SERVER_OPTIONS if cell.role == "client" else CLIENT_OPTIONS)
+        if cell.options <= OPTIONS
         for alter_id in (
             cell.alter_id,
             *_MORE_ALTER_IDS.get((cell.peer, cell.alter_id), ()),

@@ -143,6 +143,11 @@ DATAGRAMS: Final = {
     "xray-mux-xudp": (XRAY, ClientSpec(server_port=0, packet_encoding="xudp", mux=True)),
     "sing-box-xudp": (SING_BOX, ClientSpec(server_port=0, packet_encoding="xudp")),
     "sing-box-mux-xudp": (SING_BOX, ClientSpec(server_port=0, packet_encoding="xudp", mux=True)),
+    "sing-box-packetaddr": (SING_BOX, ClientSpec(server_port=0, packet_encoding="packetaddr")),
+    "sing-box-mux-packetaddr": (
+        SING_BOX,
+        ClientSpec(server_port=0, packet_encoding="packetaddr", mux=True),
+    ),
 }
 
 

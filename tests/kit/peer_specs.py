@@ -37,6 +37,13 @@ DYNAMIC: Final[frozenset[Option]] = frozenset({"dynamic_ports"})
 PLAIN: Final[frozenset[Option]] = frozenset()
 
 
+def packet_encoding_of(options: frozenset[Option]) -> PacketEncoding:
+    """Return how UDP travels with these options."""
+    if "xudp" in options:
+        return "xudp"
+    return "packetaddr" if "packetaddr" in options else "off"
+
+
 @attrs.frozen(kw_only=True)
 class DynamicPorts:
     """A second inbound whose ports come and go, announced with command 1.
@@ -142,11 +149,6 @@ class Cell:
         """
         if self.role != "client":
             raise ValueError(f"{self} is not a client")
-        encoding: PacketEncoding = "off"
-        if "xudp" in self.options:
-            encoding = "xudp"
-        elif "packetaddr" in self.options:
-            encoding = "packetaddr"
         return ClientSpec(
             server_port=server_port,
             server_host=server_host,
@@ -155,7 +157,7 @@ class Cell:
             security=self.security,
             global_padding="global_padding" in self.options,
             authenticated_length="authenticated_length" in self.options,
-            packet_encoding=encoding,
+            packet_encoding=packet_encoding_of(self.options),
             mux="mux" in self.options,
         )
 

@@ -56,6 +56,7 @@ from tests.kit.peer_specs import (
     check_client,
     check_server,
     meeting_cells,
+    packet_encoding_of,
 )
 from tests.kit.ports import free_port
 
@@ -81,6 +82,7 @@ __all__ = [
     "XrayPeer",
     "cells",
     "meeting_cells",
+    "packet_encoding_of",
     "require",
     "take_finished_logs",
 ]

@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from tests.kit.certificates import write_certificate
-from tests.kit.exchanges import check_all
+from tests.kit.exchanges import check_all, check_full_cone
 from tests.kit.nodes import (
     freedom,
     start_client_node,
@@ -16,7 +16,7 @@ from tests.kit.nodes import (
     start_server_node,
     vmess_inbounds,
 )
-from tests.kit.peer_specs import ClientSpec, ServerSpec
+from tests.kit.peer_specs import ClientSpec, PacketEncoding, ServerSpec
 from trio_vmess.config import (
     CarrierSettings,
     CertificateSettings,
@@ -74,6 +74,16 @@ async def test_everything_goes_through(tmp_path, carrier, is_secure: bool) -> No
         await check_all(proxy_port)
 
 
+@pytest.mark.parametrize("packet_encoding", ["xudp", "packetaddr"])
+@pytest.mark.parametrize("carrier", CARRIERS.values(), ids=CARRIERS)
+async def test_datagrams_to_many_share_a_connection(
+    tmp_path, carrier, packet_encoding: PacketEncoding
+) -> None:
+    streams = stream_pair(tmp_path, carrier, is_secure=True)
+    async with started(*streams, packet_encoding=packet_encoding) as proxy_port:
+        await check_full_cone(proxy_port)
+
+
 @pytest.mark.parametrize("security", ["none", "zero"])
 @pytest.mark.parametrize("is_secure", [False, True], ids=["plain", "tls"])
 async def test_securities_without_a_cipher(tmp_path, security: str, is_secure: bool) -> None:
@@ -123,10 +133,16 @@ def stream_pair(
 
 @asynccontextmanager
 async def started(
-    for_server: StreamSettings, for_client: StreamSettings, *, security: str = "auto"
+    for_server: StreamSettings,
+    for_client: StreamSettings,
+    *,
+    security: str = "auto",
+    packet_encoding: PacketEncoding = "off",
 ) -> AsyncIterator[int]:
     """Give the port of a client's proxy."""
     async with start_server_node(stream=for_server) as server:
-        spec = ClientSpec(server_port=server.port, security=security)
+        spec = ClientSpec(
+            server_port=server.port, security=security, packet_encoding=packet_encoding
+        )
         async with start_client_node(spec, stream=for_client) as client:
             yield client.port

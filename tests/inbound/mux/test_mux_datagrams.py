@@ -19,7 +19,13 @@ from tests.inbound.mux.ends import (
     make_inbound,
 )
 from trio_vmess.contracts import PacketLink
-from trio_vmess.core import Destination, Flow, Network, encode_packetaddr
+from trio_vmess.core import (
+    PACKETADDR_HOST,
+    Destination,
+    Flow,
+    Network,
+    encode_packetaddr,
+)
 from trio_vmess.core.mux import PACKET_SIZE, XUDP_PACKET_SIZE, XUDP_SESSION, End, Keep
 from trio_vmess.inbound.mux.association import (
     IDLE_LIMIT,
@@ -285,3 +291,53 @@ async def test_a_datagram_without_an_address_ends_packetaddr(wire: bytes) -> Non
         nursery.start_soon(make_inbound(dispatch).serve_packetaddr, tunnel, flow)
         await tunnel.to_server.send(wire)
     assert tunnel.is_closed
+
+
+IN_MUX = Destination(host=PACKETADDR_HOST, port=0, network=Network.UDP)
+
+
+async def test_packetaddr_in_a_session_of_a_carrier_has_a_flow_for_each_address() -> None:
+    dispatch = Destinations()
+    async with carried(make_inbound(dispatch)) as client:
+        number = await client.open(IN_MUX, data=encode_packetaddr(FIRST, 53, b"q"))
+        first = await dispatch.next()
+        await client.send_datagram(number, encode_packetaddr(SECOND, 123, b"t"))
+        second = await dispatch.next()
+        assert [str(each.flow.destination) for each in (first, second)] == [
+            "udp:192.0.2.1:53",
+            "udp:[2001:db8::1]:123",
+        ]
+        assert first.flow.association is second.flow.association is not None
+        assert await received(first) == [b"q"]
+        assert await received(second) == [b"t"]
+        await second.datagrams.send([b"noon"])
+        assert await client.receive() == Keep(number, encode_packetaddr(SECOND, 123, b"noon"))
+        first.let_go()
+        second.let_go()
+
+
+async def test_what_does_not_fit_with_its_address_is_dropped_there() -> None:
+    dispatch = Destinations()
+    async with carried(make_inbound(dispatch)) as client:
+        number = await client.open(IN_MUX, data=encode_packetaddr(FIRST, 53, b"q"))
+        served = await dispatch.next()
+        fitting = bytes(PACKET_SIZE - 7)
+        assert await served.datagrams.send([fitting + b"x", fitting]) == 1
+        assert await client.receive() == Keep(number, encode_packetaddr(FIRST, 53, fitting))
+        served.let_go()
+
+
+async def test_a_datagram_without_an_address_ends_its_session_and_no_other() -> None:
+    dispatch = Destinations()
+    async with carried(make_inbound(dispatch)) as client:
+        other = await client.open(DNS, data=b"q")
+        beside = await dispatch.next()
+        number = await client.open(IN_MUX, data=encode_packetaddr(FIRST, 53, b"q"))
+        await dispatch.next()
+        await client.send_datagram(number, b"\x03nothing")
+        assert await client.receive() == End(number)
+        await wait_all_tasks_blocked()
+        assert dispatch.running == 1
+        await beside.datagrams.send([b"answer"])
+        assert await client.receive() == Keep(other, b"answer")
+        beside.let_go()

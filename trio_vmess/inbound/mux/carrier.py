@@ -8,11 +8,11 @@ import attrs
 import trio
 
 from trio_vmess.contracts import SILENT_ANSWER, Dispatch, StreamSide, Transport
-from trio_vmess.core import Flow, Network
+from trio_vmess.core import PACKETADDR_HOST, Flow, Network
 from trio_vmess.core.mux import XUDP_SESSION, MuxServer, New
 from trio_vmess.core.vmess import MUX_DESTINATION
 from trio_vmess.inbound.mux.association import ClientAssociation
-from trio_vmess.inbound.mux.datagrams import DatagramSession, run_association
+from trio_vmess.inbound.mux.datagrams import DatagramSession, PacketAddrDatagrams, run_association
 from trio_vmess.inbound.mux.global_ids import GlobalIds
 from trio_vmess.transport.mux import TURN_SIZE, MuxCarrier, MuxStream
 
@@ -117,9 +117,10 @@ class Carrier:
 
     def _open_datagrams(self, frame: New) -> None:
         user, global_id = self._flow.user, frame.global_id
+        has_addresses = frame.destination.host == PACKETADDR_HOST
         association = self._global_ids.find(user, global_id) if global_id else None
         if association is None:
-            is_full_cone = frame.is_extended or frame.session_id == XUDP_SESSION
+            is_full_cone = frame.is_extended or frame.session_id == XUDP_SESSION or has_addresses
             association = ClientAssociation(self._dispatch, self._flow, is_full_cone=is_full_cone)
             if global_id:
                 self._global_ids.add(user, global_id, association)
@@ -132,7 +133,8 @@ class Carrier:
                 name="mux association",
             )
         is_kept = bool(global_id) and self._global_ids.keeps(user, global_id, association)
-        session = DatagramSession(self._carrier, association, frame, is_kept=is_kept)
+        kind = PacketAddrDatagrams if has_addresses else DatagramSession
+        session = kind(self._carrier, association, frame, is_kept=is_kept)
         self._carrier.enter(frame.session_id, session)
         association.attach(session)
         if frame.data is not None:

@@ -1,10 +1,11 @@
-"""One UDP sub-connection of a carrier: the session that an association's answers go to."""
+"""A UDP sub-connection of a carrier: the session that an association's answers go to."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
-from trio_vmess.core import Destination, User
+from trio_vmess.core import Destination, User, decode_packetaddr, encode_packetaddr
 from trio_vmess.core.mux import New
+from trio_vmess.errors import RemoteProtocolError
 from trio_vmess.inbound.mux.association import ClientAssociation
 from trio_vmess.inbound.mux.global_ids import GlobalIds
 
@@ -62,6 +63,29 @@ class DatagramSession:
     def detach(self) -> None:
         """The client has ended the session, or the carrier has ended."""
         self._association.detach(self, keep=self._is_kept)
+
+
+class PacketAddrDatagrams(DatagramSession):
+    """A session whose datagrams begin with an address, as V2Ray 5 opens it when mux is on."""
+
+    __slots__ = ()
+
+    def take(self, datagram: bytes, _peer: Destination | None, /) -> None:
+        """Pass on a datagram from the client; one without an address ends the session."""
+        try:
+            destination, payload = decode_packetaddr(datagram)
+        except RemoteProtocolError:
+            self.detach()
+            self.end()
+        else:
+            self._association.put(destination, payload)
+
+    def send(self, datagrams: Sequence[bytes], peer: Destination) -> int:
+        """See `DatagramSink.send`."""
+        if isinstance(peer.host, str):
+            return len(datagrams)
+        head = encode_packetaddr(peer.host, peer.port, b"")
+        return self._owner.send_datagrams(self, [head + each for each in datagrams], None)
 
 
 async def run_association(

@@ -14,7 +14,9 @@ import attrs
 import pytest
 import trio
 
+from tests.kit.cut import start_cut
 from tests.kit.exchanges import (
+    check_address_is_kept,
     check_download,
     check_duplex,
     check_echo,
@@ -160,6 +162,20 @@ async def test_one_socket_speaks_with_many(peer: Peer, spec: ClientSpec) -> None
         start_client_node(attrs.evolve(spec, server_port=server.port)) as client,
     ):
         await check_full_cone(client.port)
+
+
+@pytest.mark.parametrize(
+    "spec", [DATAGRAMS["xray-xudp"][1], DATAGRAMS["xray-mux-xudp"][1]], ids=["xudp", "mux-xudp"]
+)
+async def test_a_socket_keeps_its_address_when_its_carrier_was_cut(spec: ClientSpec) -> None:
+    """Of the servers that speak XUDP, Xray's alone keeps global ids."""
+    require(XRAY)
+    async with (
+        XRAY.start_server(ServerSpec()) as server,
+        start_cut(server.port) as cut,
+        start_client_node(attrs.evolve(spec, server_port=cut.port)) as client,
+    ):
+        await check_address_is_kept(client, cut)
 
 
 @pytest.mark.parametrize(("peer", "spec"), DATAGRAMS.values(), ids=DATAGRAMS)

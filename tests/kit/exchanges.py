@@ -10,7 +10,9 @@ import socket
 
 import trio
 
+from tests.kit.cut import Cut
 from tests.kit.names import IPV4_LOOPBACK, LOCALHOST, target_hosts
+from tests.kit.nodes import RunningNode
 from tests.kit.origin import (
     Origin,
     sink_answer,
@@ -28,6 +30,7 @@ from tests.kit.socks_client import (
     receive_exactly,
 )
 from tests.kit.transfer import echo_file
+from tests.kit.waiting import wait_until
 
 _READ_SIZE = 65_536
 DATAGRAM_SIZES = (1, 100, 1200, 1400, 1950)
@@ -130,6 +133,24 @@ async def check_full_cone(proxy_port: int) -> None:
     finally:
         for sock in sockets:
             sock.close()
+
+
+async def check_address_is_kept(client: RunningNode, cut: Cut) -> None:
+    """Cut the carriers of a socket: its peers see the same address before and afterwards."""
+    with trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        await peer.bind((IPV4_LOOPBACK, 0))
+        async with open_socks_udp(client.port) as association:
+            addresses = set[object]()
+            for number in range(3):
+                await association.send_to(IPV4_LOOPBACK, peer.getsockname()[1], b"q%d" % number)
+                data, address = await peer.recvfrom(99)
+                assert data == b"q%d" % number
+                addresses.add(address)
+                await peer.sendto(b"answer", address)
+                assert (await association.receive())[2] == b"answer"
+                cut.now()
+                await wait_until(lambda: not client.node.connections)
+            assert len(addresses) == 1
 
 
 async def check_udp_echo(proxy_port: int, origin: Origin, sizes: tuple[int, ...] = (100,)) -> None:

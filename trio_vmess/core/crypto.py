@@ -50,6 +50,7 @@ __all__ = [
     "hmac_md5",
     "hmac_md5_many",
     "hmac_md5_state",
+    "keyed_hash",
     "md5",
     "new_sha256",
     "sha1",
@@ -180,6 +181,11 @@ def sha256(data: bytes) -> bytes:
 
 new_sha256: Callable[[bytes], HashState] = hashlib.sha256
 """For states that are copied: see `kdf`."""
+
+
+def keyed_hash(key: bytes, data: bytes, size: int) -> bytes:
+    """Return `size` bytes, at most 64, of keyed BLAKE2b (RFC 7693); the key has 64 at most."""
+    return hashlib.blake2b(data, key=key, digest_size=size).digest()
 
 
 def hkdf_extract(salt: bytes, secret: bytes) -> bytes:

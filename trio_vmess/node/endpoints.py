@@ -340,7 +340,7 @@ class Assembler:
                 quic = mux.xudp_proxy_udp443
         if streams is not None or datagrams is not None:
             sharing = carriers = outbound.MuxOutbound(
-                sharing, streams=streams, datagrams=datagrams, quic=_QUIC[quic]
+                sharing, streams=streams, datagrams=datagrams, quic=_QUIC[quic], entropy=secrets
             )
             self.services.append(carriers)
         return sharing

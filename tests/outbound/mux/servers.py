@@ -82,7 +82,9 @@ async def running(
     )
     streams = make(concurrency=concurrency)
     datagrams = make(concurrency=1, is_xudp=True) if is_xudp else streams
-    outbound = MuxOutbound(servers, streams=streams, datagrams=datagrams, quic=quic)
+    outbound = MuxOutbound(
+        servers, streams=streams, datagrams=datagrams, quic=quic, entropy=SeededEntropy(2)
+    )
     async with trio.open_nursery() as nursery:
         await nursery.start(outbound.run)
         yield outbound

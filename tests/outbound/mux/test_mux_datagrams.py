@@ -7,10 +7,10 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from tests.outbound.mux.servers import Servers, running
+from tests.outbound.mux.servers import CarrierEnd, Servers, running
 from trio_vmess.contracts import PacketLink
 from trio_vmess.core import Destination, Flow, Network
-from trio_vmess.core.mux import XUDP_PACKET_SIZE, XUDP_SESSION, End, Keep, New
+from trio_vmess.core.mux import GLOBAL_ID_SIZE, XUDP_PACKET_SIZE, XUDP_SESSION, End, Keep, New
 from trio_vmess.errors import DialError, DialFailure
 from trio_vmess.outbound import MuxOutbound
 
@@ -22,6 +22,13 @@ def at(host: str, port: int = 53) -> Destination:
 DNS = at("192.0.2.1")
 NTP = at("192.0.2.2", 123)
 NAMED = Destination(host="dns.example", port=53, network=Network.UDP)
+
+
+async def opened(server: CarrierEnd) -> New:
+    """Return what has opened the next session, but for its global id."""
+    frame = await server.receive()
+    assert isinstance(frame, New)
+    return attrs.evolve(frame, global_id=b"")
 
 
 class Program:
@@ -46,7 +53,7 @@ async def test_an_association_has_one_session_and_answers_their_sources() -> Non
         await dns.send([b"q", b"r"])
         await ntp.send([b"t"])
         server = await servers.next()
-        assert await server.receive() == New(XUDP_SESSION, DNS, b"q", is_extended=True)
+        assert await opened(server) == New(XUDP_SESSION, DNS, b"q", is_extended=True)
         assert await server.receive() == Keep(XUDP_SESSION, b"r", DNS)
         assert await server.receive() == Keep(XUDP_SESSION, b"t", NTP)
         server.mux.send_datagram(XUDP_SESSION, b"time", NTP)
@@ -92,7 +99,7 @@ async def test_whoever_answers_for_a_name_is_taken_for_it() -> None:
         link = await program.link(outbound, NAMED)
         await link.send([b"q"])
         server = await servers.next()
-        assert await server.receive() == New(XUDP_SESSION, NAMED, b"q", is_extended=True)
+        assert await opened(server) == New(XUDP_SESSION, NAMED, b"q", is_extended=True)
         for _ in range(2):
             server.mux.send_datagram(XUDP_SESSION, b"a", DNS)
             await server.flush()
@@ -141,7 +148,7 @@ async def test_associations_have_sessions_of_their_own_beside_streams() -> None:
             await link.send([b"q"])
             if number == 1:
                 server = await servers.next()
-            assert await server.receive() == New(number, DNS, b"q", is_extended=True)
+            assert await opened(server) == New(number, DNS, b"q", is_extended=True)
         assert servers.dial_count == 1
 
 
@@ -168,6 +175,24 @@ async def test_a_session_that_ends_breaks_its_links_and_is_not_used_again(how: s
         await again.send([b"again"])
 
 
+async def test_an_association_keeps_its_global_id_on_another_carrier() -> None:
+    servers, program, ids = Servers(), Program(), []
+    async with running(servers, is_xudp=True) as outbound:
+        for _ in range(3):
+            link = await program.link(outbound, DNS)
+            await link.send([b"q"])
+            server = await servers.next()
+            frame = await server.receive()
+            assert isinstance(frame, New)
+            ids.append(frame.global_id)
+            await server.transport.abort()
+            with pytest.raises(trio.BrokenResourceError):
+                await link.receive()
+            await link.aclose()
+    assert len(set(ids)) == 1
+    assert len(ids[0]) == GLOBAL_ID_SIZE
+
+
 async def test_datagrams_that_are_too_large_are_dropped() -> None:
     servers, program = Servers(), Program()
     async with running(servers, is_xudp=True) as outbound:
@@ -176,7 +201,7 @@ async def test_datagrams_that_are_too_large_are_dropped() -> None:
             await link.send([bytes(XUDP_PACKET_SIZE + 1), b"q", bytes(XUDP_PACKET_SIZE + 1)]) == 2
         )
         server = await servers.next()
-        assert await server.receive() == New(XUDP_SESSION, DNS, b"q", is_extended=True)
+        assert await opened(server) == New(XUDP_SESSION, DNS, b"q", is_extended=True)
 
 
 async def test_quic_is_refused_carried_or_sent_beside() -> None:
@@ -202,5 +227,5 @@ async def test_a_flow_without_an_association_has_a_session_of_its_own() -> None:
             link = (await outbound.connect_packets(Flow(destination=DNS))).remote
             await link.send([b"q"])
         server = await servers.next()
-        assert await server.receive() == New(1, DNS, b"q", is_extended=True)
-        assert await server.receive() == New(2, DNS, b"q", is_extended=True)
+        assert await opened(server) == New(1, DNS, b"q", is_extended=True)
+        assert await opened(server) == New(2, DNS, b"q", is_extended=True)

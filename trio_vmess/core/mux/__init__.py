@@ -26,6 +26,7 @@ from trio_vmess.core.mux.frame import (
     New,
     encode_frame,
 )
+from trio_vmess.core.mux.global_id import make_global_id
 from trio_vmess.core.mux.reader import FrameReader
 
 __all__ = [
@@ -44,4 +45,5 @@ __all__ = [
     "MuxServer",
     "New",
     "encode_frame",
+    "make_global_id",
 ]

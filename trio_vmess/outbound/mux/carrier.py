@@ -9,7 +9,6 @@ import attrs
 from trio_vmess.contracts import Transport
 from trio_vmess.core import Destination
 from trio_vmess.core.mux import (
-    GLOBAL_ID_SIZE,
     STREAM_FRAME_SIZE,
     XUDP_PACKET_SIZE,
     XUDP_SESSION,
@@ -130,10 +129,14 @@ class ClientCarrier(MuxCarrier):
 
     # Datagrams
 
-    def add_socket(self) -> XudpSocket:
-        """Return a session for datagrams; the server hears of it with the first one."""
+    def add_socket(self, global_id: bytes) -> XudpSocket:
+        """Return a session for datagrams; the server hears of it with the first one.
+
+        Args:
+            global_id: 8 bytes; see `XudpSocket`.
+        """
         self._opened_count += 1
-        socket = XudpSocket(self)
+        socket = XudpSocket(self, global_id)
         self._sockets.add(socket)
         return socket
 
@@ -145,9 +148,9 @@ class ClientCarrier(MuxCarrier):
             if len(first) > XUDP_PACKET_SIZE:
                 return 1 + self.send_from(socket, datagrams, peer)
             session_id = XUDP_SESSION if self._is_xudp else None
-            # Without a global id, servers would take the session for one to a single peer.
+            # If the field were missing, servers would take the session for one to a single peer.
             socket.number = self._client.open(
-                peer, session_id=session_id, data=first, global_id=bytes(GLOBAL_ID_SIZE)
+                peer, session_id=session_id, data=first, global_id=socket.global_id
             )
             self.enter(socket.number, socket)
         return self.send_datagrams(socket, datagrams, peer) if datagrams else self._wake()

@@ -37,10 +37,12 @@ class XudpSocket:
 
     Args:
         owner: the carrier.
+        global_id: the 8 bytes by which the server knows the socket, on any carrier; zeros for none.
     """
 
-    def __init__(self, owner: SocketOwner) -> None:
+    def __init__(self, owner: SocketOwner, global_id: bytes) -> None:
         self.number = NOT_OPEN
+        self.global_id = global_id
         self._owner = owner
         self._received = ReceivedDatagrams()
         self._first: _Address = "", 0

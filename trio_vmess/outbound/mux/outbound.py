@@ -1,15 +1,17 @@
 """An outbound in front of another: it puts many connections on few of the other one's."""
 
+import functools
 from typing import Final, NoReturn
 
 import trio
 
 from trio_vmess.contracts import Connected, Outbound, PacketLink, StreamSide
-from trio_vmess.core import Destination, Flow
+from trio_vmess.core import Destination, Entropy, Flow
 from trio_vmess.core.mux import New, encode_frame
 from trio_vmess.errors import DialError, DialFailure, LocalProtocolError
 from trio_vmess.outbound.background import Background
 from trio_vmess.outbound.mux.pool import CarrierPool
+from trio_vmess.outbound.mux.source_ids import SourceIds
 from trio_vmess.outbound.shared_sockets import SharedSockets
 from trio_vmess.transport.mux import TURN_SIZE
 
@@ -32,6 +34,7 @@ class MuxOutbound:
         datagrams: carriers of datagrams, by XUDP; maybe the same; None for none.
         quic: what is done with datagrams to port 443 while `datagrams` is not None: None carries
             them, True sends them beside the carriers, and False refuses them.
+        entropy: makes the ids of sockets unpredictable.
     """
 
     def __init__(
@@ -41,12 +44,14 @@ class MuxOutbound:
         streams: CarrierPool | None,
         datagrams: CarrierPool | None = None,
         quic: bool | None = None,
+        entropy: Entropy,
     ) -> None:
         self._vmess = vmess
         self._streams = streams
         self._datagrams = datagrams
         self._quic = quic
         self._sockets = SharedSockets()
+        self._source_ids = SourceIds(entropy)
         self._background = Background(vmess.tag)
 
     @property
@@ -104,7 +109,8 @@ class MuxOutbound:
         if link is None:
             carrier = await self._datagrams.find(self._background.nursery)
             # Another flow of the association may have opened one meanwhile.
-            link = self._sockets.link(association, family, peer, carrier.add_socket)
+            open_socket = functools.partial(carrier.add_socket, self._source_ids.find(flow, family))
+            link = self._sockets.link(association, family, peer, open_socket)
         return Connected(self.tag, link)
 
 

@@ -50,7 +50,7 @@ from trio_vmess.dispatch.access_log import AccessLog
 from trio_vmess.dispatch.dispatcher import Dispatcher
 from trio_vmess.dispatch.first_outbound import FirstOutbound
 from trio_vmess.errors import DialFailure
-from trio_vmess.inbound import RefusedConnections
+from trio_vmess.inbound import GlobalIds, RefusedConnections
 from trio_vmess.inbound.refused import FREE_SIZE, RECEIVE_BUFFER_SIZE
 from trio_vmess.inbound.vmess import CLOCK_SEARCH_PAUSE, VMessInbound
 from trio_vmess.outbound.freedom import FreedomOutbound
@@ -89,6 +89,7 @@ def make_inbound(
         clock=clock,
         buffer=SharedBuffers().received,
         refused=RefusedConnections(),
+        global_ids=GlobalIds(),
         switch_account=switch_account,
         fallback=fallback,
     )

@@ -2,6 +2,7 @@
 
 import socket
 import struct
+from collections.abc import Sequence
 
 import attrs
 import pytest
@@ -9,10 +10,11 @@ import trio
 
 from tests.kit.mux_client import MuxCaller, open_carrier
 from tests.kit.names import IPV4_LOOPBACK
-from tests.kit.nodes import freedom, start_node, start_server_node, vmess_inbounds
+from tests.kit.nodes import DYNAMIC_TAG, freedom, start_node, start_server_node, vmess_inbounds
 from tests.kit.origin import Origin, start_echo, start_silent, start_source, start_tcp_origin
 from tests.kit.pattern import pattern
 from tests.kit.peer_specs import ServerSpec
+from tests.kit.ports import free_port_range
 from tests.kit.sockets import refused_port
 from tests.kit.waiting import wait_until
 from tests.loopback.test_garbage import check_garbage
@@ -115,23 +117,52 @@ async def test_a_peer_that_was_never_written_to_is_heard() -> None:
             assert await client.receive() == Keep(XUDP_SESSION, b"there", first)
 
 
+async def addresses_of(carriers: Sequence[tuple[int, bytes]]) -> list[object]:
+    """Ask by a carrier for each port and global id; return what address each question had."""
+    with trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        await sock.bind((IPV4_LOOPBACK, 0))
+        destination = udp(sock.getsockname()[1])
+        addresses = list[object]()
+        for seed, (port, global_id) in enumerate(carriers):
+            async with open_carrier(port, seed=seed) as client:
+                client.mux.open(
+                    destination, session_id=XUDP_SESSION, data=b"q", global_id=global_id
+                )
+                await client.flush()
+                _, address = await sock.recvfrom(99)
+                addresses.append(address)
+                await sock.sendto(b"answer", address)
+                assert await client.receive() == Keep(XUDP_SESSION, b"answer", destination)
+        return addresses
+
+
 async def test_a_global_id_keeps_the_address() -> None:
     async with start_server_node() as node:
-        with trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            await sock.bind((IPV4_LOOPBACK, 0))
-            destination = udp(sock.getsockname()[1])
-            addresses = []
-            for seed, global_id in enumerate((b"12345678", b"12345678", b"87654321")):
-                async with open_carrier(node.port, seed=seed) as client:
-                    client.mux.open(
-                        destination, session_id=XUDP_SESSION, data=b"q", global_id=global_id
-                    )
-                    await client.flush()
-                    _, address = await sock.recvfrom(99)
-                    addresses.append(address)
-                    await sock.sendto(b"answer", address)
-                    assert await client.receive() == Keep(XUDP_SESSION, b"answer", destination)
-            assert addresses[0] == addresses[1] != addresses[2]
+        first, again, other = await addresses_of(
+            [(node.port, each) for each in (b"12345678", b"12345678", b"87654321")]
+        )
+        assert first == again != other
+
+
+async def test_a_global_id_keeps_the_address_at_another_dynamic_port() -> None:
+    (inbound,) = vmess_inbounds(ServerSpec())
+    ports = free_port_range(12)
+    random_ports = attrs.evolve(
+        inbound,
+        tag=DYNAMIC_TAG,
+        port=config.PortRange(ports[0], ports[-1]),
+        allocate=config.AllocateSettings(
+            strategy=config.AllocateStrategy.RANDOM, concurrency=2, refresh=5
+        ),
+    )
+    settings = config.Config(inbounds=(random_ports, inbound), outbounds=(freedom(),))
+    async with start_node(settings) as node:
+        one, other = node.dynamic_ports
+        elsewhere = int(node.node.listening[-1].address.rpartition(":")[2])
+        first, again, apart = await addresses_of(
+            [(port, b"12345678") for port in (one, other, elsewhere)]
+        )
+        assert first == again != apart
 
 
 async def test_each_sub_connection_is_sniffed_and_routed_by_itself() -> None:

@@ -36,7 +36,7 @@ from trio_vmess.core import (
 from trio_vmess.core.flow import Flow
 from trio_vmess.core.vmess import V2RAY, Account, ReplayCache, SwitchAccount, UserRegistry
 from trio_vmess.errors import DialError, DialFailure
-from trio_vmess.inbound import RefusedConnections
+from trio_vmess.inbound import GlobalIds, RefusedConnections
 from trio_vmess.inbound.vmess import VMessInbound
 from trio_vmess.outbound.offered_accounts import (
     OFFERED_MAX,
@@ -107,6 +107,7 @@ async def echo_server(*accounts: Account) -> AsyncIterator[EchoServer]:
             clock=lambda: NOW,
             buffer=SharedBuffers().received,
             refused=RefusedConnections(),
+            global_ids=GlobalIds(),
             switch_account=lambda _email: here.offers(),
         )
 

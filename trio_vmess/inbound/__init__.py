@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from trio_vmess.inbound.dokodemo import DokodemoInbound
     from trio_vmess.inbound.http import HttpInbound
     from trio_vmess.inbound.mixed import MixedInbound
+    from trio_vmess.inbound.mux import GlobalIds
     from trio_vmess.inbound.refused import RefusedConnections
     from trio_vmess.inbound.socks import SocksInbound
     from trio_vmess.inbound.transparent import TransparentInbound
@@ -21,6 +22,7 @@ else:
             "dokodemo": ("DokodemoInbound",),
             "http": ("HttpInbound",),
             "mixed": ("MixedInbound",),
+            "mux": ("GlobalIds",),
             "refused": ("RefusedConnections",),
             "socks": ("SocksInbound",),
             "transparent": ("TransparentInbound",),
@@ -31,6 +33,7 @@ else:
 __all__ = [
     "DefaultUser",
     "DokodemoInbound",
+    "GlobalIds",
     "HttpInbound",
     "MixedInbound",
     "RefusedConnections",

@@ -31,7 +31,7 @@ from trio_vmess.operations import Directions, Statistics
 from trio_vmess.relay import SharedBuffers
 
 if TYPE_CHECKING:
-    from trio_vmess.inbound import RefusedConnections, VMessInbound
+    from trio_vmess.inbound import GlobalIds, RefusedConnections, VMessInbound
     from trio_vmess.outbound import CarrierPool, ParentProxy, Server, VMessOutbound
 
 SwitchSource = Callable[[str], SwitchAccount | None]
@@ -136,6 +136,7 @@ class Assembler:
         dispatch: Dispatch,
         *,
         users: UserRegistry,
+        global_ids: "GlobalIds",
         switch_account: SwitchSource | None = None,
         fallback: Fallback | None = None,
     ) -> "VMessInbound":
@@ -146,6 +147,7 @@ class Assembler:
             protocol: the VMess part of these settings.
             dispatch: receives the requests.
             users: the registry of this port.
+            global_ids: of the inbound, whose ports share them.
             switch_account: offers a port of the inbound's detour; None without one.
             fallback: serves those who are refused; None for silence.
         """
@@ -163,6 +165,7 @@ class Assembler:
             clock=utc_seconds,
             buffer=self.buffers.received,
             refused=self.refused,
+            global_ids=global_ids,
             switch_account=switch_account,
             fallback=fallback,
         )

@@ -147,7 +147,7 @@ class InboundBuilder:
     def _build_vmess(
         self, settings: InboundSettings, protocol: VMessInboundSettings
     ) -> RunningInbound:
-        users = self._assembler.user_store(settings, protocol)
+        users, global_ids = self._assembler.user_store(settings, protocol), inbounds.GlobalIds()
         # The user is unknown until the request is read, so the limit of level 0 applies to all.
         handshake = self._assembler.policy_of(0).handshake
         switch_account = None
@@ -164,6 +164,7 @@ class InboundBuilder:
                 protocol,
                 self._dispatch,
                 users=registry,
+                global_ids=global_ids,
                 switch_account=switch_account,
                 fallback=fallback,
             )

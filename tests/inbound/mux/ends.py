@@ -13,7 +13,7 @@ from tests.kit.mux_client import WEB, MuxCaller
 from tests.kit.remote_ends import TransportPair, memory_pair
 from trio_vmess.contracts import Answer, PacketLink, StreamSide, Transport
 from trio_vmess.core import Destination, Flow, Network, User
-from trio_vmess.inbound.mux import MuxInbound
+from trio_vmess.inbound.mux import GlobalIds, MuxInbound
 from trio_vmess.transport import StreamTransport
 
 DNS = Destination(host="dns.example", port=53, network=Network.UDP)
@@ -112,10 +112,12 @@ async def carried(
         await caller.transport.aclose()
 
 
-def make_inbound(dispatch: Destinations) -> MuxInbound:
-    """Return what serves carriers."""
+def make_inbound(dispatch: Destinations, *, global_ids: GlobalIds | None = None) -> MuxInbound:
+    """Return what serves carriers; those that are given the same ids are ports of one inbound."""
     buffer = memoryview(bytearray(512 * 1024))
-    return MuxInbound(dispatch, entropy=SeededEntropy(3), buffer=buffer)
+    # Without an inbound's connections, its ids are empty, and so False.
+    ids = GlobalIds() if global_ids is None else global_ids
+    return MuxInbound(dispatch, entropy=SeededEntropy(3), buffer=buffer, global_ids=ids)
 
 
 def lockstep_pair() -> tuple[StreamTransport, StreamTransport]:

@@ -9,6 +9,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.inbound.mux.ends import (
+    ANN,
     BOB,
     DNS,
     NTP,
@@ -24,6 +25,7 @@ from trio_vmess.core import (
     Destination,
     Flow,
     Network,
+    User,
     encode_packetaddr,
 )
 from trio_vmess.core.mux import PACKET_SIZE, XUDP_PACKET_SIZE, XUDP_SESSION, End, Keep
@@ -210,6 +212,38 @@ async def test_another_users_global_id_is_another_one(autojump_clock: MockClock)
         await his.datagrams.send([b"for bob"])
         assert await bob.receive() == Keep(XUDP_SESSION, b"for bob", DNS)
         assert hers.flow.association is not his.flow.association
+
+
+async def test_another_port_of_the_inbound_goes_on_with_the_association(
+    autojump_clock: MockClock,
+) -> None:
+    """Each dynamic port has assigned the client an account of its own."""
+    dispatch, ids = Destinations(), GlobalIds()
+    ports = [make_inbound(dispatch, global_ids=ids) for _ in range(2)]
+    again = User(id=b"A" * 16, email=ANN.email.title())
+    async with carried(ports[0], user=ANN) as old, carried(ports[1], user=again) as new:
+        number = await open_xudp(old)
+        served = await dispatch.next()
+        await old.end(number)
+        await open_xudp(new)
+        await wait_all_tasks_blocked()
+        await served.datagrams.send([b"answer"])
+        assert await new.receive() == Keep(XUDP_SESSION, b"answer", DNS)
+        assert dispatch.running == 1
+        served.let_go()
+
+
+async def test_users_without_an_email_are_told_apart_by_their_ids(
+    autojump_clock: MockClock,
+) -> None:
+    dispatch, ids = Destinations(), GlobalIds()
+    ports = [make_inbound(dispatch, global_ids=ids) for _ in range(2)]
+    users = User(id=b"a" * 16), User(id=b"b" * 16)
+    async with carried(ports[0], user=users[0]) as one, carried(ports[1], user=users[1]) as other:
+        await open_xudp(one)
+        await open_xudp(other)
+        first, second = await dispatch.next(), await dispatch.next()
+        assert first.flow.association is not second.flow.association
 
 
 async def test_kept_associations_are_bounded(autojump_clock: MockClock) -> None:

@@ -19,19 +19,22 @@ _NAME_SIZE: Final = 4
 
 
 class MuxInbound:
-    """Serves the carriers of one inbound.
+    """Serves the carriers of one port.
 
     Args:
         dispatch: gets every sub-connection.
         entropy: source of the names of carriers in the log.
         buffer: the read buffer; shared by all connections.
+        global_ids: of the inbound, whose ports share them.
     """
 
-    def __init__(self, dispatch: Dispatch, *, entropy: Entropy, buffer: memoryview) -> None:
+    def __init__(
+        self, dispatch: Dispatch, *, entropy: Entropy, buffer: memoryview, global_ids: GlobalIds
+    ) -> None:
         self._dispatch = dispatch
         self._entropy = entropy
         self._buffer = buffer
-        self._global_ids = GlobalIds()
+        self._global_ids = global_ids
 
     async def serve(self, client: StreamSide, flow: Flow, *, may_open: Callable[[], bool]) -> None:
         """Serve a carrier of Mux.Cool or XUDP until it and its sub-connections have ended.

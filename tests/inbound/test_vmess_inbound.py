@@ -53,6 +53,7 @@ from trio_vmess.errors import DialFailure
 from trio_vmess.inbound import GlobalIds, RefusedConnections
 from trio_vmess.inbound.refused import FREE_SIZE, RECEIVE_BUFFER_SIZE
 from trio_vmess.inbound.vmess import CLOCK_SEARCH_PAUSE, VMessInbound
+from trio_vmess.listen import SubConnectionFiles
 from trio_vmess.outbound.freedom import FreedomOutbound
 from trio_vmess.relay import SharedBuffers
 from trio_vmess.transport.packets import BodyPacketLink
@@ -90,6 +91,7 @@ def make_inbound(
         buffer=SharedBuffers().received,
         refused=RefusedConnections(),
         global_ids=GlobalIds(),
+        files=SubConnectionFiles(),
         switch_account=switch_account,
         fallback=fallback,
     )

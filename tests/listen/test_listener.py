@@ -23,7 +23,8 @@ from tests.kit.waiting import wait_until
 from trio_vmess.contracts import Transport
 from trio_vmess.core import Destination
 from trio_vmess.listen import Listener, bind_datagram_socket, open_listener
-from trio_vmess.listen.listener import ACCEPTS_PER_TURN, RESOURCE_PAUSE, SHORTAGE_END
+from trio_vmess.listen.descriptors import SHORTAGE_END
+from trio_vmess.listen.listener import ACCEPTS_PER_TURN, RESOURCE_PAUSE
 from trio_vmess.listen.sockets import _explain
 from trio_vmess.transport.tcp import SocketTransport
 

@@ -12,10 +12,14 @@ from typing import Final
 import pytest
 import trio
 
+from tests.kit.mux_client import MuxCaller, open_carrier
 from tests.kit.origin import start_echo, start_udp_echo
+from tests.kit.peer_specs import USER_ID
 from tests.kit.ports import free_port
 from tests.kit.socks_client import open_socks_stream, open_socks_udp, receive_exactly
 from tests.kit.waiting import wait_until
+from trio_vmess.core import Destination, parse_host
+from trio_vmess.core.mux import End, Keep
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="no limits to set")
 
@@ -114,6 +118,81 @@ def test_a_node_near_its_limit_lets_others_wait_and_fails_no_dial(tmp_path: Path
     assert log.count("listen.paused") == 1
     assert re.search(r"reason='\d+ connections, \d+ of 64 files in use'", log)
     assert "dispatch." not in log
+
+
+VMESS: Final = """
+[log]
+level = "info"
+access = "none"
+error = "{error}"
+[[inbounds]]
+protocol = "vmess"
+listen = "127.0.0.1"
+port = {port}
+users = [{{ id = "{user}" }}]
+[[inbounds]]
+protocol = "socks"
+listen = "127.0.0.1"
+port = {socks}
+[[outbounds]]
+protocol = "freedom"
+allow_private = true
+"""
+
+
+async def test_sub_connections_of_a_carrier_leave_files_for_others(tmp_path: Path) -> None:
+    config, error = tmp_path / "node.toml", tmp_path / "error.log"
+    port, socks = free_port(), free_port()
+    config.write_text(VMESS.format(error=error, port=port, socks=socks, user=USER_ID))
+    node = start_node(config, limits="ulimit -n 128")
+    try:
+        async with start_echo() as origin, open_carrier(port) as client:
+            target = Destination(host=parse_host(origin.host), port=origin.port)
+            for _ in range(500):
+                client.mux.open(target, data=b"hello")
+            await client.flush()
+            served, refused = set[int](), set[int]()
+            while len(served) + len(refused) < 500:
+                match await client.receive():
+                    case Keep(number, b"hello"):
+                        served.add(number)
+                    case End(number, is_error=True):
+                        refused.add(number)
+                    case frame:
+                        pytest.fail(f"unexpected: {frame}")
+            assert 50 < len(served) < 0.8 * 128
+            # Who is served goes on, and others are let in meanwhile.
+            for _ in range(3):
+                async with await open_socks_stream(socks, origin.host, origin.port) as stream:
+                    await stream.send_all(b"hello")
+                    assert await receive_exactly(stream, 5) == b"hello"
+            for number in served:
+                await client.send(number, b"again")
+                assert await client.receive() == Keep(number, b"again")
+            for number in served:
+                await client.end(number)
+            await _open_until_served(client, target)
+        node.terminate()
+        assert node.wait(timeout=10) == 0
+    finally:
+        node.kill()
+        node.communicate()
+    log = error.read_text()
+    assert log.count("listen.refused") == 1
+    assert re.search(r"reason='1 connections and \d+ sub-connections, \d+ of 128 files", log)
+    assert "listen.paused" not in log
+    assert "dispatch." not in log
+
+
+async def _open_until_served(client: MuxCaller, target: Destination) -> None:
+    """Open sub-connections until one is not refused: those that have ended need a moment."""
+    with trio.fail_after(10):
+        while True:
+            number = await client.open(target, b"hello")
+            frame = await client.receive()
+            if frame == Keep(number, b"hello"):
+                return
+            assert frame == End(number, is_error=True)
 
 
 SOCKS: Final = """

@@ -38,6 +38,7 @@ from trio_vmess.core.vmess import V2RAY, Account, ReplayCache, SwitchAccount, Us
 from trio_vmess.errors import DialError, DialFailure
 from trio_vmess.inbound import GlobalIds, RefusedConnections
 from trio_vmess.inbound.vmess import VMessInbound
+from trio_vmess.listen import SubConnectionFiles
 from trio_vmess.outbound.offered_accounts import (
     OFFERED_MAX,
     SET_ASIDE_MAX,
@@ -108,6 +109,7 @@ async def echo_server(*accounts: Account) -> AsyncIterator[EchoServer]:
             buffer=SharedBuffers().received,
             refused=RefusedConnections(),
             global_ids=GlobalIds(),
+            files=SubConnectionFiles(),
             switch_account=lambda _email: here.offers(),
         )
 

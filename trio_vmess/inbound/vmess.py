@@ -44,7 +44,7 @@ from trio_vmess.core.vmess import (
 )
 from trio_vmess.errors import AuthenticationError, Refusal, RemoteProtocolError
 from trio_vmess.inbound.assigned_accounts import AssignedAccounts, DefaultUser
-from trio_vmess.inbound.mux import GlobalIds, MuxInbound
+from trio_vmess.inbound.mux import Files, GlobalIds, MuxInbound
 from trio_vmess.inbound.refused import RefusedConnections, SlowReader
 from trio_vmess.transport import BodyPacketLink, RecordedTransport
 
@@ -86,6 +86,7 @@ class VMessInbound:
         buffer: the read buffer; shared by all connections.
         refused: holds the connections that are refused.
         global_ids: of the inbound, whose ports share them.
+        files: sub-connections that cannot have one are refused.
         switch_account: called with a user's email; returns another port and account to offer in
             the response, or None.
         fallback: serves those who are refused; None for silence.
@@ -106,6 +107,7 @@ class VMessInbound:
         buffer: memoryview,
         refused: RefusedConnections,
         global_ids: GlobalIds,
+        files: Files,
         switch_account: Callable[[str], SwitchAccount | None] | None = None,
         fallback: Fallback | None = None,
     ) -> None:
@@ -125,7 +127,9 @@ class VMessInbound:
         self._switch_account = switch_account
         self._fallback = fallback
         self._next_search = 0.0
-        self._mux = MuxInbound(dispatch, entropy=entropy, buffer=buffer, global_ids=global_ids)
+        self._mux = MuxInbound(
+            dispatch, entropy=entropy, buffer=buffer, global_ids=global_ids, files=files
+        )
 
     def assign_account(self, email: str) -> Account | None:
         """Return the account for a redirected client; see `AssignedAccounts.assign`."""

@@ -4,13 +4,14 @@ open_listener, Listener        one address
 PermanentListener              all ports of a range, until cancelled
 DynamicListener                random ports of a range, replaced in generations
 DatagramListener               UDP ports
+SubConnectionFiles             what sub-connections of carriers may open
 file_limit                     how many files the process may open
 
 Whatever serves a port is passed in as a `PortHandler`; nothing here knows about protocols.
 """
 
 from trio_vmess.listen.datagrams import DatagramListener
-from trio_vmess.listen.descriptors import file_limit
+from trio_vmess.listen.descriptors import SubConnectionFiles, file_limit
 from trio_vmess.listen.dynamic import DynamicListener
 from trio_vmess.listen.listener import Handler, Listener, open_listener
 from trio_vmess.listen.open_port import BoundPort, MakeHandler, PortHandler, SwitchOffer
@@ -35,6 +36,7 @@ __all__ = [
     "PermanentListener",
     "Permissions",
     "PortHandler",
+    "SubConnectionFiles",
     "SwitchOffer",
     "bind_datagram_socket",
     "file_limit",

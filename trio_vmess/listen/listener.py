@@ -9,7 +9,6 @@ import contextlib
 import errno
 import ipaddress
 import logging
-import math
 import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,7 +18,7 @@ import trio
 
 from trio_vmess.contracts import Transport
 from trio_vmess.core import Destination, format_endpoint, parse_host
-from trio_vmess.listen.descriptors import DescriptorBudget, descriptor_budget
+from trio_vmess.listen.descriptors import DescriptorBudget, Shortage, descriptor_budget
 from trio_vmess.listen.sockets import (
     ListenAddress,
     SocketName,
@@ -35,9 +34,6 @@ ACCEPTS_PER_TURN: Final = 64
 
 RESOURCE_PAUSE: Final = 0.1
 """Seconds to pause when there are no file descriptors or no memory for another connection."""
-
-SHORTAGE_END: Final = 60.0
-"""Seconds without a shortage after which the next one is reported again."""
 
 _RESOURCE_ERRORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
@@ -87,7 +83,7 @@ class Listener:
         self._find_local = find_local
         self._path = path
         self._file = None if path is None else identify_file(path)
-        self._last_shortage = -math.inf
+        self._shortage = Shortage()
         self._local: Destination | None = None
         self._port = 0
         name: SocketName = sock.getsockname()
@@ -154,7 +150,7 @@ class Listener:
             trio.Cancelled: from outside; connections that were accepted continue.
         """
         try:
-            budget = descriptor_budget(self._socket.fileno())
+            budget = descriptor_budget()
             task_status.started()
             while True:
                 await trio.lowlevel.wait_readable(self._socket)
@@ -177,7 +173,7 @@ class Listener:
         Accepting in a batch saves a turn of the event loop for each connection under load.
         """
         for _ in range(ACCEPTS_PER_TURN):
-            if not budget.has_room(self._socket.fileno()):
+            if not budget.has_room():
                 self._report_shortage(str(budget))
                 return False
             try:
@@ -219,11 +215,7 @@ class Listener:
         connections.start_soon(_serve_one, handler, transport, source, deadline, name="connection")
 
     def _report_shortage(self, reason: str) -> None:
-        # Connections that end make room for some that wait: the shortage goes on meanwhile.
-        now = trio.current_time()
-        is_new = now - self._last_shortage >= SHORTAGE_END
-        self._last_shortage = now
-        if is_new:
+        if self._shortage.note():
             log.warning(
                 "listen.paused listener=%s reason=%r hint=%r",
                 self,

@@ -22,6 +22,7 @@ from trio_vmess.core.vmess import (
     SwitchAccount,
     UserRegistry,
 )
+from trio_vmess.listen import SubConnectionFiles
 from trio_vmess.node.clock import utc_seconds
 from trio_vmess.node.dialling import Dialler
 from trio_vmess.node.layers import LayerBuilder
@@ -101,6 +102,7 @@ class Assembler:
         resolve: resolves the names of other proxies, with the system's resolver.
         resolve_as_system: resolves names for a flow, with the system's resolver.
         resolve_for: used by outbounds whose domain strategy is to resolve names.
+        files: of the sub-connections of all VMess inbounds.
         services: the objects built so far that have tasks of their own; the node runs them.
     """
 
@@ -111,6 +113,7 @@ class Assembler:
     resolve: Resolve
     resolve_as_system: ResolveFor
     resolve_for: ResolveFor
+    files: SubConnectionFiles = attrs.field(factory=SubConnectionFiles, init=False)
     services: list[Service] = attrs.field(factory=lambda: list[Service](), init=False)
 
     @functools.cached_property
@@ -166,6 +169,7 @@ class Assembler:
             buffer=self.buffers.received,
             refused=self.refused,
             global_ids=global_ids,
+            files=self.files,
             switch_account=switch_account,
             fallback=fallback,
         )

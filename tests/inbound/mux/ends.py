@@ -62,6 +62,22 @@ class Served:
         self._let_go.set()
 
 
+@attrs.define
+class CountedFiles:
+    """Files that sub-connections may open."""
+
+    left: int = 100_000
+
+    def take(self) -> bool:
+        if not self.left:
+            return False
+        self.left -= 1
+        return True
+
+    def give_back(self) -> None:
+        self.left += 1
+
+
 class Destinations:
     """A dispatch whose sub-connections the test drives by hand."""
 
@@ -112,12 +128,23 @@ async def carried(
         await caller.transport.aclose()
 
 
-def make_inbound(dispatch: Destinations, *, global_ids: GlobalIds | None = None) -> MuxInbound:
+def make_inbound(
+    dispatch: Destinations,
+    *,
+    global_ids: GlobalIds | None = None,
+    files: CountedFiles | None = None,
+) -> MuxInbound:
     """Return what serves carriers; those that are given the same ids are ports of one inbound."""
     buffer = memoryview(bytearray(512 * 1024))
     # Without an inbound's connections, its ids are empty, and so False.
     ids = GlobalIds() if global_ids is None else global_ids
-    return MuxInbound(dispatch, entropy=SeededEntropy(3), buffer=buffer, global_ids=ids)
+    return MuxInbound(
+        dispatch,
+        entropy=SeededEntropy(3),
+        buffer=buffer,
+        global_ids=ids,
+        files=CountedFiles() if files is None else files,
+    )
 
 
 def lockstep_pair() -> tuple[StreamTransport, StreamTransport]:

@@ -4,7 +4,8 @@ Every sub-connection goes to dispatch as a flow of its own: it is sniffed, route
 and logged as if its client had opened a connection for it.
 """
 
+from trio_vmess.inbound.mux.carrier import Files
 from trio_vmess.inbound.mux.global_ids import GlobalIds
 from trio_vmess.inbound.mux.server import MuxInbound
 
-__all__ = ["GlobalIds", "MuxInbound"]
+__all__ = ["Files", "GlobalIds", "MuxInbound"]

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 import trio
@@ -12,7 +12,7 @@ from trio_vmess.core import PACKETADDR_HOST, Flow, Network
 from trio_vmess.core.mux import XUDP_SESSION, MuxServer, New
 from trio_vmess.core.vmess import MUX_DESTINATION
 from trio_vmess.inbound.mux.association import ClientAssociation
-from trio_vmess.inbound.mux.datagrams import DatagramSession, PacketAddrDatagrams, run_association
+from trio_vmess.inbound.mux.datagrams import DatagramSession, PacketAddrDatagrams
 from trio_vmess.inbound.mux.global_ids import GlobalIds
 from trio_vmess.transport.mux import TURN_SIZE, MuxCarrier, MuxStream
 
@@ -23,6 +23,18 @@ SESSION_COUNT_MAX: Final = 1024
 
 IDLE_LIMIT: Final = 60.0
 """Seconds without a sub-connection after which a carrier ends. Clients end theirs sooner."""
+
+
+class Files(Protocol):
+    """The files that sub-connections need: each one, for the socket of its outbound."""
+
+    def take(self) -> bool:
+        """Count one; return False, and count none, if there is no room for it."""
+        ...
+
+    def give_back(self) -> None:
+        """Count one no longer."""
+        ...
 
 
 @attrs.frozen
@@ -56,6 +68,7 @@ class Carrier:
         dispatch: gets the sub-connections.
         global_ids: associations that outlive their carrier.
         may_open: returns whether the client may still open sub-connections.
+        files: what cannot have one is refused.
         buffer: where everything that is received goes first; shared by all connections.
     """
 
@@ -67,12 +80,14 @@ class Carrier:
         *,
         global_ids: GlobalIds,
         may_open: Callable[[], bool],
+        files: Files,
         buffer: memoryview,
     ) -> None:
         self._flow = flow
         self._dispatch = dispatch
         self._global_ids = global_ids
         self._may_open = may_open
+        self._files = files
         self._mux = MuxServer(session_count_max=SESSION_COUNT_MAX)
         self._carrier = MuxCarrier(
             transport,
@@ -102,35 +117,39 @@ class Carrier:
             or not self._may_open()
         ):
             self._mux.end(frame.session_id, is_error=True)
-        elif destination.network is Network.TCP:
+        elif destination.network is not Network.TCP:
+            self._open_datagrams(frame)
+        elif not self._files.take():
+            self._mux.end(frame.session_id, is_error=True)
+        else:
             stream = MuxStream(carrier, frame.session_id)
             carrier.add_stream(stream)
             carrier.enter(frame.session_id, stream)
             carrier.deliver(stream, frame.data)
             flow = attrs.evolve(self._flow, destination=destination)
             side = StreamSide(transport=stream, turn_size=TURN_SIZE)
-            self._nursery.start_soon(
-                self._dispatch.stream, flow, side, SILENT_ANSWER, name="mux stream"
-            )
-        else:
-            self._open_datagrams(frame)
+            self._nursery.start_soon(self._run_stream, flow, side, name="mux stream")
+
+    async def _run_stream(self, flow: Flow, side: StreamSide) -> None:
+        try:
+            await self._dispatch.stream(flow, side, SILENT_ANSWER)
+        finally:
+            self._files.give_back()
 
     def _open_datagrams(self, frame: New) -> None:
         user, global_id = self._flow.user, frame.global_id
         has_addresses = frame.destination.host == PACKETADDR_HOST
         association = self._global_ids.find(user, global_id) if global_id else None
         if association is None:
+            if not self._files.take():
+                self._mux.end(frame.session_id, is_error=True)
+                return
             is_full_cone = frame.is_extended or frame.session_id == XUDP_SESSION or has_addresses
             association = ClientAssociation(self._dispatch, self._flow, is_full_cone=is_full_cone)
             if global_id:
                 self._global_ids.add(user, global_id, association)
             self._nursery.start_soon(
-                run_association,
-                association,
-                self._global_ids,
-                user,
-                global_id,
-                name="mux association",
+                self._run_association, association, global_id, name="mux association"
             )
         is_kept = bool(global_id) and self._global_ids.keeps(user, global_id, association)
         kind = PacketAddrDatagrams if has_addresses else DatagramSession
@@ -139,3 +158,11 @@ class Carrier:
         association.attach(session)
         if frame.data is not None:
             session.take(frame.data, None)
+
+    async def _run_association(self, association: ClientAssociation, global_id: bytes) -> None:
+        """Run an association until it has ended, and forget its global id; empty for none."""
+        try:
+            await association.run()
+        finally:
+            self._global_ids.remove(self._flow.user, global_id, association)
+            self._files.give_back()

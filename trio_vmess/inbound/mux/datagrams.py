@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from trio_vmess.core import Destination, User, decode_packetaddr, encode_packetaddr
+from trio_vmess.core import Destination, decode_packetaddr, encode_packetaddr
 from trio_vmess.core.mux import New
 from trio_vmess.errors import RemoteProtocolError
 from trio_vmess.inbound.mux.association import ClientAssociation
-from trio_vmess.inbound.mux.global_ids import GlobalIds
 
 
 class DatagramOwner(Protocol):
@@ -86,13 +85,3 @@ class PacketAddrDatagrams(DatagramSession):
             return len(datagrams)
         head = encode_packetaddr(peer.host, peer.port, b"")
         return self._owner.send_datagrams(self, [head + each for each in datagrams], None)
-
-
-async def run_association(
-    association: ClientAssociation, global_ids: GlobalIds, user: User, global_id: bytes
-) -> None:
-    """Run an association until it has ended, and forget its global id; empty for none."""
-    try:
-        await association.run()
-    finally:
-        global_ids.remove(user, global_id, association)

@@ -8,7 +8,7 @@ import attrs
 
 from trio_vmess.contracts import Dispatch, PacketLink, StreamSide
 from trio_vmess.core import Entropy, Flow
-from trio_vmess.inbound.mux.carrier import Carrier
+from trio_vmess.inbound.mux.carrier import Carrier, Files
 from trio_vmess.inbound.mux.global_ids import GlobalIds
 from trio_vmess.inbound.mux.packetaddr import PacketAddrSession
 from trio_vmess.transport import SideTransport
@@ -26,15 +26,23 @@ class MuxInbound:
         entropy: source of the names of carriers in the log.
         buffer: the read buffer; shared by all connections.
         global_ids: of the inbound, whose ports share them.
+        files: sub-connections that cannot have one are refused.
     """
 
     def __init__(
-        self, dispatch: Dispatch, *, entropy: Entropy, buffer: memoryview, global_ids: GlobalIds
+        self,
+        dispatch: Dispatch,
+        *,
+        entropy: Entropy,
+        buffer: memoryview,
+        global_ids: GlobalIds,
+        files: Files,
     ) -> None:
         self._dispatch = dispatch
         self._entropy = entropy
         self._buffer = buffer
         self._global_ids = global_ids
+        self._files = files
 
     async def serve(self, client: StreamSide, flow: Flow, *, may_open: Callable[[], bool]) -> None:
         """Serve a carrier of Mux.Cool or XUDP until it and its sub-connections have ended.
@@ -51,6 +59,7 @@ class MuxInbound:
             self._dispatch,
             global_ids=self._global_ids,
             may_open=may_open,
+            files=self._files,
             buffer=self._buffer,
         )
         _log_end(flow, await carrier.run())

@@ -1,8 +1,8 @@
 """Cancel a scenario at each of its steps: whatever was open must be closed afterwards.
 
 A step is one turn of any task. The first run counts them, and then one run for each step cancels
-there. Trio varies the order of tasks on purpose, so two sweeps do not visit quite the same points;
-what is checked has to hold at all of them.
+there, or does something else to a part of it. Trio varies the order of tasks on purpose, so two
+sweeps do not visit quite the same points; what is checked has to hold at all of them.
 """
 
 from collections.abc import Awaitable, Callable
@@ -23,26 +23,28 @@ class Scenario:
     Attributes:
         run: does it.
         check: asserts that everything is closed.
+        interrupt: called at the step, for scenarios that go on afterwards; None cancels everything.
     """
 
     run: Callable[[], Awaitable[None]]
     check: Callable[[], None]
+    interrupt: Callable[[], None] | None = None
 
 
 class _Cancellation(trio.abc.Instrument):
-    """Counts steps, and cancels a scope at one of them."""
+    """Counts steps, and does something at one of them."""
 
     def __init__(self, target: int | None) -> None:
         self.count = 0
-        self.scope: trio.CancelScope | None = None
+        self.interrupt: Callable[[], None] | None = None
         self._target = target
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        if self.scope is None:
+        if self.interrupt is None:
             return
         self.count += 1
         if self.count == self._target:
-            self.scope.cancel()
+            self.interrupt()
 
 
 def sweep_cancellations(
@@ -79,9 +81,9 @@ def _run(scenario: Scenario, target: int | None, clock: trio.abc.Clock) -> int:
 
     async def main() -> None:
         with trio.CancelScope() as scope:
-            instrument.scope = scope
+            instrument.interrupt = scenario.interrupt or scope.cancel
             await scenario.run()
-        instrument.scope = None
+        instrument.interrupt = None
 
     trio.run(main, clock=clock, instruments=[instrument])
     scenario.check()

@@ -4,17 +4,15 @@ A running node searches for cycles rarely, and a cycle that holds a connection h
 """
 
 import contextlib
-import gc
 import socket
 import struct
-from collections import Counter
 from collections.abc import Awaitable, Callable
-from types import FrameType, TracebackType
 from typing import Final
 
 import pytest
 import trio
 
+from tests.kit.garbage import check_no_garbage
 from tests.kit.nodes import RunningNode, start_client_node, start_server_node
 from tests.kit.origin import start_echo
 from tests.kit.peer_specs import ClientSpec, DynamicPorts, ServerSpec
@@ -33,26 +31,10 @@ async def check_garbage(attempt: Attempt, *nodes: RunningNode) -> None:
     """Do something that goes wrong several times; require that no cycle of ours is left."""
     await attempt()
     await finished(*nodes)
-    gc.collect()
-    gc.disable()
-    gc.set_debug(gc.DEBUG_SAVEALL)
-    try:
+    with check_no_garbage():
         for _ in range(COUNT):
             await attempt()
         await finished(*nodes)
-        gc.collect()
-        found = Counter(
-            type(each).__qualname__
-            for each in gc.garbage
-            if isinstance(each, FrameType | TracebackType | socket.socket)
-            or type(each).__module__.startswith("trio_vmess")
-        )
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
-        gc.enable()
-        gc.collect()
-    assert found == {}
 
 
 async def finished(*nodes: RunningNode) -> None:

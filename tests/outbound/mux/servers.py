@@ -11,7 +11,8 @@ import trio
 
 from tests.kit.entropy import SeededEntropy
 from tests.kit.mux_client import MuxEnd
-from tests.kit.remote_ends import memory_pair
+from tests.kit.remote_ends import TransportPair, memory_pair
+from tests.kit.scripted_remote import TrackedTransport
 from trio_vmess.contracts import Connected, PacketLink, StreamSide, Transport
 from trio_vmess.core import Destination, Flow
 from trio_vmess.core.mux import MuxServer
@@ -35,11 +36,14 @@ class Servers:
         failure: what the next dials raise; None for success.
         dial_count: how many carriers were asked for.
         may_answer: dials wait until it is set.
+        transports: our ends of all carriers.
     """
 
     tag = "proxy"
 
-    def __init__(self) -> None:
+    def __init__(self, pair: TransportPair = memory_pair) -> None:
+        self.transports: list[TrackedTransport] = []
+        self._pair = pair
         self.failure: DialError | None = None
         self.dial_count = 0
         self.may_answer = trio.Event()
@@ -56,9 +60,11 @@ class Servers:
         await self.may_answer.wait()
         if self.failure is not None:
             raise self.failure
-        local, remote = memory_pair()
+        local, remote = self._pair()
+        tracked = TrackedTransport(local)
+        self.transports.append(tracked)
         self._send.send_nowait(CarrierEnd(remote))
-        return StreamSide(transport=local)
+        return StreamSide(transport=tracked)
 
     async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
         """See `Outbound.connect`."""

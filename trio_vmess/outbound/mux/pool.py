@@ -74,6 +74,8 @@ class CarrierPool:
             for carrier in self._carriers:
                 if carrier.can_open:
                     return carrier
+            # When everything is cancelled at once, the nursery takes no more tasks.
+            await trio.lowlevel.checkpoint_if_cancelled()
             await self._find_dial(nursery).wait()
 
     def _find_dial(self, nursery: trio.Nursery) -> PendingDial:
@@ -81,8 +83,8 @@ class CarrierPool:
             if dial.waiting_count < self._concurrency:
                 return dial
         dial = PendingDial()
-        self._dials.append(dial)
         nursery.start_soon(self._open_and_run, dial, name="mux carrier")
+        self._dials.append(dial)
         return dial
 
     async def _open_and_run(self, dial: PendingDial) -> None:

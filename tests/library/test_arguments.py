@@ -8,6 +8,7 @@ import pytest
 from trio_vmess.config import (
     PLAIN_STREAM,
     FreedomOutboundSettings,
+    MuxSettings,
     OutboundProtocolSettings,
     OutboundSettings,
     OutboundUserSettings,
@@ -17,6 +18,7 @@ from trio_vmess.config import (
     VMessServerSettings,
     WebSocketSettings,
     format_share_link,
+    parse_config,
 )
 from trio_vmess.core import Destination
 from trio_vmess.core.vmess import DOCUMENT, SECURITY_WORDS, V2RAY, Account, parse_user_id
@@ -88,6 +90,35 @@ def test_the_first_server_and_user_of_an_outbound() -> None:
     assert read_server(outbound, None, None, None) == Server(
         host="a.b", port=443, user=users[0], vmess=vmess, outbound=outbound
     )
+
+
+SHARING = """
+[[outbounds]]
+protocol = "vmess"
+address = "a.example"
+port = 443
+id = "b831381d-6324-4d53-ad4f-8cda48b30811"
+mux = { enabled = true, concurrency = %d }
+packet_encoding = "xudp"
+"""
+
+
+def test_an_outbound_whose_streams_share_connections_is_refused_by_line_and_key() -> None:
+    (outbound,) = parse_config(SHARING % 8).outbounds
+    with pytest.raises(ValueError, match=r":7:9: outbounds\[0\]\.mux\.enabled: .* take a node"):
+        read_server(outbound, None, None, None)
+
+
+def test_settings_built_in_python_are_refused_by_their_key() -> None:
+    (outbound,) = parse_config(SHARING % -1).outbounds
+    with pytest.raises(ValueError, match=r"^mux\.enabled: .* take a node"):
+        read_server(attrs.evolve(outbound, mux=MuxSettings(enabled=True)), None, None, None)
+
+
+def test_what_is_about_datagrams_alone_means_nothing_to_a_stream() -> None:
+    (outbound,) = parse_config(SHARING % -1).outbounds
+    assert outbound.mux.enabled
+    assert read_server(outbound, None, None, None).outbound is outbound
 
 
 @pytest.mark.parametrize("protocol", [FreedomOutboundSettings(), VMessOutboundSettings(servers=())])

@@ -29,5 +29,10 @@ class MuxSettings:
     xudp_proxy_udp443: QuicOverMux = QuicOverMux.REJECT
     locations: Locations = attrs.field(factory=dict[str, Location], eq=False, repr=False)
 
+    @property
+    def carries_streams(self) -> bool:
+        """Whether streams share connections."""
+        return self.enabled and self.concurrency >= 0
+
 
 NO_MUX: Final = MuxSettings()

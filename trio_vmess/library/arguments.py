@@ -108,6 +108,13 @@ def _read_outbound(server: object, account: object) -> OutboundSettings:
 
 
 def _refuse_shared_connections(outbound: OutboundSettings) -> None:
+    if outbound.mux.carries_streams:
+        location = locate(outbound.mux.locations, "enabled", "mux")
+        message = (
+            "streams on shared connections take a node, since these outlive each stream; run one "
+            "with this outbound (trio_vmess.serve), or set it to false"
+        )
+        raise ValueError(str(location.problem(message, file="")))
     if isinstance(outbound.stream.carrier, Http2Settings | GrpcSettings):
         location = locate(outbound.stream.locations, "carrier", "net")
         message = (

@@ -103,7 +103,7 @@ def open_vmess_stream(
     Args:
         server: a `vmess://` share link, an outbound of a configuration, or host and port. Links and
             outbounds bring their TLS and their transport; of several servers or users of an
-            outbound, the first is used.
+            outbound, the first is used. `packet_encoding` is about datagrams alone.
         destination: where the server is to connect to, by TCP: a `Destination`, host and port, or
             both in one text, as in `example.com:443` or `[2001:db8::1]:443`.
         account: who we are to the server; with host and port only.
@@ -123,7 +123,8 @@ def open_vmess_stream(
             certificate of the outbound cannot be used; raised when the block is entered.
         TypeError: an argument has the wrong type, is missing, or is one too many. Raised by the
             call.
-        ValueError: a host, a port or the security is not valid. Raised by the call.
+        ValueError: a host, a port or the security is not valid, or the outbound has `mux` for
+            streams, which takes a node. Raised by the call.
         DialError: the server cannot be reached, or is not who it should be. Raised when the block
             is entered, as the next one.
         LocalProtocolError: the destination has no legal form in VMess.

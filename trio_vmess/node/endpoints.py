@@ -334,7 +334,7 @@ class Assembler:
 
         streams = datagrams = None
         quic = config.QuicOverMux.ALLOW
-        if mux.enabled and mux.concurrency >= 0:
+        if mux.carries_streams:
             streams = make(mux.concurrency)
         if encoding is config.PacketEncoding.XUDP:
             if mux.enabled and mux.xudp_concurrency > 0:

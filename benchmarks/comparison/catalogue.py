@@ -31,6 +31,39 @@ def _bulk_workloads() -> Iterator[Workload]:
                 )
 
 
+_MUX: Final = 8
+"""What V2Ray, Xray and trio-vmess have by default."""
+_ONE_CARRIER: Final = 16
+"""So many that nothing needs a second connection."""
+
+
+def _mux_workloads() -> Iterator[Workload]:
+    """Connections of programs share those to the server."""
+    for streams in (1, 16):
+        for direction in ("down", "up"):
+            yield Workload(
+                name=f"bulk-{direction}-mux-{streams}",
+                setup=Setup(mux=_MUX),
+                measure=measures.bulk(f"{direction}load", streams),
+                columns=(
+                    Column(key="rate", unit="MB/s"),
+                    Column(key="cpu", unit="CPU s/GiB", is_cost=True),
+                ),
+                has_ceiling=False,
+            )
+    yield Workload(
+        name="round-trips-beside-bulk-mux",
+        setup=Setup(mux=_ONE_CARRIER),
+        measure=measures.trips_beside_bulk,
+        columns=(
+            _TRIP_MEDIAN,
+            attrs.evolve(_TRIP_99TH, target=None),
+            Column(key="rate", unit="bulk MB/s"),
+        ),
+        has_ceiling=False,
+    )
+
+
 def _connection_workloads() -> Iterator[Workload]:
     for header, alter_id in (("aead", 0), ("legacy", 64)):
         for in_flight in (1, 8):
@@ -151,6 +184,7 @@ def list_workloads() -> list[Workload]:
     """Return all workloads; those with the same setup are neighbours."""
     workloads = [
         *_bulk_workloads(),
+        *_mux_workloads(),
         *_small_workloads(),
         *_connection_workloads(),
         *_mixed_workloads(),

@@ -65,6 +65,7 @@ class Implementation:
             SOCKS inbound.
         has_carrier: whether it can be a pair that meets by a carrier.
         has_legacy: whether it supports legacy headers.
+        has_mux: whether it supports Mux.Cool.
     """
 
     name: str
@@ -75,10 +76,15 @@ class Implementation:
     write_client: Callable[[Setup, int, int], Json]
     has_carrier: Callable[[CarrierSpec], bool]
     has_legacy: bool = True
+    has_mux: bool = True
 
     def can_be(self, setup: Setup) -> bool:
         """Return whether both nodes of a pair can be this."""
-        return self.has_carrier(setup.carrier) and (self.has_legacy or not setup.alter_id)
+        return (
+            self.has_carrier(setup.carrier)
+            and (self.has_legacy or not setup.alter_id)
+            and (self.has_mux or not setup.mux)
+        )
 
 
 def user_id(number: int) -> str:
@@ -130,6 +136,8 @@ def _v2ray_client(
     ]
     vnext = [{"address": spec.server_host, "port": server_port, "users": users}]
     outbound["settings"] = {"vnext": vnext, **extra}
+    if setup.mux:
+        outbound["mux"] = {"enabled": True, "concurrency": setup.mux}
     inbound = v2ray_socks_inbound(spec, IPV4_LOOPBACK, port)
     return v2ray_configuration([inbound], outbound) | _V2RAY_LOG
 
@@ -234,6 +242,7 @@ def _sing_box() -> Implementation | None:
         write_server=_sing_box_server,
         write_client=_sing_box_client,
         has_carrier=functools.partial(_peer_has, "sing-box"),
+        has_mux=False,
     )
 
 

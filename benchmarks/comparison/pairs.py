@@ -10,6 +10,7 @@ import attrs
 from benchmarks.comparison.carrier_check import check_carrier
 from benchmarks.comparison.implementations import Implementation
 from benchmarks.comparison.setups import Setup
+from benchmarks.comparison.sharing_check import check_sharing
 from tests.kit.peer_configs import Json
 from tests.kit.ports import free_port
 from trio_vmess.bench import BenchError, Child, Target, Usage, usage_of
@@ -71,6 +72,15 @@ class Pair:
         client = self._implementations["client"]
         if client is not None:
             check_carrier(client, self._setup, Path(self._folder.name))
+
+    def check_sharing(self) -> None:
+        """Count the connections between the two; after the start, and before any load.
+
+        Raises:
+            BenchError: those of programs do not share them, although the setup says so.
+        """
+        if self._setup.mux and self._implementations["server"] is not None:
+            check_sharing(self.target, self._ports["server"])
 
     def start(self) -> float:
         """Start the server, then the client; return the seconds that both needed to listen."""

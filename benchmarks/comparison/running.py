@@ -136,6 +136,7 @@ class Comparison:
                 try:
                     pair.check_carrier()
                     pair.start()
+                    pair.check_sharing()
                 except BenchError as exc:
                     faults[name] = str(exc)
             for workload in workloads:

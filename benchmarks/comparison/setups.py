@@ -15,6 +15,7 @@ class Setup:
         security: the cipher.
         alter_id: above 0 for legacy headers.
         carrier: what carries VMess.
+        mux: how many connections of programs share one to the server; 0 for none.
         user_count: how many users the server has.
         callers: the users of the client; one is chosen at random for each connection.
         client: the implementation of the client in every pair; None for the contender's own.
@@ -24,6 +25,7 @@ class Setup:
     security: str = "aes-128-gcm"
     alter_id: int = 0
     carrier: CarrierSpec = BARE
+    mux: int = 0
     user_count: int = 1
     callers: tuple[int, ...] = (0,)
     client: str | None = None

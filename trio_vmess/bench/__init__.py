@@ -7,7 +7,7 @@ Each is a process of its own, so that CPU and memory of the nodes can be told ap
 
 from trio_vmess.bench.command import run_bench
 from trio_vmess.bench.generator import LoadGenerator
-from trio_vmess.bench.loads import Figures, Target
+from trio_vmess.bench.loads import Figures, Target, connect
 from trio_vmess.bench.origin import OriginProcess
 from trio_vmess.bench.processes import (
     BenchError,
@@ -26,6 +26,7 @@ __all__ = [
     "OriginProcess",
     "Target",
     "Usage",
+    "connect",
     "own_environment",
     "python_command",
     "run_bench",

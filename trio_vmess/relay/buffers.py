@@ -21,14 +21,16 @@ class SharedBuffers:
         received: bytes read from the source.
         opened: the payload that the source's opener found in them.
         sealed: that payload, encoded by the sink's sealer.
+        little_reads: how many reads of all connections took little; see `relay.pace`.
     """
 
-    __slots__ = ("opened", "received", "sealed")
+    __slots__ = ("little_reads", "opened", "received", "sealed")
 
     def __init__(self) -> None:
         self.received = _reserve(READ_SIZE)
         self.opened = _reserve(READ_SIZE + HEADROOM)
         self.sealed = _reserve(READ_SIZE + 2 * HEADROOM)
+        self.little_reads = 0
 
 
 def _reserve(size: int) -> memoryview:

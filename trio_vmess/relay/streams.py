@@ -1,8 +1,9 @@
 """Relays bytes between two sides: one uplink and one downlink pump, and one moving deadline.
 
 Each turn of a pump is one read into a shared buffer, the codecs of both sides over all of it, and
-one write. The end of one direction is passed on at once (by the sealer's terminator and by a
-half-close), and the other direction continues with a shorter idle limit.
+one write; `relay.pace` says how much is read. The end of one direction is passed on at once (by
+the sealer's terminator and by a half-close), and the other direction continues with a shorter idle
+limit.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,6 +19,7 @@ from trio_vmess.errors import RemoteProtocolError
 from trio_vmess.relay.buffers import READ_SIZE, SharedBuffers
 from trio_vmess.relay.close_reason import CloseReason
 from trio_vmess.relay.meter import Meter
+from trio_vmess.relay.pace import LITTLE_SIZE, Pace
 
 OnStart = Callable[[trio.CancelScope], None]
 """Called with the relay's cancel scope when it begins; cancelling the scope ends the relay."""
@@ -95,6 +97,7 @@ class _Relay:
         self._reason: CloseReason | None = None
         self._fault = ""
         size = policy.buffer_size
+        self._pace = Pace(buffers)
         self._read_size = READ_SIZE if size is None else max(min(size, READ_SIZE), READ_SIZE_MIN)
 
     async def run(self, on_start: OnStart) -> tuple[CloseReason, str]:
@@ -115,7 +118,9 @@ class _Relay:
         """Pump one direction until it ends or fails; failures end the whole relay."""
         buffers, opener, sealer = self._buffers, source.opener, sink.sealer
         receive_into, send_all = source.transport.receive_into, sink.transport.send_all
-        read_buffer = buffers.received[: min(self._read_size, sink.turn_size or READ_SIZE)]
+        pace, follows_little = self._pace, False
+        largest = buffers.received[: min(self._read_size, sink.turn_size or READ_SIZE)]
+        read_buffer = largest[: pace.limit()]
         try:
             data = await self._begin(source, sink, direction, read_buffer)
             # No checkpoint between a read and its write: all relays share these buffers.
@@ -146,6 +151,13 @@ class _Relay:
                         opener.finalize_into(buffers.opened)
                     break
                 data = read_buffer[:size]
+                if size >= LITTLE_SIZE:
+                    follows_little = False
+                    read_buffer = largest[: pace.limit()]
+                elif follows_little:
+                    pace.note_little()
+                else:
+                    follows_little = True
             await self._end_sink(sink)
         except RemoteProtocolError as exc:
             # Keep the text, not the exception: its traceback refers to this frame, and so to the

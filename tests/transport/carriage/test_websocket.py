@@ -14,6 +14,7 @@ from trio_vmess.contracts import Transport
 from trio_vmess.core.carriage.websocket import FrameReader, FrameWriter, Ping, draw_mask_keys
 from trio_vmess.errors import RemoteProtocolError
 from trio_vmess.transport.carriage import FrameBuffer, WebSocketTransport
+from trio_vmess.transport.layer import TransportLayer
 
 BUFFER = FrameBuffer()
 
@@ -189,3 +190,20 @@ async def test_a_heartbeat_loses_nothing(autojump_clock: MockClock) -> None:
         while len(received) < 20_000:
             received += await receive(server)
     assert received == b"".join(bytes([number]) * 1000 for number in range(20))
+
+
+async def test_no_more_is_read_below_than_is_asked_for() -> None:
+    """So a relay that reads little beside keystrokes does so over a WebSocket, too."""
+    asked: list[int] = []
+
+    class Watched(TransportLayer):
+        async def receive_into(self, buffer: memoryview, /) -> int:
+            asked.append(len(buffer))
+            return await super().receive_into(buffer)
+
+    ours, theirs = memory_pair()
+    client, server = websocket_pair((Watched(ours), theirs))
+    await server.send_all(bytes(600_000))
+    for size in (400_000, 60_000):
+        assert len(await receive(client, size)) > size / 2
+    assert asked == [400_000, 60_000]

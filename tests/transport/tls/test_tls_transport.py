@@ -57,11 +57,16 @@ async def open_pair(
 
 
 class CountingTransport(TransportLayer):
-    """Another transport, with the number of times that something was sent."""
+    """Another transport, with how often something was sent, and how much was asked for."""
 
     def __init__(self, transport: Transport) -> None:
         super().__init__(transport)
         self.count = 0
+        self.asked: list[int] = []
+
+    async def receive_into(self, buffer: memoryview, /) -> int:
+        self.asked.append(len(buffer))
+        return await super().receive_into(buffer)
 
     async def send_all(self, data: bytes | bytearray | memoryview, /) -> None:
         self.count += 1
@@ -293,3 +298,16 @@ async def test_busy_connections_do_not_hold_what_they_have_moved() -> None:
         await client.send_eof()
         assert len(await receive_all(server, 524_288)) == 500_000
         assert largest == PIECE
+
+
+async def test_no_more_is_read_below_than_is_asked_for() -> None:
+    """So a relay that reads little beside keystrokes does so over TLS, too."""
+    ours, theirs = memory_pair()
+    below = CountingTransport(ours)
+    async with open_pair((below, theirs)) as (client, server):
+        await server.send_all(bytes(600_000))
+        for size in (400_000, 60_000):
+            below.asked.clear()
+            received = await client.receive_into(memoryview(bytearray(size)))
+            assert below.asked == [size]
+            assert received > size / 2

@@ -12,10 +12,14 @@ from tests.inbound.mux.ends import (
     lockstep_pair,
     make_inbound,
 )
+from tests.kit.remote_ends import memory_pair
+from trio_vmess.contracts import Transport
 from trio_vmess.core.mux import End, Keep
+from trio_vmess.transport.layer import TransportLayer
 from trio_vmess.transport.mux import (
     ANSWER_SIZE_MAX,
     BUSY_TURN_SIZE,
+    CARRIER_READ_SIZE,
     CARRIER_UNREAD_SIZE_MAX,
     STALL_LIMIT,
     UNREAD_SIZE_MAX,
@@ -110,6 +114,28 @@ async def test_a_keystroke_waits_for_one_turn_of_a_transfer() -> None:
             nursery.cancel_scope.cancel()
         bulky.let_go()
         typed.let_go()
+
+
+async def test_a_carrier_is_read_in_pieces_so_that_others_of_the_node_run_between_them() -> None:
+    dispatch, asked = Destinations(), set[int]()
+
+    class Watched(TransportLayer):
+        async def receive_into(self, buffer: memoryview, /) -> int:
+            asked.add(len(buffer))
+            return await super().receive_into(buffer)
+
+    def watched_pair() -> tuple[Transport, Transport]:
+        local, remote = memory_pair()
+        return local, Watched(remote)
+
+    async with carried(make_inbound(dispatch), pair=watched_pair) as client:
+        number = await client.open()
+        served = await dispatch.next()
+        await client.send(number, bytes(READ_SIZE))
+        await wait_all_tasks_blocked()
+        assert unread(served) == READ_SIZE
+        assert asked == {CARRIER_READ_SIZE}
+        served.let_go()
 
 
 async def test_transfers_take_turns() -> None:

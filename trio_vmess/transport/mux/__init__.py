@@ -2,6 +2,7 @@
 
 from trio_vmess.transport.mux.carrier import (
     ANSWER_SIZE_MAX,
+    CARRIER_READ_SIZE,
     CARRIER_UNREAD_SIZE_MAX,
     STALL_LIMIT,
     UNREAD_SIZE_MAX,
@@ -15,6 +16,7 @@ from trio_vmess.transport.mux.stream import MuxStream, StreamOwner
 __all__ = [
     "ANSWER_SIZE_MAX",
     "BUSY_TURN_SIZE",
+    "CARRIER_READ_SIZE",
     "CARRIER_UNREAD_SIZE_MAX",
     "STALL_LIMIT",
     "TURN_SIZE",

@@ -41,6 +41,12 @@ STALL_LIMIT: Final = 5.0
 ANSWER_SIZE_MAX: Final = 64 * 1024
 """Bytes of queued frames beyond which nothing more is read: a peer has to take its answers."""
 
+CARRIER_READ_SIZE: Final = 64 * 1024
+"""Bytes that are read from the carrier at a time: all of it is handled before anything else is.
+
+No more than a peer of ours sends in one go, and what a stream's reader takes at once.
+"""
+
 UNSENT_SIZE: Final = 64 * 1024
 """Bytes that the system may hold beyond what is under way to the peer: they delay everything."""
 
@@ -120,7 +126,7 @@ class MuxCarrier:
         self._mux = mux
         self._log = log
         self._peer = peer
-        self._buffer = buffer
+        self._buffer = buffer[:CARRIER_READ_SIZE]
         self._idle_limit = idle_limit
         self._accept = accept
         self._spares_lone = spares_lone

@@ -73,6 +73,7 @@ def test_the_manual_of_the_core_runs() -> None:
     output = run("-c", "".join(blocks("docs/core.md", "python")))
     assert "ann wants to go to tcp:example.com:443\nand sends b'hello'\n" in output
     assert "the clock is 3600 s behind ours" in output
+    assert "aes-128-gcm to tcp:example.com:443\na chunk of " in output
 
 
 def test_the_manual_of_the_library_runs() -> None:

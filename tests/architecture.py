@@ -119,7 +119,7 @@ ROOMS: Final[Mapping[str, Room]] = {
         libraries=("trio",),
     ),
     "diagnosis": Room(
-        purpose="how a connection would be routed, and why",
+        purpose="how a connection would be routed, and why; what a recorded connection says",
         rooms=("core", "config", "routing", "dns", "node"),
     ),
     "bench": Room(
@@ -151,6 +151,7 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "hmac": _CRYPTO,
     "_md5": _CRYPTO,
     "dns": ("trio_vmess.dns",),
+    "dpkt": ("trio_vmess.diagnosis.decode.packets",),
     "h11": ("trio_vmess.core.http", "trio_vmess.core.carriage.upgrade"),
     "hpack": ("trio_vmess.core.carriage.http2",),
     "lmdb": ("trio_vmess.node.replay_store",),

@@ -19,6 +19,7 @@ __all__ = [
     "NoRouteError",
     "PortsExhausted",
     "ProtocolError",
+    "RecordingError",
     "Refusal",
     "RemoteProtocolError",
     "VMessError",
@@ -158,6 +159,10 @@ class DialError(VMessError):
     def __init__(self, message: str, *, reason: DialFailure) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class RecordingError(VMessError):
+    """A recording of connections cannot be read: neither a capture nor hex text, or damaged."""
 
 
 class NoRouteError(VMessError):

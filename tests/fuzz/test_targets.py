@@ -65,6 +65,7 @@ FAULTS = [
     ("config_json", "parse_jsonc", _returning(Value(2)), b"1", "2 instead of 1"),
     ("config_toml", "parse_toml", _returning(NOWHERE), b"key = 1", "'key' was not found"),
     ("share_link", "format_share_link", _returning("vmess://y@a.b:1"), b"vmess://x@a.b:1", "trip"),
+    ("decode", "format_text", _returning(()), None, "no line for"),
     ("dns", "_VERSIONS", {b"4": 6}, None, "nobody asked for these addresses"),
     ("dns", "_ID", 1, None, "not a reply to this query"),
     ("geo", "find_entry", _returning(None), None, "cannot be found"),

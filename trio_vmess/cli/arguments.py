@@ -126,6 +126,20 @@ class ExplainArguments:
     user: str
 
 
+@attrs.frozen(kw_only=True)
+class DecodeArguments:
+    """`trio-vmess decode`; `time` is in UTC seconds."""
+
+    file: str
+    user_id: bytes = attrs.field(repr=False)
+    alter_id: int
+    time: int | None
+    dialect: str
+    payload: bool
+    secrets: bool
+    json: bool
+
+
 Arguments: TypeAlias = (
     ServerArguments
     | ClientArguments
@@ -135,4 +149,5 @@ Arguments: TypeAlias = (
     | BenchArguments
     | StatsArguments
     | ExplainArguments
+    | DecodeArguments
 )

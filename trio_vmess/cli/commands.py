@@ -19,6 +19,7 @@ from trio_vmess.cli.arguments import (
     BenchArguments,
     CheckArguments,
     ClientArguments,
+    DecodeArguments,
     DemoArguments,
     ExplainArguments,
     RunArguments,
@@ -41,7 +42,7 @@ from trio_vmess.config import (
     validate,
 )
 from trio_vmess.core import Destination, parse_endpoint
-from trio_vmess.errors import ConfigProblem, NoRouteError
+from trio_vmess.errors import ConfigProblem, NoRouteError, RecordingError
 from trio_vmess.node import Node
 from trio_vmess.operations import find_socket, send_request
 
@@ -81,6 +82,8 @@ def run_command(arguments: Arguments) -> None:
             _show_stats(arguments)
         case ExplainArguments():
             _explain(arguments)
+        case DecodeArguments():
+            _decode(arguments)
         case _:
             assert_never(arguments)
 
@@ -184,7 +187,7 @@ def _override(outbound: OutboundSettings, arguments: ClientArguments) -> Outboun
     return attrs.evolve(outbound, protocol=attrs.evolve(outbound.protocol, servers=(server,)))
 
 
-# Demo, bench, stats, explain ----------------------------------------------------------------------
+# Demo, bench, stats, explain, decode --------------------------------------------------------------
 
 
 def _demo(arguments: DemoArguments) -> None:
@@ -247,3 +250,19 @@ def _explain(arguments: ExplainArguments) -> None:
         print(*trio.run(explain, config, flow), sep="\n")
     except NoRouteError as exc:
         raise CommandError(str(exc)) from None
+
+
+def _decode(arguments: DecodeArguments) -> None:
+    # Imported here for the same reason as bench.
+    from trio_vmess.cli.decode import NothingFoundError, run_decode
+
+    try:
+        run_decode(arguments, now=int(time.time()))
+    except NothingFoundError as exc:
+        raise CommandError(str(exc)) from None
+    except RecordingError as exc:
+        raise CommandError(f"{arguments.file}: {exc}") from None
+    except ModuleNotFoundError as exc:
+        raise CommandError(str(exc)) from None
+    except KeyboardInterrupt:
+        raise CommandError("interrupted") from None

@@ -14,6 +14,7 @@ from trio_vmess.cli.arguments import (
     BenchArguments,
     CheckArguments,
     ClientArguments,
+    DecodeArguments,
     DemoArguments,
     ExplainArguments,
     RunArguments,
@@ -30,12 +31,14 @@ from trio_vmess.cli.values import (
     read_ip_address,
     read_local_endpoint,
     read_port,
+    read_time,
     read_url_path,
     read_user_id,
     seconds_between,
 )
 from trio_vmess.config import LogLevel, SecurityName
 from trio_vmess.core import Network
+from trio_vmess.core.vmess import DIALECTS, V2RAY
 
 _FILE_HELP: Final = "TOML, or V2Ray 4 JSON"
 
@@ -233,6 +236,48 @@ def _add_explain(explain: argparse.ArgumentParser) -> None:
     explain.add_argument("--user", default="", metavar="EMAIL", help="the user's email")
 
 
+def _add_decode(decode: argparse.ArgumentParser) -> None:
+    decode.add_argument("file", metavar="FILE", help="the recording; '-' for standard input")
+    decode.add_argument(
+        "--id",
+        dest="user_id",
+        type=read_user_id,
+        required=True,
+        metavar="UUID",
+        help="the user's id",
+    )
+    decode.add_argument(
+        "--alter-id",
+        type=read_alter_id,
+        default=64,
+        metavar="N",
+        help="how many alter ids to try for legacy headers; default: %(default)s",
+    )
+    decode.add_argument(
+        "--time",
+        type=read_time,
+        metavar="TIME",
+        help=(
+            "when it was recorded, as UTC seconds or as 2026-11-21T13:40:09 (UTC, unless it ends "
+            "in another offset); default: the capture's times, or now for hex text"
+        ),
+    )
+    decode.add_argument(
+        "--dialect",
+        choices=sorted(DIALECTS),
+        default=V2RAY.name,
+        metavar="DIALECT",
+        help=f"one of {', '.join(sorted(DIALECTS))}; default: %(default)s",
+    )
+    decode.add_argument(
+        "--payload", action="store_true", help="show the first bytes of what chunks carry"
+    )
+    decode.add_argument(
+        "--secrets", action="store_true", help="show the keys of bodies, and ids that are offered"
+    )
+    decode.add_argument("--json", action="store_true", help="print a JSON object for each finding")
+
+
 _COMMANDS: Final[Mapping[str, tuple[Callable[[argparse.ArgumentParser], None], _Make]]] = {
     "server": (_add_server, ServerArguments),
     "client": (_add_client, ClientArguments),
@@ -242,4 +287,5 @@ _COMMANDS: Final[Mapping[str, tuple[Callable[[argparse.ArgumentParser], None], _
     "bench": (_add_bench, BenchArguments),
     "stats": (_add_stats, StatsArguments),
     "explain": (_add_explain, ExplainArguments),
+    "decode": (_add_decode, DecodeArguments),
 }

@@ -55,6 +55,15 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
             "addresses would be dialled. Only name servers are contacted."
         ),
     ),
+    "decode": (
+        "show what a recording of VMess connections says",
+        (
+            "Show headers, chunks and frames of the VMess connections in a recording: a capture "
+            "(pcap or pcapng; needs the extra 'decode'), or hex text in which '>' stands before "
+            "the client's bytes and '<' before the server's. The user's id is all that it takes "
+            "to read both directions. The exit code is 1 if there is no connection of this user."
+        ),
+    ),
 }
 """Commands with what the list of commands says of them, and what their own help says."""
 

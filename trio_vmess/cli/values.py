@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import datetime
 import enum
 import ipaddress
 import re
@@ -83,6 +84,19 @@ def read_user_id(text: str) -> bytes:
         return parse_user_id(text)
     except ValueError as exc:
         raise argparse.ArgumentTypeError(str(exc)) from None
+
+
+def read_time(text: str) -> int:
+    """Read a moment: UTC seconds, or a date and a time of ISO 8601; UTC unless it has an offset."""
+    with contextlib.suppress(ValueError, OverflowError):
+        if text.isascii() and text.isdigit():
+            # It must be one that can be written as a date, too.
+            return int(datetime.datetime.fromtimestamp(int(text), datetime.UTC).timestamp())
+        moment = datetime.datetime.fromisoformat(text)
+        return int((moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp())
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not a valid time: expected UTC seconds, or as in 2026-11-21T13:40:09"
+    )
 
 
 def seconds_between(least: float, most: float) -> Callable[[str], float]:

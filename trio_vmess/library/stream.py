@@ -80,7 +80,7 @@ class VMessStream(trio.abc.HalfCloseableStream):
             if self._has_ended:
                 raise trio.ClosedResourceError("nothing can be sent after send_eof")
             # Whoever is cancelled before anything was sent still has a stream.
-            await trio.lowlevel.checkpoint_if_cancelled()
+            await trio.lowlevel.checkpoint()
             await self._transport.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:

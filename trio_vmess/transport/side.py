@@ -170,13 +170,20 @@ class SideTransport:
         try:
             # A sender and a receiver that flushes the header may both be here. Both have sealed
             # already, and the lock is fair: bytes are sent in the order in which they were sealed.
-            async with self._sending:
+            if self._sending.locked():
+                await self._sending.acquire()
+            else:
+                # `acquire` gives way to all other tasks first, even if nobody has the lock.
+                self._sending.acquire_nowait()
+            try:
                 if self._is_broken:
                     raise trio.BrokenResourceError("an earlier send was interrupted")
                 if is_last:
                     await self._side.transport.send_eof(wire)
                 elif wire:
                     await self._side.transport.send_all(wire)
+            finally:
+                self._sending.release()
         except BaseException:
             # It is unknown how much was sent, and a sealer cannot rewind: nothing may follow.
             self._is_broken = True

@@ -172,7 +172,7 @@ class VMessInbound:
         self, connection: ServerConnection, transport: Transport, source: str
     ) -> Request | _Refused:
         """Read until the request is complete, or refused."""
-        first_bytes, is_unknown = b"", False
+        first_bytes, size, is_unknown = b"", 0, False
         reader: SlowReader | None = None
         try:
             while True:
@@ -203,6 +203,10 @@ class VMessInbound:
                 if event is not NEED_DATA:
                     raise RemoteProtocolError(f"expected a Request, not {type(event).__name__}")
         except AuthenticationError as exc:
+            if not (first_bytes or size):
+                # Nobody was refused: a health check, or a client's spare connection.
+                log.debug("vmess.unused source=%s", source)
+                return _Refused()
             log.warning(
                 "vmess.refused source=%s reason=%r user=%s detail=%r",
                 source,

@@ -169,6 +169,7 @@ JSON = """
   "outbounds": [
     {"protocol": "vmess", "sendThrough": "::1", "tag": "o", "settings": {"globalPadding": false,
      "authenticatedLength": true, "timestampJitter": 7, "packetSize": 1200,
+     "spareConnections": 2, "spareKeep": 1.5,
      "vnext": [{"address": "c.d", "port": 9, "users": [
        {"id": "example", "alterId": 2, "security": "zero",
         "experiments": "AuthenticatedLength|NoTerminationSignal"}]}]}},
@@ -238,6 +239,8 @@ global_padding = false
 authenticated_length = true
 timestamp_jitter = 7
 packet_size = 1200
+spare_connections = 2
+spare_keep = 1.5
 address = "c.d"
 port = 9
 id = "example"

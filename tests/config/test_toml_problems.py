@@ -70,6 +70,34 @@ PROBLEMS = [
         "1 to 65535",
         3,
     ),
+    (
+        "[[outbounds]]\nprotocol = 'vmess'\nspare_connections = 17\n",
+        "outbounds[0].spare_connections",
+        "0 to 16",
+        3,
+    ),
+    *(
+        (
+            f"[[outbounds]]\nprotocol = 'vmess'\nspare_keep = {seconds}\n",
+            "outbounds[0].spare_keep",
+            f"expected more than 0 and at most 60 seconds, found {seconds}; to switch spare",
+            3,
+        )
+        for seconds in (0, 60.5)
+    ),
+    *(
+        (
+            f"""[[outbounds]]
+protocol = 'vmess'
+spare_connections = 1
+transport = {{ type = '{carrier}' }}
+""",
+            "outbounds[0].spare_connections",
+            "all connections share one that is open already; set it to 0",
+            3,
+        )
+        for carrier in ("h2", "grpc")
+    ),
     ("[policy.levels.x]\nhandshake = 1", "policy.levels.x", "not a valid user level", 1),
     ("[routing]\nrules = 5", "routing.rules", "expected a list, found the number 5", 2),
 ]

@@ -35,6 +35,9 @@ _ENCODINGS: Final = {
     "packetaddr": config.PacketEncoding.PACKETADDR,
 }
 
+SPARE_KEEP: Final = 60.0
+"""Seconds: a busy machine must not take longer from one step of a test to the next."""
+
 _ANY_PORT: Final = config.PortRange(0, 0)
 _LOOPBACK: Final = ipaddress.IPv4Address(IPV4_LOOPBACK)
 
@@ -147,6 +150,8 @@ def vmess_outbound(
     dialect: Dialect = V2RAY,
     timestamp_jitter: int = TIMESTAMP_JITTER,
     stream: config.StreamSettings | None = None,
+    spares: int = 0,
+    spare_keep: float = SPARE_KEEP,
 ) -> config.OutboundSettings:
     """Return a VMess outbound.
 
@@ -156,6 +161,8 @@ def vmess_outbound(
         dialect: which VMess they speak.
         timestamp_jitter: seconds by which legacy timestamps may be off.
         stream: what carries VMess, in place of the spec's carrier.
+        spares: connections that are kept open to each server.
+        spare_keep: seconds for each of them.
     """
     user = config.OutboundUserSettings(
         id=parse_user_id(spec.user_id),
@@ -176,6 +183,8 @@ def vmess_outbound(
             authenticated_length=spec.authenticated_length,
             timestamp_jitter=timestamp_jitter,
             packet_encoding=_ENCODINGS[spec.packet_encoding],
+            spare_connections=spares,
+            spare_keep=spare_keep,
         ),
         stream=stream or node_stream(spec.carrier, "client"),
         mux=config.MuxSettings(enabled=spec.mux),
@@ -255,6 +264,8 @@ def start_client_node(
     timestamp_jitter: int = TIMESTAMP_JITTER,
     policy: config.PolicySettings | None = None,
     stream: config.StreamSettings | None = None,
+    spares: int = 0,
+    spare_keep: float = SPARE_KEEP,
 ) -> Running:
     """Run a local proxy that passes everything to a VMess server.
 
@@ -266,6 +277,8 @@ def start_client_node(
         timestamp_jitter: seconds by which legacy timestamps may be off.
         policy: its time limits; None for the defaults.
         stream: what carries VMess, in place of the spec's carrier.
+        spares: connections that are kept open to each server.
+        spare_keep: seconds for each of them.
     """
     outbound = vmess_outbound(
         spec,
@@ -273,6 +286,8 @@ def start_client_node(
         dialect=dialect,
         timestamp_jitter=timestamp_jitter,
         stream=stream,
+        spares=spares,
+        spare_keep=spare_keep,
     )
     settings = config.Config(
         inbounds=(proxy_inbound(spec, proxy),),

@@ -55,10 +55,12 @@ def many_descriptors() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _pair() -> AsyncIterator[tuple[RunningNode, RunningNode]]:
+async def _pair(*, spares: int = 0) -> AsyncIterator[tuple[RunningNode, RunningNode]]:
     async with (
         start_server_node() as server,
-        start_client_node(ClientSpec(server_port=server.port)) as client,
+        start_client_node(
+            ClientSpec(server_port=server.port), spares=spares, spare_keep=0.1
+        ) as client,
     ):
         yield server, client
 
@@ -95,10 +97,21 @@ async def test_connections_one_after_the_other() -> None:
                     await _exchange(client, origin)
 
 
-async def test_connections_leave_no_cycles_behind() -> None:
+async def test_spare_connections() -> None:
+    async with (
+        start_echo() as origin,
+        _pair(spares=2) as (server, client),
+        _nothing_is_left(server, client),
+    ):
+        for _ in range(100):
+            await _exchange(client, origin)
+
+
+@pytest.mark.parametrize("spares", [0, 2], ids=["", "spares"])
+async def test_connections_leave_no_cycles_behind(spares: int) -> None:
     """A running node lets the garbage collector sleep, since it would find nothing."""
     count = 50
-    async with _pair() as (server, client), start_echo() as origin:
+    async with _pair(spares=spares) as (server, client), start_echo() as origin:
         await _exchange(client, origin)
         gc.collect()
         gc.disable()
@@ -218,7 +231,7 @@ async def test_a_node_that_is_stopped_during_traffic() -> None:
     async with start_echo() as origin:
         descriptors = open_descriptors()
         task_count = trio.lowlevel.current_statistics().tasks_living
-        async with _pair() as (server, client):
+        async with _pair(spares=2) as (server, client):
             streams = [
                 await open_socks_stream(client.port, origin.host, origin.port) for _ in range(20)
             ]

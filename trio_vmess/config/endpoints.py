@@ -54,6 +54,16 @@ class PortRange:
         return self.first <= other.last and other.first <= self.last
 
 
+SPARE_KEEP: Final = 3.0
+"""Seconds: less than the 4 that servers of V2Ray and Xray wait for the request of a WebSocket.
+
+With early data, that request waits for the first payload. What is inside a tunnel may be silent for
+60 seconds.
+
+Source:
+    v2ray-core, transport/internet/websocket/hub.go, `ReadHeaderTimeout`.
+"""
+
 ANY_IPV4: Final = ipaddress.IPv4Address("0.0.0.0")
 ANY_PORT: Final = PortRange(0, 0)
 
@@ -286,6 +296,9 @@ class VMessOutboundSettings:
             larger ones than 1950 bytes into several.
         packet_encoding: how datagrams travel: each destination of a program's socket in a
             connection of its own, or all in one, by XUDP or by packetaddr.
+        spare_connections: how many are kept open to each server that was connected to lately; 0
+            for none. Streams and datagrams have that many each.
+        spare_keep: seconds after which an unused one is closed.
     """
 
     servers: tuple[VMessServerSettings, ...]
@@ -295,6 +308,8 @@ class VMessOutboundSettings:
     timestamp_jitter: int = TIMESTAMP_JITTER
     packet_size: int = PACKET_SIZE
     packet_encoding: PacketEncoding = PacketEncoding.NONE
+    spare_connections: int = 0
+    spare_keep: float = SPARE_KEEP
 
 
 @attrs.frozen(kw_only=True)

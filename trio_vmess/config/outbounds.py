@@ -7,6 +7,7 @@ import attrs
 
 from trio_vmess.config import values
 from trio_vmess.config.endpoints import (
+    SPARE_KEEP,
     BlackholeOutboundSettings,
     FreedomOutboundSettings,
     HttpOutboundSettings,
@@ -31,12 +32,17 @@ from trio_vmess.config.enums import (
 from trio_vmess.config.inbounds import read_alter_id, read_level, read_protocol, read_user_level
 from trio_vmess.config.mux import MUX_CONCURRENCY, MuxSettings
 from trio_vmess.config.reader import Section
-from trio_vmess.config.transports import StreamSettings
+from trio_vmess.config.transports import GrpcSettings, Http2Settings, StreamSettings
 from trio_vmess.config.tree import Value, quote
 from trio_vmess.core import Host
 from trio_vmess.core.vmess import DIALECTS, PACKET_SIZE, TIMESTAMP_JITTER, V2RAY, Command
 
 __all__ = ["read_outbound"]
+
+SPARE_CONNECTIONS_MAX: Final = 16
+
+SPARE_KEEP_MAX: Final = 60.0
+"""Seconds; what a node of this project waits for a request by default."""
 
 
 def read_outbound(outer: Section, inner: Section, stream: StreamSettings) -> OutboundSettings:
@@ -51,6 +57,7 @@ def read_outbound(outer: Section, inner: Section, stream: StreamSettings) -> Out
     mux = _read_mux(outer, protocol)
     if isinstance(protocol, VMessOutboundSettings):
         protocol = _with_packet_encoding(inner, protocol, mux)
+        _check_spares(inner, protocol, stream)
     outbound = OutboundSettings(
         protocol=protocol,
         tag=outer.get("tag", values.text, ""),
@@ -118,6 +125,14 @@ def _with_packet_encoding(
     return protocol
 
 
+def _check_spares(inner: Section, protocol: VMessOutboundSettings, stream: StreamSettings) -> None:
+    if protocol.spare_connections and isinstance(stream.carrier, Http2Settings | GrpcSettings):
+        inner.refuse(
+            "spare_connections",
+            "with h2 and grpc, all connections share one that is open already; set it to 0",
+        )
+
+
 def _read_vmess(section: Section) -> VMessOutboundSettings:
     listed = section.sections("servers", json=("vnext", "servers"))
     servers = [_read_vmess_server(each) for each in listed]
@@ -144,7 +159,21 @@ def _read_vmess(section: Section) -> VMessOutboundSettings:
         packet_encoding=section.get(
             "packet_encoding", values.word(PacketEncoding), PacketEncoding.NONE
         ),
+        spare_connections=section.get(
+            "spare_connections", values.whole(0, SPARE_CONNECTIONS_MAX), 0
+        ),
+        spare_keep=section.get("spare_keep", _spare_keep, SPARE_KEEP),
     )
+
+
+def _spare_keep(raw: Value) -> float:
+    seconds = values.seconds(raw)
+    if not 0 < seconds <= SPARE_KEEP_MAX:
+        raise ValueError(
+            f"expected more than 0 and at most {SPARE_KEEP_MAX:g} seconds, found {seconds:g}; "
+            "to switch spare connections off, set their number to 0"
+        )
+    return seconds
 
 
 def _read_flat_server(section: Section) -> VMessServerSettings:

@@ -27,6 +27,7 @@ from trio_vmess.node.clock import utc_seconds
 from trio_vmess.node.dialling import Dialler
 from trio_vmess.node.layers import LayerBuilder
 from trio_vmess.node.lifecycle import Service
+from trio_vmess.node.spares import spares_of
 from trio_vmess.node.users import UserStore
 from trio_vmess.operations import Directions, Statistics
 from trio_vmess.relay import SharedBuffers
@@ -258,7 +259,9 @@ class Assembler:
         tag, local = settings.tag, settings.send_through
         dialler = Dialler.of(settings, resolve=self.resolve, file=self.layers.file)
         options = dialler.options
-        around = self.layers.for_outbound(settings)
+        around = self.layers.for_outbound(
+            settings, ahead=spares_of(settings, add_service=self.services.append)
+        )
         connect = around(dialler.connect())
         match settings.protocol:
             case config.VMessOutboundSettings() as vmess:

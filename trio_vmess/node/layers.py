@@ -115,14 +115,22 @@ class LayerBuilder:
             raise TypeError("these layers are for outbounds, which have no fallback")
         return self.make_fallback(stream.fallback)
 
-    def for_outbound(self, settings: OutboundSettings) -> Around:
+    def for_outbound(self, settings: OutboundSettings, *, ahead: Around | None = None) -> Around:
         """Build the layers of an outbound; the result puts them around what dials its servers.
+
+        Args:
+            settings: the outbound's.
+            ahead: goes around what can be opened ahead of time: all layers, or those below a
+                carrier whose request waits for the first payload.
 
         Raises:
             ConfigError: a certificate cannot be used.
         """
         stream = settings.stream
         arounds = [*self._tls_arounds(stream), *self._carrier_arounds(stream)]
+        if ahead is not None:
+            waits = _waits_for_payload(stream.carrier)
+            arounds.insert(len(arounds) - waits, ahead)
         return lambda connect: functools.reduce(
             lambda inner, around: around(inner), arounds, connect
         )
@@ -256,12 +264,23 @@ def _client_alpn(carrier: CarrierSettings) -> Sequence[str]:
 
 
 def _sends_at_once(carrier: CarrierSettings) -> bool:
-    """Return whether a client sends its request before there is anything to carry."""
+    """Return whether a client sends a request of its own before there is anything to carry."""
+    match carrier:
+        case WebSocketSettings() | HttpUpgradeSettings():
+            return not _waits_for_payload(carrier)
+        case TcpSettings() | Http2Settings() | GrpcSettings():
+            return False
+        case _ as never:
+            assert_never(never)
+
+
+def _waits_for_payload(carrier: CarrierSettings) -> bool:
+    """Return whether the request of a client travels with the first bytes that it carries."""
     match carrier:
         case WebSocketSettings(max_early_data=early_size):
-            return not early_size
+            return bool(early_size)
         case HttpUpgradeSettings(max_early_data=early_size, is_eager=is_eager):
-            return not early_size and not is_eager
+            return bool(early_size) or is_eager
         case TcpSettings() | Http2Settings() | GrpcSettings():
             return False
         case _ as never:

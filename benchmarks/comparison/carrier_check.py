@@ -111,6 +111,8 @@ def _check_upgrade(stream: socket.socket, carrier: CarrierSpec) -> str:
         return f"not the request of a tunnel: {line!r}"
     if carrier.network == "httpupgrade":
         return ""
+    if carrier.early_data:
+        return "" if fields.get(carrier.early_data_header.lower()) else "no early data"
     key = fields.get("sec-websocket-key", "").encode()
     accept = base64.b64encode(hashlib.sha1(key + _ACCEPT_SALT, usedforsecurity=False).digest())
     stream.sendall(

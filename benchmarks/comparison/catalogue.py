@@ -7,6 +7,7 @@ import attrs
 
 from benchmarks.comparison import measures
 from benchmarks.comparison.implementations import OURS, V2RAY
+from benchmarks.comparison.latency import latency_workloads
 from benchmarks.comparison.setups import Setup
 from benchmarks.comparison.transports import transport_workloads
 from benchmarks.comparison.workloads import Column, Workload
@@ -190,6 +191,7 @@ def list_workloads() -> list[Workload]:
         *_mixed_workloads(),
         *_fresh_workloads(),
         *transport_workloads(),
+        *latency_workloads(),
     ]
     setups = list(dict.fromkeys(workload.setup for workload in workloads))
     return sorted(workloads, key=lambda workload: (workload.is_fresh, setups.index(workload.setup)))

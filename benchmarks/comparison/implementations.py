@@ -144,8 +144,14 @@ def _v2ray_client(
 
 def _own_stream(carrier: CarrierSpec, role: Role) -> Json:
     """Return `streamSettings`; ours are V2Ray's, and Xray's for what V2Ray does not have."""
-    write = xray_stream if carrier.network in ("httpupgrade", "grpc") else v2ray_stream
-    return write(carrier, role)
+    is_xrays = carrier.network in ("httpupgrade", "grpc") or carrier.early_data
+    return (xray_stream if is_xrays else v2ray_stream)(carrier, role)
+
+
+def _own_client(setup: Setup, server_port: int, port: int) -> Json:
+    # The table of a sing-box server reaches only some seconds back.
+    extra: Json = {"timestampJitter": 0, "spareConnections": setup.spares}
+    return _v2ray_client(_own_stream, extra, setup, server_port, port)
 
 
 def _compile_ours() -> None:
@@ -169,8 +175,7 @@ def _ours() -> Implementation:
         version=__version__,
         environment=own_environment(),
         write_server=functools.partial(_v2ray_server, _own_stream, {"allowPrivate": True}),
-        # The table of a sing-box server reaches only some seconds back.
-        write_client=functools.partial(_v2ray_client, _own_stream, {"timestampJitter": 0}),
+        write_client=_own_client,
         has_carrier=lambda _carrier: True,
     )
 

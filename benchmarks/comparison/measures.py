@@ -16,6 +16,8 @@ _BEFORE_TRIPS: Final = 0.3
 _AFTER_LOAD: Final = 0.05
 """Seconds for the nodes to close the connections of a load."""
 _AFTER_START: Final = 0.3
+_BETWEEN_FIRSTS: Final = 0.4
+"""Seconds: more than the handshakes of a spare connection take, and less than it is kept."""
 _QUIET_SHARE: Final = 0.3
 """Share of a core below which a server has built its tables."""
 _FIRST_LIMIT: Final = 45.0
@@ -95,6 +97,12 @@ def connections(in_flight: int) -> Callable[[Stage], Figures]:
         }
 
     return measure
+
+
+def first_bytes(stage: Stage) -> Figures:
+    """Measure how long a new connection waits, for the proxy and for the first byte."""
+    figures, _ = stage.run("first_bytes", count=stage.size.first_count, pause=_BETWEEN_FIRSTS)
+    return figures | {"reply": figures["reply"] * 1e3, "first": figures["first"] * 1e3}
 
 
 def round_trips(stage: Stage) -> Figures:

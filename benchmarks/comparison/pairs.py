@@ -1,6 +1,7 @@
 """A client and a server as processes: started, measured, and ended."""
 
 import json
+import sys
 import tempfile
 from pathlib import Path
 from typing import Self
@@ -53,13 +54,16 @@ class Pair:
         self._children: dict[str, Child] = {}
         has_proxy = client is not None and server is not None
         self._ports = {role: free_port() if has_proxy else 0 for role in self._implementations}
+        self._path: Child | None = None
+        # Where the client finds the server.
+        self._server_port = free_port() if has_proxy and setup.delay else self._ports["server"]
         self.target = Target(origin=origin, proxy=self._ports["client"] if has_proxy else None)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for child in self._children.values():
+        for child in (*self._children.values(), *([] if self._path is None else [self._path])):
             child.stop()
         self._folder.cleanup()
 
@@ -84,7 +88,17 @@ class Pair:
 
     def start(self) -> float:
         """Start the server, then the client; return the seconds that both needed to listen."""
-        return self.start_one("server") + self.start_one("client")
+        seconds = self.start_one("server")
+        if self._server_port != self._ports["server"]:
+            self._start_path()
+        return seconds + self.start_one("client")
+
+    def _start_path(self) -> None:
+        """Start what delays everything between client and server."""
+        ends = (str(self._server_port), str(self._ports["server"]))
+        command = [sys.executable, "-m", "tests.kit.delayed_path", *ends]
+        self._path = Child("delayed path", [*command, str(self._setup.delay * 1e3)])
+        self._path.wait_until_accepting(self._server_port)
 
     def start_one(self, role: str, *, wait: bool = True) -> float:
         """Start the `client` or the `server`; return the seconds it needed to listen."""
@@ -104,9 +118,7 @@ class Pair:
     def _configuration(self, implementation: Implementation, role: str) -> Json:
         if role == "server":
             return implementation.write_server(self._setup, self._ports["server"])
-        return implementation.write_client(
-            self._setup, self._ports["server"], self._ports["client"]
-        )
+        return implementation.write_client(self._setup, self._server_port, self._ports["client"])
 
     def pid_of(self, role: str) -> int:
         """Return the process id of the client or the server."""

@@ -103,7 +103,8 @@ class Comparison:
     def _round_count(self, workload: Workload) -> int:
         if workload.only_once:
             return 1
-        return min(self._size.rounds, FRESH_ROUNDS) if workload.is_fresh else self._size.rounds
+        rounds = self._size.rounds if workload.rounds_max is None else workload.rounds_max
+        return min(rounds, self._size.rounds, *((FRESH_ROUNDS,) if workload.is_fresh else ()))
 
     def _contenders(self, workload: Workload) -> list[str]:
         names = [
@@ -190,6 +191,7 @@ def _shrunk(stage: Stage) -> Stage:
         stage.size,
         seconds=stage.size.seconds / 4,
         connection_count=stage.size.connection_count // 8 + 1,
+        first_count=stage.size.first_count // 4 + 1,
     )
     return attrs.evolve(stage, size=size)
 

@@ -20,6 +20,8 @@ class Setup:
         callers: the users of the client; one is chosen at random for each connection.
         client: the implementation of the client in every pair; None for the contender's own.
         server: the same for the server.
+        delay: seconds that bytes take from client to server, and as many back.
+        spares: connections that trio-vmess keeps open ahead of time; no peer has such a thing.
     """
 
     security: str = "aes-128-gcm"
@@ -30,6 +32,8 @@ class Setup:
     callers: tuple[int, ...] = (0,)
     client: str | None = None
     server: str | None = None
+    delay: float = 0.0
+    spares: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -40,6 +44,7 @@ class Size:
         rounds: measurements of each contender; the median counts.
         seconds: duration of a transfer.
         connection_count: connections to open.
+        first_count: connections whose first bytes are waited for.
         idle_count: connections to hold.
         settle_limit: seconds, at most, to wait until a table of alter ids is complete.
         share_seconds: seconds over which the CPU share is measured after that.
@@ -48,6 +53,7 @@ class Size:
     rounds: int
     seconds: float
     connection_count: int
+    first_count: int
     idle_count: int
     settle_limit: float
     share_seconds: float
@@ -58,6 +64,7 @@ SIZES: Final = {
         rounds=1,
         seconds=0.05,
         connection_count=10,
+        first_count=3,
         idle_count=20,
         settle_limit=0.0,
         share_seconds=0.1,
@@ -66,6 +73,7 @@ SIZES: Final = {
         rounds=1,
         seconds=0.4,
         connection_count=400,
+        first_count=12,
         idle_count=500,
         settle_limit=20.0,
         share_seconds=3.0,
@@ -74,6 +82,7 @@ SIZES: Final = {
         rounds=5,
         seconds=1.5,
         connection_count=2000,
+        first_count=12,
         idle_count=1000,
         settle_limit=40.0,
         share_seconds=10.0,

@@ -43,6 +43,7 @@ class Workload:
         has_ceiling: whether the load can also run without a proxy.
         peers: the peers to compare with; None for all.
         only_once: takes too long to be repeated; a quick run leaves the peers out.
+        rounds_max: for figures that differ little between rounds; None for no bound.
     """
 
     name: str
@@ -53,3 +54,4 @@ class Workload:
     has_ceiling: bool = True
     peers: Sequence[str] | None = None
     only_once: bool = False
+    rounds_max: int | None = None

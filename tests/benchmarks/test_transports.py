@@ -14,13 +14,14 @@ from benchmarks.comparison.implementations import OURS, Implementation, find_imp
 from benchmarks.comparison.report import Line
 from benchmarks.comparison.setups import Setup
 from benchmarks.comparison.workloads import Column
-from tests.kit.carriers import BARE, TLS, WS, WS_TLS, CarrierSpec
+from tests.kit.carriers import BARE, EARLY_DATA, TLS, WS, WS_TLS, CarrierSpec
 from tests.kit.commands import run_python
 from trio_vmess.bench import BenchError
 
 LINUX: Final = pytest.mark.skipif(sys.platform != "linux", reason="figures come from /proc")
 H2: Final = CarrierSpec(network="h2", tls=True)
 GRPC: Final = CarrierSpec(network="grpc", tls=True)
+EARLY: Final = CarrierSpec(network="ws", early_data=EARLY_DATA)
 CHECKED: Final = tuple(
     CarrierSpec(network=network, tls=tls)
     for network in ("ws", "httpupgrade", "h2", "grpc")
@@ -54,7 +55,25 @@ def test_every_transport_is_measured() -> None:
     assert all(float(row.split("|")[3]) > 0 for row in rows)
 
 
-@pytest.mark.parametrize("carrier", [TLS, *CHECKED], ids=str)
+@LINUX
+def test_no_first_byte_comes_before_its_round_trips() -> None:
+    """Of 50 ms each; what is measured beyond them is the machine's business."""
+    trips = {"tcp": 2, "ws+tls": 4, "ws+tls+early": 3, "mux": 1, "tcp-spares": 1}
+    done = run_python(
+        "benchmarks/compare.py",
+        *("--size", "tiny", "--peers", "none"),
+        *("--only", ",".join(f"first-byte-{name}" for name in trips)),
+        limit=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [line.split("|") for line in done.stdout.splitlines() if "ms to the first byte" in line]
+    found = {row[1].strip().removeprefix("first-byte-"): float(row[3]) for row in rows}
+    assert found.keys() == trips.keys()
+    for name, count in trips.items():
+        assert found[name] >= 50 * count
+
+
+@pytest.mark.parametrize("carrier", [TLS, EARLY, *CHECKED], ids=str)
 def test_a_client_that_uses_its_carrier_passes(
     ours: Implementation, carrier: CarrierSpec, tmp_path: Path
 ) -> None:
@@ -69,6 +88,7 @@ def test_a_client_that_uses_its_carrier_passes(
         (BARE, WS, "not the request of a tunnel"),
         (TLS, WS_TLS, "not the request of a tunnel"),
         (WS_TLS, TLS, "HTTP inside"),
+        (WS, EARLY, "no early data"),
         (WS_TLS, H2, "ProtocolError"),
         (H2, GRPC, "not the request of a tunnel"),
     ],

@@ -8,6 +8,7 @@ its caller kills the process.
 import contextlib
 import selectors
 import socket
+import statistics
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -247,6 +248,39 @@ class _EchoConnection:
         return self.has_echo or not data
 
 
+def first_bytes(target: Target, *, count: int, pause: float) -> Figures:
+    """Ask for an echo on new connections, one after the other; note when its first byte comes.
+
+    Args:
+        target: where to.
+        count: how many.
+        pause: seconds between the end of one and the beginning of the next.
+
+    Returns:
+        Medians of the seconds from the beginning of a connection: `reply` until the proxy has
+        answered, `first` until the first byte of the echo.
+    """
+    replies: list[float] = []
+    firsts: list[float] = []
+    for _ in range(count):
+        start = time.perf_counter()
+        with _open(target.origin if target.proxy is None else target.proxy) as sock:
+            if target.proxy is not None:
+                _ask_proxy(sock, _CONNECT, target.origin)
+            replies.append(time.perf_counter() - start)
+            sock.sendall(REQUEST.pack(b"e", 0) + _PING)
+            _receive(sock, 1)
+            firsts.append(time.perf_counter() - start)
+            _receive(sock, TRIP_SIZE - 1)
+        time.sleep(pause)
+    return {
+        "count": count,
+        "seconds": sum(firsts),
+        "reply": statistics.median(replies),
+        "first": statistics.median(firsts),
+    }
+
+
 def connections(target: Target, *, count: int, in_flight: int) -> Figures:
     """Open, use and close connections, `in_flight` at a time.
 
@@ -375,7 +409,7 @@ def datagrams(target: Target, *, size: int, seconds: float) -> Figures:
 LOADS: Final[Mapping[str, Callable[..., Figures]]] = {
     load.__name__: load
     for load in (
-        *(download, upload, round_trips, connections, first_connection),
+        *(download, upload, round_trips, first_bytes, connections, first_connection),
         *(hold, release, datagrams),
     )
 }

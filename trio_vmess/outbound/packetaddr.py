@@ -9,10 +9,9 @@ from typing import Final, NoReturn, Protocol
 import trio
 
 from trio_vmess.contracts import Connected, Outbound, PacketLink, StreamSide
-from trio_vmess.core import Association, Flow, decode_packetaddr, encode_packetaddr
-from trio_vmess.errors import DialError, RemoteProtocolError
+from trio_vmess.core import Flow, decode_packetaddr, encode_packetaddr
+from trio_vmess.errors import RemoteProtocolError
 from trio_vmess.outbound.background import Background
-from trio_vmess.outbound.pending_dial import PendingDial
 from trio_vmess.outbound.received_datagrams import ReceivedDatagrams
 from trio_vmess.outbound.shared_sockets import Open, SharedSockets
 from trio_vmess.transport import PacketSender
@@ -63,7 +62,6 @@ class PacketAddrOutbound:
         self._vmess = vmess
         self._background = Background(vmess.tag)
         self._sockets = SharedSockets()
-        self._dials: dict[tuple[Association, int], PendingDial] = {}
 
     @property
     def tag(self) -> str:
@@ -95,28 +93,13 @@ class PacketAddrOutbound:
         host, association = flow.destination.host, flow.association
         if association is None or isinstance(host, str):
             return await self._vmess.connect_packets(flow)
-        key, peer = (association, host.version), (str(host), flow.destination.port)
-        while (link := self._sockets.find(*key, peer)) is None:
-            dial = self._dials.get(key)
-            if dial is None:
-                link = self._sockets.link(*key, peer, await self._dial(key))
-                break
-            await dial.wait()
+        peer = str(host), flow.destination.port
+        link = await self._sockets.connect(association, host.version, peer, self._dial)
         return Connected(self.tag, link)
 
-    async def _dial(self, key: tuple[Association, int]) -> Open:
-        """Dial for a flow, and for all others of its association that come meanwhile."""
+    async def _dial(self) -> Open:
         nursery = self._background.nursery
-        dial = self._dials[key] = PendingDial()
-        try:
-            link = await self._vmess.connect_packetaddr()
-        except DialError as exc:
-            dial.fail(exc)
-            raise
-        finally:
-            del self._dials[key]
-            dial.end()
-        return functools.partial(self._start, link, nursery)
+        return functools.partial(self._start, await self._vmess.connect_packetaddr(), nursery)
 
     def _start(self, link: BoundedPacketLink, nursery: trio.Nursery) -> "PacketAddrSocket":
         socket = PacketAddrSocket(link, tag=self.tag)

@@ -5,12 +5,14 @@ that it comes from. One from any other peer asks the association for a flow, and
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 import trio
 
 from trio_vmess.core import Association, Destination, Network, parse_host
+from trio_vmess.errors import DialError
+from trio_vmess.outbound.pending_dial import PendingDial
 from trio_vmess.transport import SocketAddress
 
 QUEUE_COUNT_MAX: Final = 256
@@ -57,6 +59,7 @@ class SharedSockets:
 
     def __init__(self) -> None:
         self._sockets: dict[_Key, _SharedSocket] = {}
+        self._dials: dict[_Key, PendingDial] = {}
 
     def __len__(self) -> int:
         return len(self._sockets)
@@ -90,6 +93,44 @@ class SharedSockets:
         key = association, family
         shared = self._sockets[key] = _SharedSocket(association, open_socket())
         return SharedSocketLink(self, key, shared, peer)
+
+    async def connect(
+        self,
+        association: Association,
+        family: int,
+        peer: _Address,
+        dial: Callable[[], Awaitable[Open]],
+    ) -> "SharedSocketLink":
+        """Return a link to a peer, through a connection that takes time to open.
+
+        Args:
+            association: as for `link`, like the next two.
+            family: as there.
+            peer: as there.
+            dial: connects, for all flows of the association that come meanwhile.
+
+        Raises:
+            DialError: from `dial`, or what it has returned.
+        """
+        key = association, family
+        while (link := self.find(association, family, peer)) is None:
+            pending = self._dials.get(key)
+            if pending is None:
+                return self.link(association, family, peer, await self._dial(key, dial))
+            await pending.wait()
+        return link
+
+    async def _dial(self, key: _Key, dial: Callable[[], Awaitable[Open]]) -> Open:
+        pending = self._dials[key] = PendingDial()
+        try:
+            return await dial()
+        except DialError as exc:
+            pending.fail(exc)
+            raise
+        finally:
+            # Whoever waits goes on in a later turn, and finds the socket.
+            del self._dials[key]
+            pending.end()
 
     def close_unused(self, key: _Key, shared: "_SharedSocket") -> None:
         """Close a socket if no flow uses it any more."""

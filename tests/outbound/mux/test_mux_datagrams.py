@@ -140,6 +140,21 @@ async def test_the_end_of_the_last_flow_ends_session_and_carrier() -> None:
         assert outbound.carrier_count == 0
 
 
+async def test_destinations_that_are_written_to_at_once_need_one_carrier() -> None:
+    servers, program = Servers(), Program()
+    links: list[PacketLink] = []
+    async with running(servers, is_xudp=True) as outbound:
+
+        async def open_link(port: int) -> None:
+            links.append(await program.link(outbound, at("192.0.2.1", port)))
+
+        async with trio.open_nursery() as nursery:
+            for port in range(1, 11):
+                nursery.start_soon(open_link, port)
+        assert servers.dial_count == outbound.carrier_count == 1
+        assert len(links) == 10
+
+
 async def test_associations_have_sessions_of_their_own_beside_streams() -> None:
     servers = Servers()
     async with running(servers) as outbound:

@@ -12,7 +12,7 @@ from trio_vmess.errors import DialError, DialFailure, LocalProtocolError
 from trio_vmess.outbound.background import Background
 from trio_vmess.outbound.mux.pool import CarrierPool
 from trio_vmess.outbound.mux.source_ids import SourceIds
-from trio_vmess.outbound.shared_sockets import SharedSockets
+from trio_vmess.outbound.shared_sockets import Open, SharedSockets
 from trio_vmess.transport.mux import TURN_SIZE
 
 NAME_FAMILY: Final = 4
@@ -92,7 +92,8 @@ class MuxOutbound:
             DialError: as for `connect`, or the flow is refused because it is QUIC's.
             RuntimeError: the service does not run.
         """
-        if self._datagrams is None:
+        carriers = self._datagrams
+        if carriers is None:
             return await self._vmess.connect_packets(flow)
         destination = flow.destination
         if destination.port == QUIC_PORT and self._quic is not None:
@@ -102,15 +103,14 @@ class MuxOutbound:
                 f"{destination}: QUIC does not go over mux", reason=DialFailure.FORBIDDEN
             )
         _check_name(destination)
-        association = flow.association or _Alone()
         host, peer = destination.host, (str(destination.host), destination.port)
         family = NAME_FAMILY if isinstance(host, str) else host.version
-        link = self._sockets.find(association, family, peer)
-        if link is None:
-            carrier = await self._datagrams.find(self._background.nursery)
-            # Another flow of the association may have opened one meanwhile.
-            open_socket = functools.partial(carrier.add_socket, self._source_ids.find(flow, family))
-            link = self._sockets.link(association, family, peer, open_socket)
+
+        async def dial() -> Open:
+            carrier = await carriers.find(self._background.nursery)
+            return functools.partial(carrier.add_socket, self._source_ids.find(flow, family))
+
+        link = await self._sockets.connect(flow.association or _Alone(), family, peer, dial)
         return Connected(self.tag, link)
 
 

@@ -49,6 +49,14 @@ def test_the_connection_benchmark_measures_every_step() -> None:
     assert any(int(line.split()[-1]) > 0 for line in lines)
 
 
+@LINUX
+def test_the_churn_benchmark_reports_each_tenth() -> None:
+    done = run_python("benchmarks/churn.py", "--connections", "100", limit=LIMIT)
+    *steps, verdict = done.stdout.splitlines()
+    assert [line.split()[0] for line in steps] == [str(10 * step) for step in range(1, 11)]
+    assert verdict.startswith("grown by ")
+
+
 def test_an_unknown_workload_is_a_usage_error() -> None:
     done = run_python("benchmarks/compare.py", "--only", "nonsense", limit=LIMIT)
     assert done.returncode == 2

@@ -20,7 +20,7 @@ from trio_vmess.config import (
 
 EXAMPLE = pathlib.Path(__file__).parents[2] / "config.toml.example"
 
-NOT_IN_TOML = {"locations", "protocol", "stream", "carrier", "api", "warnings", "file"}
+NOT_IN_TOML = {"locations", "protocol", "stream", "carrier", "api", "warnings", "file", "lenient"}
 VALUES = {
     "Dialect",
     "Location",

@@ -26,21 +26,9 @@ PROBLEMS = [
         2,
     ),
     (
-        routing('{"type": "field", "ip": "::1", "outboundTag": "dirct"}'),
-        "routing.rules[0].outboundTag",
-        "did you mean 'direct'",
-        3,
-    ),
-    (
         routing('{"type": "field", "ip": "::1", "balancerTag": "b"}'),
         "routing.rules[0].balancerTag",
         "no balancer has the tag 'b'; none has a tag",
-        3,
-    ),
-    (
-        routing('{"type": "field", "inboundTag": ["x"], "outboundTag": "direct"}'),
-        "routing.rules[0].inboundTag",
-        "no inbound has the tag 'x'",
         3,
     ),
     (
@@ -104,6 +92,18 @@ PROBLEMS = [
         "routing.balancers[0].tag",
         "'tag' is missing",
         2,
+    ),
+    (
+        top('"reverse": {"bridges": [{"tag": "b", "domain": "a.b"}]}'),
+        "reverse.bridges",
+        "reverse proxies are not supported; remove 'reverse'",
+        2,
+    ),
+    (
+        top('"reverse": {"bridges": [],\n"portals": [{"tag": "b", "domain": "a.b"}]}'),
+        "reverse.portals",
+        "reverse proxies are not supported",
+        3,
     ),
     (top('"dns": {"servers": ["dns"]}'), "dns.servers[0]", "not a valid DNS server", 2),
     (top('"dns": {"servers": ["fakedns"]}'), "dns.servers[0]", "not supported", 2),

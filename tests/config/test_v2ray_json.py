@@ -228,7 +228,6 @@ def test_rules_may_name_the_api_and_the_resolver():
     [
         ('"api": {"tag": "api"}', "api"),
         ('"transport": {"kcpSettings": {"mtu": 1350}}', "transport.kcpSettings"),
-        ('"reverse": {"bridges": []}', "reverse"),
         ('"observatory": {}', "observatory"),
         ('"_comment": "hello"', "_comment"),
         ('"routing": {"domainMatcher": "mph"}', "routing.domainMatcher"),

@@ -213,6 +213,21 @@ async def test_private_addresses_are_refused_to_vmess_users_only(
     assert (line in text.splitlines()) is refused
 
 
+async def test_an_outbound_that_does_not_exist_is_the_first_in_a_v2ray_file() -> None:
+    config = parse_config(
+        '{"outbounds": [{"protocol": "blackhole", "tag": "first"}],'
+        ' "routing": {"rules": [{"port": 443, "outboundTag": "nowhere"}]}}'
+    )
+    flow = HypotheticalFlow(destination=Destination(host="a.example", port=443))
+    assert (await explain(config, flow))[1:] == [
+        "  routing.rules[0] (line 1) -> nowhere: yes",
+        "      ports: yes (443)",
+        "no outbound has the tag nowhere: the first one is used, as in V2Ray",
+        "outbound: first (blackhole)",
+        "  discarded here: nothing is dialled",
+    ]
+
+
 async def test_an_unknown_inbound_is_an_error() -> None:
     with pytest.raises(
         NoRouteError, match="no inbound has the tag 'other'; known tags: socks-in, vmess-in"

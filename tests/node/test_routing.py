@@ -3,9 +3,12 @@
 import pytest
 
 from trio_vmess.config import parse_config
-from trio_vmess.core import Destination, Network, parse_host
-from trio_vmess.errors import ConfigError
+from trio_vmess.contracts import Outbound
+from trio_vmess.core import Destination, Flow, Network, parse_host
+from trio_vmess.errors import ConfigError, NoRouteError
+from trio_vmess.node import Node
 from trio_vmess.node.routing import make_router, probes_of
+from trio_vmess.outbound import BlackholeOutbound, FreedomOutbound
 from trio_vmess.routing import NEED_ADDRESSES, Decision, RoutingContext
 
 HEAD = """
@@ -108,3 +111,33 @@ selector = ["d"]
     (probe,) = probes_of(config)
     assert (probe.balancer_tag, probe.interval) == ("all", 30.0)
     assert probe.destination == Destination(host="probe.example", port=80)
+
+
+LENIENT = """{
+  "inbounds": [{"tag": "in", "port": 1, "listen": "127.0.0.1", "protocol": "http"}],
+  "outbounds": [{"protocol": "blackhole"}, {"protocol": "freedom", "tag": "direct"}],
+  "api": {"tag": "api"},
+  "routing": {"rules": [
+    {"port": 1, "outboundTag": "direct"},
+    {"port": 2, "outboundTag": "nowhere"},
+    {"port": 3, "outboundTag": "api"}]}
+}"""
+
+
+async def choose(port: int) -> Outbound:
+    node = Node(parse_config(LENIENT))
+    destination = Destination(host="a.example", port=port)
+    return await node._choose(Flow(destination=destination, inbound_tag="in"))
+
+
+async def test_a_rule_of_a_v2ray_file_leads_to_the_first_outbound_if_its_own_does_not_exist() -> (
+    None
+):
+    assert isinstance(await choose(1), FreedomOutbound)
+    assert isinstance(await choose(2), BlackholeOutbound)
+    assert isinstance(await choose(9), BlackholeOutbound)
+
+
+async def test_what_rules_lead_to_v2rays_api_reaches_nothing() -> None:
+    with pytest.raises(NoRouteError, match="no outbound has the tag 'api'"):
+        await choose(3)

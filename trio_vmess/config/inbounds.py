@@ -282,6 +282,9 @@ def _read_socks(section: Section) -> SocksInboundSettings:
 
 def _read_http(section: Section) -> HttpInboundSettings:
     _ignore_timeout(section)
+    if not section.native:
+        section.ignore("auth", "an HTTP inbound asks for a password if it has accounts")
+        section.ignore("udp", "an HTTP inbound has no datagrams")
     return HttpInboundSettings(
         accounts=_read_accounts(section),
         allow_transparent=section.get("allow_transparent", values.flag, False),

@@ -102,11 +102,18 @@ class BalancerSettings:
 
 @attrs.frozen(kw_only=True)
 class RoutingSettings:
-    """Which connection takes which outbound; the first matching rule decides."""
+    """Which connection takes which outbound; the first matching rule decides.
+
+    Attributes:
+        is_lenient: tags that nothing has are no mistakes, as in V2Ray: a rule for an inbound that
+            does not exist matches nothing, and an outbound that does not exist is the first one.
+            This is not compared.
+    """
 
     domain_strategy: DomainStrategy = DomainStrategy.AS_IS
     rules: tuple[RuleSettings, ...] = ()
     balancers: tuple[BalancerSettings, ...] = ()
+    is_lenient: bool = attrs.field(default=False, eq=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -146,9 +153,15 @@ class DnsSettings:
 
 @attrs.frozen(kw_only=True)
 class ApiSettings:
-    """V2Ray's control API: not supported, but rules may name its tag."""
+    """V2Ray's control API: not supported, but rules may name its tags.
+
+    Attributes:
+        tag: what rules have as its outbound; what they lead there is refused.
+        inbound_tags: its inbounds, which are not opened.
+    """
 
     tag: str
+    inbound_tags: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

@@ -59,17 +59,23 @@ class Report:
         self.style = style
         self.environ = environ
         self._file = file
-        self._problems: list[ConfigProblem] = []
-        self._warnings: list[ConfigProblem] = []
+        # Dicts, because a value that two readers look at is reported once.
+        self._problems: dict[ConfigProblem, None] = {}
+        self._warnings: dict[ConfigProblem, None] = {}
+        self._ignored: dict[tuple[str, str], list[Location]] = {}
         self._sections: list[Section] = []
 
     def problem(self, location: Location, message: str) -> None:
         """Add a problem: the file cannot be used."""
-        self._problems.append(location.problem(message, file=self._file))
+        self._problems[location.problem(message, file=self._file)] = None
 
     def warn(self, location: Location, message: str) -> None:
         """Add a warning: the file can be used."""
-        self._warnings.append(location.problem(message, file=self._file))
+        self._warnings[location.problem(message, file=self._file)] = None
+
+    def ignore(self, name: str, location: Location, why: str) -> None:
+        """Add a warning that a key has no effect; one for all places that have it."""
+        self._ignored.setdefault((name, why), []).append(location)
 
     def open(self, raw: Value, where: str) -> "Section":
         """Start to read an object; anything else is reported, and read as an empty one."""
@@ -102,6 +108,10 @@ class Report:
         self._sections.clear()
         if self._problems:
             raise ConfigError(*sorted(self._problems, key=_order))
+        for (_, why), locations in self._ignored.items():
+            others = len(locations) - 1
+            places = f" (and in {others} other place{'s' if others > 1 else ''})" if others else ""
+            self.warn(locations[0], f"ignored: {why}{places}")
         return tuple(sorted(self._warnings, key=_order))
 
 
@@ -309,7 +319,7 @@ class Section:
         entry = self.find(name, json)
         self._not_offered.add(self._names(name, json)[0])
         if entry is not None:
-            self.report.warn(entry.location, f"ignored: {why}")
+            self.report.ignore(name, entry.location, why)
 
     def refuse(self, name: str, why: str, json: tuple[str, ...] = ()) -> None:
         """Report a key that is not supported and cannot be ignored."""
@@ -330,7 +340,7 @@ class Section:
         entry = self.find(name, json)
         self._not_offered.add(self._names(name, json)[0])
         if entry is not None and not _is_off(entry.value):
-            self.report.warn(entry.location, f"ignored: {why}")
+            self.report.ignore(name, entry.location, why)
 
     def leave_unread(self) -> None:
         """Do not report keys that no reader asked for: which are valid depends on a wrong value."""
@@ -345,7 +355,7 @@ class Section:
                 continue
             location = Location(self._path(member.key), member.line, member.column)
             if not self.native and member.key.startswith("_"):
-                self.report.warn(location, "ignored: keys that begin with _ are comments")
+                self.report.ignore("_", location, "keys that begin with _ are comments")
             else:
                 self.report.problem(location, self._unknown(member.key))
 

@@ -10,7 +10,6 @@ from trio_vmess.config import values
 from trio_vmess.config.enums import LogLevel
 from trio_vmess.config.inbounds import LEVEL_MAX
 from trio_vmess.config.model import (
-    ApiSettings,
     BalancerSettings,
     Config,
     DnsServerSettings,
@@ -27,7 +26,7 @@ from trio_vmess.config.tree import Members, Value, describe, quote
 from trio_vmess.core import Host, parse_endpoint
 from trio_vmess.routing import BalancerStrategy, DomainStrategy, Range, check_expression
 
-__all__ = ["read_api", "read_common"]
+__all__ = ["read_api_tag", "read_common"]
 
 _DOMAIN_KINDS: Final = (
     "regexp",
@@ -70,6 +69,9 @@ def _state(raw: Value) -> str | None:
 
 def _read_log(section: Section) -> LogSettings:
     """Read `log`."""
+    if not section.native:
+        section.ignore("dns_log", "lookups are not logged")
+        section.ignore("mask_address", "addresses are logged in full")
     return LogSettings(
         level=section.get("level", values.word(LogLevel), LogLevel.WARNING, json=("loglevel",)),
         access=section.get("access", values.text, ""),
@@ -99,6 +101,8 @@ def _read_policy(section: Section) -> PolicySettings:
 
 def _read_level(section: Section) -> PolicyLevelSettings:
     default = PolicyLevelSettings()
+    if not section.native:
+        section.ignore("stats_user_online", "users who are online are not counted")
     return PolicyLevelSettings(
         handshake=section.get("handshake", values.seconds, default.handshake),
         connection_idle=section.get(
@@ -118,6 +122,10 @@ def _buffer_size(raw: Value) -> int | None:
 
 
 def _read_system(section: Section) -> SystemPolicySettings:
+    if not section.native:
+        section.ignore(
+            "override_access_log_dest", "the access log has the destination that is dialled"
+        )
     return SystemPolicySettings(
         stats_inbound_uplink=section.get("stats_inbound_uplink", values.flag, False),
         stats_inbound_downlink=section.get("stats_inbound_downlink", values.flag, False),
@@ -147,6 +155,9 @@ def _read_rule(section: Section) -> RuleSettings:
     if not section.native:
         section.ignore("domain_matcher", "there is only one way of matching")
         section.ignore("rule_tag", "rules have no tags")
+        section.ignore("id", "rules have no ids")
+        section.ignore("enabled", "as in V2Ray, every rule is in force")
+        section.ignore("remarks", "remarks are not used")
         section.get("type", _rule_type, "")
     rule = RuleSettings(
         outbound_tag=section.get("outbound_tag", values.text, ""),
@@ -314,7 +325,7 @@ def _read_hosts(section: Section) -> Mapping[str, tuple[Host, ...]]:
     return hosts
 
 
-def read_api(section: Section) -> ApiSettings:
-    """Read `api`."""
-    section.many("services", values.text)
-    return ApiSettings(tag=section.get("tag", values.text, ""))
+def read_api_tag(section: Section) -> str:
+    """Read `api`: what rules call it; the rest has no effect."""
+    section.leave_unread()
+    return section.get("tag", values.text, "")

@@ -15,10 +15,10 @@ import attrs
 from trio_vmess.config import values
 from trio_vmess.config.endpoints import InboundSettings, OutboundSettings
 from trio_vmess.config.inbounds import read_inbound
-from trio_vmess.config.model import Config
+from trio_vmess.config.model import ApiSettings, Config
 from trio_vmess.config.outbounds import read_outbound
 from trio_vmess.config.reader import Section
-from trio_vmess.config.sections import read_api, read_common
+from trio_vmess.config.sections import read_api_tag, read_common
 from trio_vmess.config.streams import (
     CarrierDefaults,
     read_carrier_defaults,
@@ -28,7 +28,6 @@ from trio_vmess.config.streams import (
 __all__ = ["read_v2ray"]
 
 _IGNORED: Final = {
-    "reverse": "reverse proxies are not supported",
     "observatory": "observatories are not supported; set a balancer's probeInterval",
     "burst_observatory": "observatories are not supported; set a balancer's probeInterval",
     "fakedns": "fake DNS is not supported",
@@ -38,22 +37,54 @@ _IGNORED: Final = {
     "remarks": "remarks are not used",
 }
 _WITHOUT_SERVER: Final = ("freedom", "blackhole")
+_API: Final = "api"
+_API_DOOR: Final = "dokodemo-door"
+_FROM_INBOUND: Final = frozenset({"inbound_tags"})
+_NO_API: Final = "V2Ray's control API is not supported"
 
 
 def read_v2ray(root: Section) -> Config:
     """Read the whole file."""
     for name, why in _IGNORED.items():
         root.ignore(name, why)
-    root.ignore("api", "V2Ray's control API is not supported")
-    api = root.section("api")
+    _refuse_reverse(root)
     defaults = read_carrier_defaults(root)
-    config = Config(
-        inbounds=_read_inbounds(root, defaults), outbounds=_read_outbounds(root, defaults)
-    )
+    config = read_common(root, Config(outbounds=_read_outbounds(root, defaults)))
+    root.ignore("api", _NO_API)
+    api = root.section("api")
+    api_tag = _API if api is None else read_api_tag(api)
+    inbounds, doors = _read_inbounds(root, defaults, _find_doors(config, api_tag))
     return attrs.evolve(
-        read_common(root, config),
+        config,
+        inbounds=inbounds,
+        routing=attrs.evolve(config.routing, is_lenient=True),
         stats=_read_stats(root),
-        api=None if api is None else read_api(api),
+        api=None if api is None and not doors else ApiSettings(tag=api_tag, inbound_tags=doors),
+    )
+
+
+def _refuse_reverse(root: Section) -> None:
+    """Refuse V2Ray's reverse proxies: without them, a node is of no use to whoever set them up."""
+    reverse = root.section("reverse")
+    if reverse is not None:
+        for name in ("bridges", "portals"):
+            reverse.refuse_if_set(name, "reverse proxies are not supported; remove 'reverse'")
+
+
+def _find_doors(config: Config, api_tag: str) -> frozenset[str]:
+    """Return the tags of inbounds from which rules lead to V2Ray's control API, and only there.
+
+    Args:
+        config: with its outbounds and rules.
+        api_tag: what rules call the API, unless that is one of the outbounds.
+    """
+    if api_tag in {each.tag for each in config.outbounds}:
+        return frozenset()
+    return frozenset(
+        name
+        for rule in config.routing.rules
+        if rule.outbound_tag == api_tag and rule.conditions == _FROM_INBOUND
+        for name in rule.inbound_tags
     )
 
 
@@ -75,12 +106,34 @@ def _endpoints(root: Section, main: str, detour: str, listed: str) -> list[Secti
     ]
 
 
-def _read_inbounds(root: Section, defaults: CarrierDefaults) -> tuple[InboundSettings, ...]:
+def _read_inbounds(
+    root: Section, defaults: CarrierDefaults, doors: frozenset[str]
+) -> tuple[tuple[InboundSettings, ...], tuple[str, ...]]:
+    """Read the inbounds; those of V2Ray's control API are left out.
+
+    Args:
+        root: the whole file.
+        defaults: of the carriers.
+        doors: the tags from which rules lead to the API.
+
+    Returns:
+        The inbounds, and the tags of those that were left out.
+    """
     sections = _endpoints(root, "inbound", "inbound_detour", "inbounds")
     port = root.find("port")
     if port is not None and sections:
         sections[0].inherit("port", port)
-    return tuple(_read_inbound(each, defaults) for each in sections)
+    inbounds: list[InboundSettings] = []
+    left_out: list[str] = []
+    for section in sections:
+        tag = section.get("tag", values.text, "")
+        if tag in doors and section.get("protocol", values.text, "").lower() == _API_DOOR:
+            section.leave_unread()
+            root.report.warn(section.location, f"ignored, and not listened on: {_NO_API}")
+            left_out.append(tag)
+        else:
+            inbounds.append(_read_inbound(section, defaults))
+    return tuple(inbounds), tuple(left_out)
 
 
 def _read_outbounds(root: Section, defaults: CarrierDefaults) -> tuple[OutboundSettings, ...]:

@@ -4,8 +4,8 @@ They work on the model, so also on settings that were built in Python; the key p
 then consist of the model's own names.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final, Literal, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Final, Literal
 
 from trio_vmess.config.endpoints import (
     DokodemoInboundSettings,
@@ -20,11 +20,12 @@ from trio_vmess.config.endpoints import (
 from trio_vmess.config.enums import AllocateStrategy
 from trio_vmess.config.exposure import find_exposures
 from trio_vmess.config.location import Finding, Location, locate
-from trio_vmess.config.model import Config, RuleSettings
+from trio_vmess.config.model import Config
+from trio_vmess.config.references import dangling, duplicates, on_line
+from trio_vmess.config.routing_checks import find_routing_problems, find_routing_warnings
 from trio_vmess.config.stream_checks import find_stream_problems, find_stream_warnings
 from trio_vmess.config.transports import UnixSocket
 from trio_vmess.config.tree import quote
-from trio_vmess.config.values import nearest
 from trio_vmess.core import IPAddress, Network
 from trio_vmess.errors import ConfigError, ConfigProblem
 
@@ -36,8 +37,6 @@ __all__ = [
     "find_warnings",
     "validate",
 ]
-
-_T = TypeVar("_T")
 
 Role = Literal["server", "client"]
 
@@ -120,7 +119,7 @@ def find_problems(config: Config) -> Iterator[Finding]:
             yield from _detour(config, inbound, inbound.protocol, where)
     yield from _port_conflicts(config.inbounds)
     yield from find_stream_problems(config)
-    yield from _routing(config)
+    yield from find_routing_problems(config)
 
 
 def find_warnings(config: Config) -> Iterator[Finding]:
@@ -147,61 +146,35 @@ def find_warnings(config: Config) -> Iterator[Finding]:
             )
             yield locate(inbound.locations, "port", f"inbounds[{index}]"), message
     yield from find_stream_warnings(config)
+    yield from find_routing_warnings(config)
     yield from find_exposures(config)
-
-
-def _on_line(location: Location) -> str:
-    return quote(location.where) + ("" if location.line is None else f" (line {location.line})")
-
-
-def _duplicates(
-    items: Iterable[tuple[_T, Location]], say: Callable[[Location], str]
-) -> Iterator[Finding]:
-    """Find repeated values; `say` makes a sentence about the location of the first."""
-    first: dict[_T, Location] = {}
-    for value, location in items:
-        if not value:
-            continue
-        if value in first:
-            yield location, say(first[value])
-        else:
-            first[value] = location
 
 
 def _duplicate_tags(
     name: str, endpoints: Sequence[InboundSettings | OutboundSettings]
 ) -> Iterator[Finding]:
-    return _duplicates(
+    return duplicates(
         (
             (each.tag, locate(each.locations, "tag", f"{name}[{index}]"))
             for index, each in enumerate(endpoints)
         ),
-        lambda first: f"duplicate tag: already used by {_on_line(first)}; tags must be unique",
+        lambda first: f"duplicate tag: already used by {on_line(first)}; tags must be unique",
     )
 
 
 def _duplicate_users(protocol: VMessInboundSettings, where: str) -> Iterator[Finding]:
     users = [(user, f"{where}.users[{index}]") for index, user in enumerate(protocol.users)]
-    yield from _duplicates(
+    yield from duplicates(
         ((user.email.lower(), locate(user.locations, "email", path)) for user, path in users),
         lambda first: (
-            f"duplicate email: already used by {_on_line(first)}; "
+            f"duplicate email: already used by {on_line(first)}; "
             "emails must be unique, ignoring case"
         ),
     )
-    yield from _duplicates(
+    yield from duplicates(
         ((user.id, locate(user.locations, "id", path)) for user, path in users),
-        lambda first: f"duplicate id: already used by {_on_line(first)}; ids must be unique",
+        lambda first: f"duplicate id: already used by {on_line(first)}; ids must be unique",
     )
-
-
-def _dangling(tag: str, known: Iterable[str], what: str) -> str:
-    names = sorted(filter(None, known))
-    near = nearest(tag, names)
-    if near is not None:
-        return f"no {what} has the tag {quote(tag)}; did you mean '{near}'?"
-    listed = f"existing tags: {', '.join(names)}" if names else "none has a tag"
-    return f"no {what} has the tag {quote(tag)}; {listed}"
 
 
 def _detour(
@@ -213,7 +186,7 @@ def _detour(
     location = locate(protocol.locations, "detour", where)
     target = next((each for each in config.inbounds if each.tag == tag), None)
     if target is None:
-        yield location, _dangling(tag, (each.tag for each in config.inbounds), "inbound")
+        yield location, dangling(tag, {each.tag for each in config.inbounds}, "inbound")
     elif target is inbound:
         yield location, "the detour refers to its own inbound; use the tag of another one"
     elif not isinstance(target.protocol, VMessInboundSettings):
@@ -263,7 +236,7 @@ def _port_conflicts(inbounds: Sequence[InboundSettings]) -> Iterator[Finding]:
             name = "path" if key == "listen" else "port"
             yield (
                 locate(inbound.locations, key, f"inbounds[{index}]"),
-                f"{what}{port} conflicts with {_on_line(taken)}; choose another {name}",
+                f"{what}{port} conflicts with {on_line(taken)}; choose another {name}",
             )
             break
 
@@ -280,67 +253,3 @@ def _same_address(one: IPAddress | UnixSocket, other: IPAddress | UnixSocket) ->
     if one.version != other.version:
         return False
     return one == other or one.is_unspecified or other.is_unspecified
-
-
-def _routing(config: Config) -> Iterator[Finding]:
-    balancers = config.routing.balancers
-    yield from _duplicates(
-        (
-            (each.tag, locate(each.locations, "tag", f"routing.balancers[{index}]"))
-            for index, each in enumerate(balancers)
-        ),
-        lambda first: f"duplicate tag: already used by {_on_line(first)}; tags must be unique",
-    )
-    outbound_tags = [outbound.tag for outbound in config.outbounds]
-    for index, balancer in enumerate(balancers):
-        tags = filter(None, outbound_tags)
-        if balancer.selector and not any(tag.startswith(balancer.selector) for tag in tags):
-            location = locate(balancer.locations, "selector", f"routing.balancers[{index}]")
-            yield location, "no outbound tag starts with any of these prefixes"
-    for index, rule in enumerate(config.routing.rules):
-        yield from _rule(config, rule, f"routing.rules[{index}]")
-
-
-def _rule(config: Config, rule: RuleSettings, where: str) -> Iterator[Finding]:
-    itself = locate(rule.locations, "", where)
-    if not _has_condition(rule):
-        yield (
-            itself,
-            "the rule has no condition; add one, or make its outbound the first (the default)",
-        )
-    api_tag = config.api.tag if config.api else ""
-    if rule.outbound_tag and rule.balancer_tag:
-        location = locate(rule.locations, "balancer_tag", where)
-        yield location, "a rule has either an outbound or a balancer; remove one of the tags"
-    elif rule.outbound_tag:
-        known = {*(outbound.tag for outbound in config.outbounds), api_tag}
-        if rule.outbound_tag not in known:
-            location = locate(rule.locations, "outbound_tag", where)
-            yield location, _dangling(rule.outbound_tag, known, "outbound")
-    elif rule.balancer_tag:
-        known = {balancer.tag for balancer in config.routing.balancers}
-        if rule.balancer_tag not in known:
-            location = locate(rule.locations, "balancer_tag", where)
-            yield location, _dangling(rule.balancer_tag, known, "balancer")
-    elif not {"outbound_tag", "balancer_tag"} & rule.locations.keys():
-        yield itself, "the rule has no target; set the tag of an outbound or of a balancer"
-    known = {*(inbound.tag for inbound in config.inbounds), api_tag, config.dns.tag}
-    for tag in rule.inbound_tags:
-        if tag not in known:
-            location = locate(rule.locations, "inbound_tags", where)
-            yield location, _dangling(tag, known, "inbound")
-
-
-def _has_condition(rule: RuleSettings) -> bool:
-    return bool(
-        rule.domains
-        or rule.ips
-        or rule.ports
-        or rule.networks
-        or rule.sources
-        or rule.source_ports
-        or rule.users
-        or rule.inbound_tags
-        or rule.protocols
-        or rule.attributes
-    )

@@ -23,7 +23,7 @@ from trio_vmess.config import (
 from trio_vmess.core import Destination, format_endpoint, is_public
 from trio_vmess.dns import Answer
 from trio_vmess.errors import DialError, NoRouteError
-from trio_vmess.node import Assets, Node, make_router, rule_name
+from trio_vmess.node import Assets, Node, default_tags_of, make_router, rule_name
 from trio_vmess.routing import NEED_ADDRESSES, Decision, RoutingContext, Verdict
 
 _PROTOCOL_NAMES: Final = {
@@ -88,6 +88,9 @@ async def explain(config: Config, flow: HypotheticalFlow) -> Sequence[str]:
     lines += _explain_rules(config, router.explain(context, addresses).verdicts, decision)
     if decision.rule is None:
         lines.append("no rule matches: the first outbound is used")
+    elif decision.outbound_tag in default_tags_of(config):
+        tag = decision.outbound_tag
+        lines.append(f"no outbound has the tag {tag}: the first one is used, as in V2Ray")
     outbounds = _outbounds(config, decision)
     if decision.balancer_tag:
         lines.append(f"balancer {decision.balancer_tag} chooses one of {len(outbounds)} outbounds")
@@ -174,7 +177,7 @@ def _explain_rule(config: Config, verdict: Verdict, *, is_decisive: bool) -> Ite
 def _outbounds(config: Config, decision: Decision) -> Sequence[OutboundSettings]:
     if not config.outbounds:
         raise NoRouteError("the configuration has no outbound")
-    if decision.rule is None:
+    if decision.rule is None or decision.outbound_tag in default_tags_of(config):
         return config.outbounds[:1]
     if decision.outbound_tag:
         found = [each for each in config.outbounds if each.tag == decision.outbound_tag]

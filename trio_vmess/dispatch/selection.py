@@ -8,7 +8,7 @@ cannot reach its own server.
 import logging
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
 import attrs
@@ -58,6 +58,7 @@ class Selection:
         health: which outbounds of balancers are healthy.
         resolve_for: returns what resolves names for rules on addresses, for a flow.
         running: returns the outbound tags of all open connections.
+        default_tags: tags that no outbound has, and that mean the first one.
     """
 
     outbounds: Sequence[Outbound]
@@ -66,10 +67,12 @@ class Selection:
     health: Health = attrs.field(factory=Health)
     resolve_for: ResolveFor
     running: Callable[[], Iterable[str]]
+    default_tags: Collection[str] = ()
     _by_tag: Mapping[str, Outbound] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._by_tag = {outbound.tag: outbound for outbound in reversed(self.outbounds)}
+        by_tag = {tag: first for tag in self.default_tags for first in self.outbounds[:1]}
+        self._by_tag = by_tag | {outbound.tag: outbound for outbound in reversed(self.outbounds)}
 
     async def __call__(self, flow: Flow) -> Outbound:
         """Return the outbound of a flow.

@@ -5,7 +5,7 @@ from trio_vmess.node.clock import utc_seconds
 from trio_vmess.node.dialling import Dialler
 from trio_vmess.node.layers import Around, LayerBuilder
 from trio_vmess.node.node import Listening, Node
-from trio_vmess.node.routing import make_router, rule_name
+from trio_vmess.node.routing import default_tags_of, make_router, rule_name
 
 __all__ = [
     "Around",
@@ -14,6 +14,7 @@ __all__ = [
     "LayerBuilder",
     "Listening",
     "Node",
+    "default_tags_of",
     "make_router",
     "rule_name",
     "utc_seconds",

@@ -1,6 +1,6 @@
 """Builds a router, balancers and probes from routing settings."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from trio_vmess import dispatch, routing
@@ -89,7 +89,21 @@ def make_choice(
         health=health,
         resolve_for=resolve_for,
         running=running,
+        default_tags=default_tags_of(config),
     )
+
+
+def default_tags_of(config: Config) -> Collection[str]:
+    """Return the outbound tags of rules that mean the first outbound, because no other has them.
+
+    That of V2Ray's control API is not among them: what is meant for it reaches nothing else.
+    """
+    if not config.routing.is_lenient:
+        return ()
+    known = {outbound.tag for outbound in config.outbounds}
+    if config.api is not None:
+        known.add(config.api.tag)
+    return {rule.outbound_tag for rule in config.routing.rules} - known - {""}
 
 
 def probes_of(config: Config) -> Sequence["Probe"]:

@@ -1,12 +1,25 @@
 """Rules, what they are compared with, and decisions."""
 
 import enum
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import attrs
 
 from trio_vmess.core import Destination, Flow, Network
 from trio_vmess.routing.ranges import Range
+
+Field = Literal[
+    "inbound_tags",
+    "users",
+    "networks",
+    "ports",
+    "source_ports",
+    "protocols",
+    "sources",
+    "domains",
+    "ips",
+]
+"""A condition, by the name of its attribute in `Rule`."""
 
 
 class DomainStrategy(enum.Enum):
@@ -49,6 +62,14 @@ class Rule:
     inbound_tags: tuple[str, ...] = ()
     protocols: tuple[str, ...] = ()
     attributes: str = ""
+
+    @property
+    def conditions(self) -> frozenset[str]:
+        """The names of the attributes that are conditions, and have an entry."""
+        return frozenset(name for name in _CONDITIONS if getattr(self, name))
+
+
+_CONDITIONS: Final = (*get_args(Field), "attributes")
 
 
 @attrs.frozen(kw_only=True)
@@ -108,19 +129,6 @@ class NeedAddresses(enum.Enum):
 
 NEED_ADDRESSES: Final = NeedAddresses.NEED_ADDRESSES
 """A rule depends on the addresses of the destination's name: resolve it, then decide again."""
-
-Field = Literal[
-    "inbound_tags",
-    "users",
-    "networks",
-    "ports",
-    "source_ports",
-    "protocols",
-    "sources",
-    "domains",
-    "ips",
-]
-"""A condition, by the name of its attribute in `Rule`."""
 
 
 @attrs.frozen(kw_only=True)

@@ -92,6 +92,17 @@ async def test_an_unreachable_destination_is_answered_with_503(
         assert await client.receive_rest() == b""
 
 
+async def test_what_is_no_connect_has_its_protocol(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_remote(WebServers(name_the_path).script) as remote:
+        async with open_client(inbound(remote.dispatch)) as client:
+            await client.send(request("x"))
+            await receive_response(client)
+        async with open_client(inbound(remote.dispatch)) as client:
+            await client.send(TUNNEL)
+            await client.receive(len(ESTABLISHED))
+        assert [flow.request_protocol for flow in remote.outbound.flows] == ["http/1.1", ""]
+
+
 # Forwarding -------------------------------------------------------------------------------------
 
 

@@ -115,6 +115,44 @@ async def test_datagrams_are_routed_too() -> None:
     assert tags == {"direct"}
 
 
+WEB_ALONE = """
+{
+  "inbounds": [{"tag": "web", "listen": "127.0.0.1", "port": 0, "protocol": "http",
+    "sniffing": {"enabled": SNIFFS, "destOverride": ["http", "tls"], "routeOnly": true}}],
+  "outbounds": [
+    {"tag": "direct", "protocol": "freedom"},
+    {"tag": "blocked", "protocol": "blackhole"}],
+  "routing": {"rules": [{"inboundTag": ["web"], "protocol": ["PROTOCOL"],
+    "outboundTag": "blocked"}]}
+}
+"""
+
+
+@pytest.mark.parametrize("sniffs", ["true", "false"])
+@pytest.mark.parametrize(
+    ("protocol", "is_blocked"),
+    [("http", True), ("http/1.1", True), ("tls", False), ("http/2", False)],
+)
+async def test_a_request_at_an_http_inbound_has_a_protocol_with_and_without_sniffing(
+    protocol: str, sniffs: str, is_blocked: bool
+) -> None:
+    text = WEB_ALONE.replace("SNIFFS", sniffs).replace("PROTOCOL", protocol)
+    async with start_echo() as origin, start_node(parse_config(text)) as node:
+        where = f"127.0.0.1:{origin.port}"
+        head = f"HTTP/1.1\r\nHost: {where}\r\n\r\n"
+        with trio.fail_after(20):
+            async with await trio.open_tcp_stream("127.0.0.1", node.port) as client:
+                await client.send_all(f"GET http://{where}/ {head}".encode())
+                answer = await client.receive_some()
+            # The echo answers with the request, which is no response of HTTP.
+            assert (b"malformed" in answer) is not is_blocked
+            async with await trio.open_tcp_stream("127.0.0.1", node.port) as client:
+                await client.send_all(f"CONNECT {where} {head}".encode())
+                assert b" 200 " in await client.receive_some()
+                await client.send_all(b"no HTTP")
+                assert await client.receive_some() == b"no HTTP"
+
+
 BALANCED = """
 [[inbounds]]
 tag = "socks-in"

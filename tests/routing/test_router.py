@@ -95,6 +95,21 @@ CONDITIONS = [
     (Rule(protocols=("tls", "bittorrent")), context(protocol="bittorrent"), context(protocol="")),
     (Rule(protocols=("",)), None, context(protocol="tls")),
     (
+        Rule(protocols=("http",)),
+        context(request_protocol="http/1.1"),
+        context(protocol="tls"),
+    ),
+    (
+        Rule(protocols=("http/1.1",)),
+        context(request_protocol="http/1.1", protocol="http1"),
+        context(protocol="http1"),
+    ),
+    (
+        Rule(protocols=("http1",)),
+        context(request_protocol="http/1.1", protocol="http1"),
+        context(request_protocol="http/1.1"),
+    ),
+    (
         Rule(ports=((443, 443),), users=("u",), domains=("a",), networks=(Network.TCP,)),
         context("a:443", user="u"),
         context("a:443", user="v"),
@@ -162,6 +177,7 @@ def test_the_context_of_a_flow() -> None:
         source="10.0.0.1:5",
         inbound_tag="in",
         user=User(email="u"),
+        request_protocol="http/1.1",
         sniffed_protocol="quic",
         sniffed_domain="a.example",
     )
@@ -171,6 +187,7 @@ def test_the_context_of_a_flow() -> None:
         inbound_tag="in",
         user="u",
         protocol="quic",
+        request_protocol="http/1.1",
         domain="a.example",
     )
 

@@ -58,6 +58,8 @@ class Flow:
             by the same inbound: no outbound connects to this port of this machine; 0 for none.
         carrier: the name of the connection that carries it besides others; empty for none.
         association: whose datagrams these are, if other flows have the same socket.
+        request_protocol: what the inbound has read from it, if that is more than where it goes:
+            `http/1.1` for a request at an HTTP inbound that is no CONNECT; otherwise empty.
         sniffed_protocol: what its first bytes are: `http1`, `tls`, `bittorrent`, `quic`; empty
             if nothing was sniffed or recognised.
         sniffed_domain: the server that they name; may be empty.
@@ -71,5 +73,6 @@ class Flow:
     looping_port: int = 0
     carrier: str = ""
     association: Association | None = attrs.field(default=None, repr=False)
+    request_protocol: str = ""
     sniffed_protocol: str = ""
     sniffed_domain: str = ""

@@ -33,6 +33,13 @@ log: Final = logging.getLogger("trio_vmess.inbound.http")
 READ_SIZE: Final = 4096
 """Bytes that one read of a request's head takes at most."""
 
+REQUEST_PROTOCOL: Final = "http/1.1"
+"""What rules see of a request that is no CONNECT, whatever its version.
+
+Source:
+    v2ray-core 4.34, proxy/http/server.go, handlePlainHTTP.
+"""
+
 FLOW_LINGER: Final = 2.0
 """Seconds that a flow may outlive its response, if the server does not close its connection."""
 
@@ -91,6 +98,7 @@ class HttpInbound:
             source=source,
             inbound_tag=self._tag,
             user=self._user(request.user),
+            request_protocol=REQUEST_PROTOCOL if isinstance(request, Forward) else "",
             looping_port=0 if local is None else local.port,
         )
 

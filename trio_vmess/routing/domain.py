@@ -8,7 +8,8 @@ r"""Conditions on names: the syntax of their entries, and an index over those of
     geosite:list@attr       a list of `geosite.dat`; with attributes, only the names that have them
     ext:file:list@attr      a list of another file; `ext-domain:` means the same
 
-Names are compared ignoring case, and `example.com.` is `example.com`.
+Names are compared ignoring case, and `example.com.` is `example.com`. Expressions see names in
+lower case, and are matched as they are written: `[A-Z]` matches nothing in a name.
 
 The cost of a decision does not depend on the number of names. `full:` and `domain:` take one dict
 lookup for each label of the name. Keywords are found by their first three letters: at each position

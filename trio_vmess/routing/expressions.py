@@ -29,7 +29,6 @@ class _SetClass(Protocol):
 
 
 class _Options(Protocol):
-    case_sensitive: bool
     log_errors: bool
     max_mem: int
 
@@ -50,7 +49,6 @@ def _load() -> _Engine:
 
 def _options(engine: _Engine) -> _Options:
     options = engine.Options()
-    options.case_sensitive = False
     options.log_errors = False
     options.max_mem = _MEMORY_MAX
     return options
@@ -75,7 +73,7 @@ class ExpressionSet:
         self._set.Compile()
 
     def find(self, name: str) -> Sequence[int]:
-        """Return the positions of the expressions that match somewhere in a name, in any case."""
+        """Return the positions of the expressions that match somewhere in a name, as written."""
         return self._set.Match(name) or ()
 
 

@@ -200,10 +200,11 @@ def _probe_protocol(marks: Mapping[str, int], without: int) -> Probe:
 
     def probe(context: RoutingContext, alive: int) -> int:
         answer = without
-        if context.protocol:
-            for prefix, mark in prefixes:
-                if context.protocol.startswith(prefix):
-                    answer |= mark
+        for protocol in (context.protocol, context.request_protocol):
+            if protocol:
+                for prefix, mark in prefixes:
+                    if protocol.startswith(prefix):
+                        answer |= mark
         return alive & answer
 
     return probe

@@ -180,7 +180,7 @@ def _compared(context: RoutingContext, addresses: Iterable[IPAddress]) -> Mappin
         "networks": str(destination.network),
         "ports": str(destination.port),
         "source_ports": "" if port is None else str(port),
-        "protocols": context.protocol,
+        "protocols": ", ".join(filter(None, (context.request_protocol, context.protocol))),
         "sources": "" if host is None else str(host),
         "domains": name_of(context),
         "ips": ", ".join(map(str, addresses)),

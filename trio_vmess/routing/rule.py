@@ -45,7 +45,8 @@ class Rule:
         source_ports: like `ports`, for the client's.
         users: emails, compared exactly.
         inbound_tags: compared exactly.
-        protocols: prefixes of the protocols that sniffing finds: http1, tls, quic, bittorrent.
+        protocols: prefixes of the protocols that sniffing finds: http1, tls, quic, bittorrent; or
+            of that which the inbound has read: http/1.1.
         attributes: V2Ray's expression on the headers of an HTTP request. It is not supported:
             `Router` refuses a rule that has one.
     """
@@ -82,6 +83,7 @@ class RoutingContext:
         inbound_tag: the tag of the inbound; may be empty.
         user: the user's email; may be empty.
         protocol: the protocol that sniffing found; empty for none.
+        request_protocol: the protocol that the inbound has read; empty for none.
         domain: the name that sniffing found, compared instead of the destination's; may be empty.
     """
 
@@ -90,6 +92,7 @@ class RoutingContext:
     inbound_tag: str = ""
     user: str = ""
     protocol: str = ""
+    request_protocol: str = ""
     domain: str = ""
 
     @classmethod
@@ -101,6 +104,7 @@ class RoutingContext:
             inbound_tag=flow.inbound_tag,
             user=flow.user.email,
             protocol=flow.sniffed_protocol,
+            request_protocol=flow.request_protocol,
             domain=flow.sniffed_domain,
         )
 

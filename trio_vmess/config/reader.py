@@ -8,6 +8,7 @@ for.
 """
 
 import enum
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
@@ -119,6 +120,7 @@ def _order(problem: ConfigProblem) -> tuple[int, int]:
     return problem.line or 0, problem.column or 0
 
 
+@functools.cache
 def _camel(name: str) -> str:
     first, *rest = name.split("_")
     return first + "".join(part.capitalize() for part in rest)
@@ -169,6 +171,11 @@ class Section:
     def native(self) -> bool:
         """Whether the file is in the native format."""
         return self.report.style is Style.NATIVE
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the object has no keys."""
+        return not self._members
 
     def locations(self) -> dict[str, Location]:
         """Return the locations of the keys found so far; the empty key has that of the object."""

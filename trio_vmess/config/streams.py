@@ -133,6 +133,9 @@ def read_carrier_defaults(root: Section) -> CarrierDefaults:
 def read_v2ray_stream(outer: Section, side: Side, defaults: CarrierDefaults) -> StreamSettings:
     """Read `streamSettings`. The Unix socket of an inbound's `ds` is in `unix`, too."""
     section = outer.section_or_empty("stream_settings")
+    if section.is_empty and not defaults:
+        # As most inbounds of a long file are: nothing has to be looked for.
+        return _located(StreamSettings(), section, carrier="network", tls="security")
     word = _read_network(section)
     settings = _read_network_settings(section, word, defaults)
     section.refuse_if_set("finalmask", "disguising transports (finalmask) is not supported")

@@ -4,7 +4,7 @@ They work on the model, so also on settings that were built in Python; the key p
 then consist of the model's own names.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 from trio_vmess.config.endpoints import (
@@ -21,12 +21,12 @@ from trio_vmess.config.enums import AllocateStrategy
 from trio_vmess.config.exposure import find_exposures
 from trio_vmess.config.location import Finding, Location, locate
 from trio_vmess.config.model import Config
+from trio_vmess.config.port_conflicts import find_port_conflicts
 from trio_vmess.config.references import dangling, duplicates, on_line
 from trio_vmess.config.routing_checks import find_routing_problems, find_routing_warnings
 from trio_vmess.config.stream_checks import find_stream_problems, find_stream_warnings
 from trio_vmess.config.transports import UnixSocket
 from trio_vmess.config.tree import quote
-from trio_vmess.core import IPAddress, Network
 from trio_vmess.errors import ConfigError, ConfigProblem
 
 __all__ = [
@@ -111,13 +111,14 @@ def find_problems(config: Config) -> Iterator[Finding]:
         )
     yield from _duplicate_tags("inbounds", config.inbounds)
     yield from _duplicate_tags("outbounds", config.outbounds)
+    by_tag = {inbound.tag: inbound for inbound in reversed(config.inbounds)}
     for index, inbound in enumerate(config.inbounds):
         where = f"inbounds[{index}]"
         yield from _allocation(inbound, where)
         if isinstance(inbound.protocol, VMessInboundSettings):
             yield from _duplicate_users(inbound.protocol, where)
-            yield from _detour(config, inbound, inbound.protocol, where)
-    yield from _port_conflicts(config.inbounds)
+            yield from _detour(by_tag, inbound, inbound.protocol, where)
+    yield from find_port_conflicts(config.inbounds)
     yield from find_stream_problems(config)
     yield from find_routing_problems(config)
 
@@ -178,15 +179,18 @@ def _duplicate_users(protocol: VMessInboundSettings, where: str) -> Iterator[Fin
 
 
 def _detour(
-    config: Config, inbound: InboundSettings, protocol: VMessInboundSettings, where: str
+    by_tag: Mapping[str, InboundSettings],
+    inbound: InboundSettings,
+    protocol: VMessInboundSettings,
+    where: str,
 ) -> Iterator[Finding]:
     tag = protocol.detour
     if not tag:
         return
     location = locate(protocol.locations, "detour", where)
-    target = next((each for each in config.inbounds if each.tag == tag), None)
+    target = by_tag.get(tag)
     if target is None:
-        yield location, dangling(tag, {each.tag for each in config.inbounds}, "inbound")
+        yield location, dangling(tag, by_tag.keys(), "inbound")
     elif target is inbound:
         yield location, "the detour refers to its own inbound; use the tag of another one"
     elif not isinstance(target.protocol, VMessInboundSettings):
@@ -219,37 +223,3 @@ def _allocation(inbound: InboundSettings, where: str) -> Iterator[Finding]:
                 f"it needs more than 'concurrency', which is {allocate.concurrency}"
             ),
         )
-
-
-def _port_conflicts(inbounds: Sequence[InboundSettings]) -> Iterator[Finding]:
-    for index, inbound in enumerate(inbounds):
-        key = "listen" if isinstance(inbound.listen, UnixSocket) else "port"
-        for other_index, other in enumerate(inbounds[:index]):
-            shared = _shared_network(inbound, other)
-            if shared is None or not _same_address(inbound.listen, other.listen):
-                continue
-            if key == "port" and not inbound.port.overlaps(other.port):
-                continue
-            taken = locate(other.locations, key, f"inbounds[{other_index}]")
-            what = f"{inbound.listen}" if key == "listen" else f"{shared} {inbound.listen}"
-            port = "" if key == "listen" else f" port {inbound.port}"
-            name = "path" if key == "listen" else "port"
-            yield (
-                locate(inbound.locations, key, f"inbounds[{index}]"),
-                f"{what}{port} conflicts with {on_line(taken)}; choose another {name}",
-            )
-            break
-
-
-def _shared_network(one: InboundSettings, other: InboundSettings) -> Network | None:
-    return next((each for each in one.networks if each in other.networks), None)
-
-
-def _same_address(one: IPAddress | UnixSocket, other: IPAddress | UnixSocket) -> bool:
-    if isinstance(one, UnixSocket) and isinstance(other, UnixSocket):
-        return one.path == other.path
-    if isinstance(one, UnixSocket) or isinstance(other, UnixSocket):
-        return False
-    if one.version != other.version:
-        return False
-    return one == other or one.is_unspecified or other.is_unspecified

@@ -156,7 +156,7 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "hpack": ("trio_vmess.core.carriage.http2",),
     "lmdb": ("trio_vmess.node.replay_store",),
     "re2": ("trio_vmess.routing.expressions",),
-    "tomli": ("trio_vmess.config.toml",),
+    "tomli": ("trio_vmess.config.toml", "trio_vmess.config.toml_locations"),
     "websockets": ("trio_vmess.core.carriage.websocket.mask",),
 }
 """Libraries that live in one place each, whatever the room: the only modules that import them."""

@@ -168,7 +168,11 @@ def test_what_is_allowed(place: str, source: str) -> None:
             "import h11",
             "h11 lives in trio_vmess.core.http and trio_vmess.core.carriage.upgrade",
         ),
-        ("config/load", "import tomli", "tomli lives in trio_vmess.config.toml"),
+        (
+            "config/load",
+            "import tomli",
+            "tomli lives in trio_vmess.config.toml and trio_vmess.config.toml_locations",
+        ),
         ("outbound/freedom", "import dns.message", "dns lives in trio_vmess.dns"),
         ("config/load", "import trio", "config may not import trio"),
         ("config/load", "import yaml", "config may not import yaml"),

@@ -41,7 +41,7 @@ def test_the_suffix_wins_over_the_content(tmp_path):
     path = tmp_path / "a.json"
     path.write_text(TOML, "utf-8")
     problem = problem_of(path)
-    assert "not valid JSON" in problem.message
+    assert "the file is TOML, but its name ends in .json" in problem.message
     assert problem.file == str(path)
 
 

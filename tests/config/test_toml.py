@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_vmess.config import FreedomOutboundSettings, load_config, parse_config
-from trio_vmess.config.toml import locate_keys, parse_toml
+from trio_vmess.config.toml import parse_toml
+from trio_vmess.config.toml_locations import locate_keys
 from trio_vmess.errors import ConfigError
 
 EXAMPLE = pathlib.Path(__file__).parents[2] / "config.toml.example"

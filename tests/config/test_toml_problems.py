@@ -9,8 +9,6 @@ TOML_IN = '[[inbounds]]\nprotocol = "vmess"\nport = 1\n'
 PROBLEMS = [
     # text, where, part of the message, line
     ("a = ", "", "not valid TOML", 1),
-    ("a = 1\nb = [1\n", "", "not valid TOML", 3),
-    ("a = 1\na = 2\n", "", "not valid TOML", 2),
     ("", "outbounds", "no outbound is configured", None),
     ("[outbounds]\nprotocol = 'freedom'", "outbounds", "write [[outbounds]]", 1),
     (TOML_IN + "userz = []", "inbounds[0].userz", "did you mean 'users'", 4),

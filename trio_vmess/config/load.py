@@ -27,6 +27,10 @@ _SUFFIXES: Final[dict[str, Format]] = {
 _BYTE_ORDER_MARK: Final = "\ufeff"
 _UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 _BLANK: Final = re.compile(r"(?:\s+|#[^\n]*)*")
+_TOML: Final = re.compile(
+    r"(?:\s+|#[^\n]*)*(?P<statement>[\w.\"-]+[ \t]*=|\[\[?[ \t]*[A-Za-z_][\w.-]*[ \t]*\])"
+)
+"""Begins as no JSON does: with a key and an equals sign, or with a header."""
 
 
 def load_config(
@@ -101,7 +105,7 @@ def parse_config(
         ConfigError: with all problems, in the order of the file; a syntax error alone.
     """
     text = text.removeprefix(_BYTE_ORDER_MARK)
-    kind = format or _SUFFIXES.get(Path(file).suffix.lower()) or guess_format(text)
+    kind = format or _format_by_name(file, text) or guess_format(text)
     # Imported here: a node reads a file of one format.
     if kind == "toml":
         from trio_vmess.config.toml import parse_toml, read_native
@@ -119,6 +123,27 @@ def parse_config(
     for location, message in find_warnings(config):
         report.warn(location, message)
     return attrs.evolve(config, file=file, warnings=report.finish())
+
+
+def _format_by_name(file: str, text: str) -> Format | None:
+    """Return the format that a file's name says.
+
+    Raises:
+        ConfigError: it is obviously in the other one.
+    """
+    suffix = Path(file).suffix.lower()
+    kind = _SUFFIXES.get(suffix)
+    if kind == "toml" and guess_format(text) == "json":
+        raise _file_error(
+            file, f"the file is JSON, but its name ends in {suffix}; let it end in .json"
+        )
+    if kind == "json" and (match := _TOML.match(text)) is not None:
+        raise _file_error(
+            file,
+            f"the file is TOML, but its name ends in {suffix}; let it end in .toml",
+            line=text.count("\n", 0, match.span("statement")[0]) + 1,
+        )
+    return kind
 
 
 def guess_format(text: str) -> Format:

@@ -1,12 +1,10 @@
 """The native file format: TOML, with the model's names as keys.
 
-`tomli` reads the values but not their positions. `locate_keys` therefore scans the same text once
-more for the line and column of each key and list item. It can rely on the text being valid TOML, so
-it only has to follow the headers, split the keys, and skip the values.
+`tomli` reads the values but not their positions: these come from `toml_locations`. What it says
+of a mistake is put into words of ours in `toml_syntax`.
 """
 
 import datetime
-import re
 from collections.abc import Mapping
 from typing import Final, cast
 
@@ -26,24 +24,14 @@ from trio_vmess.config.outbounds import read_outbound
 from trio_vmess.config.reader import Section
 from trio_vmess.config.sections import read_common
 from trio_vmess.config.streams import read_native_stream
+from trio_vmess.config.toml_locations import KeyPath, Spot, locate_keys
+from trio_vmess.config.toml_syntax import explain_syntax_error
 from trio_vmess.config.tree import Foreign, Member, Members, Value
 from trio_vmess.errors import ConfigError, ConfigProblem
 
-__all__ = ["locate_keys", "parse_toml", "read_native"]
+__all__ = ["parse_toml", "read_native"]
 
 IMPLIED_TAG: Final = "direct"
-
-KeyPath = tuple[str | int, ...]
-_Spot = tuple[int, int]
-
-_LOCATION_IN_MESSAGE: Final = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)$")
-_BLANK: Final = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*")
-_KEY_PART: Final = re.compile(r"""[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'""")
-_TEXT: Final = re.compile(
-    r'''"""(?:[^"\\]|\\.|"(?!""))*"{3,5}|\'\'\'.*?\'{3,5}|"(?:[^"\\\n]|\\.)*"|'[^'\n]*\'''',
-    re.DOTALL,
-)
-_PLAIN: Final = re.compile(r"[^,\]}#\n]+")
 
 
 def parse_toml(text: str, *, file: str = "") -> Value:
@@ -55,26 +43,13 @@ def parse_toml(text: str, *, file: str = "") -> Value:
     try:
         return _to_value(tomli.loads(text), (), locate_keys(text))
     except tomli.TOMLDecodeError as exc:
-        raise ConfigError(_syntax_problem(str(exc), text, file)) from None
+        raise ConfigError(explain_syntax_error(str(exc), text, file)) from None
     except RecursionError:
         problem = ConfigProblem(where="", message="not valid TOML: nested too deeply", file=file)
         raise ConfigError(problem) from None
 
 
-def _syntax_problem(message: str, text: str, file: str) -> ConfigProblem:
-    match = _LOCATION_IN_MESSAGE.search(message)
-    line = column = None
-    if match is not None:
-        message = message[: match.start()]
-        lines = text.split("\n")
-        line = int(match[1]) if match[1] else len(lines)
-        column = int(match[2]) if match[2] else len(lines[-1]) + 1
-    return ConfigProblem(
-        where="", message=f"not valid TOML: {message}", file=file, line=line, column=column
-    )
-
-
-def _to_value(value: object, path: KeyPath, spots: Mapping[KeyPath, _Spot]) -> Value:
+def _to_value(value: object, path: KeyPath, spots: Mapping[KeyPath, Spot]) -> Value:
     line, column = spots.get(path, (None, None))
     match value:
         case dict():
@@ -93,146 +68,6 @@ def _to_value(value: object, path: KeyPath, spots: Mapping[KeyPath, _Spot]) -> V
             return Value(Foreign("a date or a time"), line, column)
         case _:
             raise TypeError(f"tomli made a {type(value).__name__}")
-
-
-def locate_keys(text: str) -> dict[KeyPath, _Spot]:
-    """Find line and column of every key and list item in a valid TOML text.
-
-    Returns:
-        Line and column, counted from 1, by key path; paths have indexes for the items of lists. An
-        item of an array of tables is where its header is.
-    """
-    return _Locator(text).run()
-
-
-class _Locator:
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._at = 0
-        self._line = 1
-        self._line_start = 0
-        self._spots: dict[KeyPath, _Spot] = {}
-        self._table_counts: dict[KeyPath, int] = {}
-
-    def run(self) -> dict[KeyPath, _Spot]:
-        table: KeyPath = ()
-        self._skip(_BLANK)
-        while self._at < len(self._text):
-            start = self._at
-            if self._peek() == "[":
-                table = self._header()
-            else:
-                self._assignment(table)
-            self._skip(_BLANK)
-            if self._at == start:
-                break
-        return self._spots
-
-    def _peek(self) -> str:
-        return self._text[self._at : self._at + 1]
-
-    def _skip(self, pattern: re.Pattern[str]) -> str:
-        match = pattern.match(self._text, self._at)
-        if match is None:
-            return ""
-        self._move(match.end())
-        return match.group()
-
-    def _move(self, end: int) -> None:
-        newline_count = self._text.count("\n", self._at, end)
-        if newline_count:
-            self._line += newline_count
-            self._line_start = self._text.rindex("\n", self._at, end) + 1
-        self._at = end
-
-    def _mark(self, path: KeyPath) -> None:
-        self._spots.setdefault(path, (self._line, self._at - self._line_start + 1))
-
-    def _key(self) -> list[str]:
-        parts: list[str] = []
-        while True:
-            self._skip(_BLANK)
-            part = self._skip(_KEY_PART)
-            parts.append(_unquote(part) if part[:1] in "\"'" else part)
-            self._skip(_BLANK)
-            if self._peek() != ".":
-                return parts
-            self._move(self._at + 1)
-
-    def _header(self) -> KeyPath:
-        is_array = self._text.startswith("[[", self._at)
-        spot = (self._line, self._at - self._line_start + 1)
-        self._move(self._at + (2 if is_array else 1))
-        *parents, last = self._key()
-        self._move(self._at + (2 if is_array else 1))
-        path: KeyPath = ()
-        for part in parents:
-            path = self._newest((*path, part))
-            self._spots.setdefault(path, spot)
-        path = (*path, last)
-        self._spots.setdefault(path, spot)
-        if is_array:
-            self._table_counts[path] = self._table_counts.get(path, 0) + 1
-            path = self._newest(path)
-            self._spots[path] = spot
-        return path
-
-    def _newest(self, path: KeyPath) -> KeyPath:
-        count = self._table_counts.get(path)
-        return path if count is None else (*path, count - 1)
-
-    def _assignment(self, table: KeyPath) -> None:
-        start = (self._line, self._at - self._line_start + 1)
-        path = table
-        for part in self._key():
-            path = (*path, part)
-            self._spots.setdefault(path, start)
-        if self._peek() == "=":
-            self._move(self._at + 1)
-            self._skip(_BLANK)
-            self._value(path)
-
-    def _value(self, path: KeyPath) -> None:
-        match self._peek():
-            case "[":
-                self._list(path)
-            case "{":
-                self._inline_table(path)
-            case '"' | "'":
-                self._skip(_TEXT)
-            case _:
-                self._skip(_PLAIN)
-
-    def _list(self, path: KeyPath) -> None:
-        self._move(self._at + 1)
-        index = 0
-        self._skip(_BLANK)
-        while self._peek() not in ("]", ""):
-            self._mark((*path, index))
-            self._value((*path, index))
-            self._skip(_BLANK)
-            if self._peek() != ",":
-                break
-            self._move(self._at + 1)
-            self._skip(_BLANK)
-            index += 1
-        self._move(self._at + 1)
-
-    def _inline_table(self, path: KeyPath) -> None:
-        self._move(self._at + 1)
-        self._skip(_BLANK)
-        while self._peek() not in ("}", ""):
-            self._assignment(path)
-            self._skip(_BLANK)
-            if self._peek() != ",":
-                break
-            self._move(self._at + 1)
-            self._skip(_BLANK)
-        self._move(self._at + 1)
-
-
-def _unquote(part: str) -> str:
-    return next(iter(tomli.loads(f"{part} = 0")))
 
 
 def read_native(root: Section) -> Config:

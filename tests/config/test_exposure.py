@@ -9,6 +9,7 @@ from trio_vmess.config import load_config, parse_config
 
 FREEDOM = '[[outbounds]]\nprotocol = "freedom"\n'
 ID = "b831381d-6324-4d53-ad4f-8cda48b30811"
+OTHER = "27848739-7e62-4138-9fd3-098a63964b6b"
 ACCOUNTS = 'accounts = [{ user = "ann", password = "secret" }]\n'
 
 
@@ -49,8 +50,8 @@ def test_an_address_that_is_not_given_is_every_address() -> None:
 
 
 def test_users_with_alter_ids_are_counted() -> None:
-    one = f'users = [{{ id = "a" }}, {{ id = "{ID}", alter_id = 4 }}]\n'
-    two = f'users = [{{ id = "a", alter_id = 1 }}, {{ id = "{ID}", alter_id = 4 }}]\n'
+    one = f'users = [{{ id = "{OTHER}" }}, {{ id = "{ID}", alter_id = 4 }}]\n'
+    two = f'users = [{{ id = "{OTHER}", alter_id = 1 }}, {{ id = "{ID}", alter_id = 4 }}]\n'
     advice = (
         "legacy headers are weaker than AEAD headers, and are easier to detect; use alterId 0 "
         "unless a client is older than V2Ray 4.28"
@@ -61,18 +62,28 @@ def test_users_with_alter_ids_are_counted() -> None:
     assert warned(inbound("vmess", "127.0.0.1", two)) == [
         ("inbounds[0].users[0].alter_id", f"2 users have an alterId above 0: {advice}")
     ]
-    assert warned(inbound("vmess", "0.0.0.0", 'users = [{ id = "a", alter_id = 0 }]\n')) == []
+    assert (
+        warned(
+            inbound(
+                "vmess",
+                "0.0.0.0",
+                'users = [{ id = "27848739-7e62-4138-9fd3-098a63964b6b" }]\n',
+            )
+        )
+        == []
+    )
 
 
 def test_users_of_a_detour_with_alter_ids() -> None:
-    more = 'users = [{ id = "a" }]\ndefault = { alter_id = 4 }\n'
+    more = f'users = [{{ id = "{OTHER}" }}]\ndefault = {{ alter_id = 4 }}\n'
     ((where, message),) = warned(inbound("vmess", "127.0.0.1", more))
     assert where == "inbounds[0].default"
     assert message.startswith("users that a detour creates have an alterId above 0: ")
 
 
 def outbound(address: str, more: str = "") -> str:
-    return f'[[outbounds]]\nprotocol = "vmess"\naddress = "{address}"\nport = 1\nid = "a"\n{more}'
+    where = f'address = "{address}"\nport = 1\nid = "{OTHER}"\n'
+    return f'[[outbounds]]\nprotocol = "vmess"\n{where}{more}'
 
 
 @pytest.mark.parametrize("security", ["none", "zero"])

@@ -37,7 +37,12 @@ PROBLEMS = [
         "either an outbound or a balancer",
         3,
     ),
-    (routing('{"type": "field", "ip": "::1"}'), "routing.rules[0]", "the rule has no target", 3),
+    (
+        routing('{"type": "field", "ip": "::1"}'),
+        "routing.rules[0].outboundTag",
+        "the rule has no target",
+        3,
+    ),
     (routing('{"outboundTag": "direct"}'), "routing.rules[0]", "no condition", 3),
     (
         routing('{"type": "chinaip", "ip": "::1", "outboundTag": "direct"}'),

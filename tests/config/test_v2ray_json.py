@@ -52,7 +52,8 @@ def test_the_form_before_v2ray_4():
             "listen": "127.0.0.1", "protocol": "socks", "domainOverride": ["http", "https"]},
         "inboundDetour": [{"protocol": "http", "port": "1081", "listen": "::1"}],
         "inbounds": [{"protocol": "vmess", "port": 1082, "settings": {
-            "clients": [{"id": "a"}], "features": {"detour": {"to": "x"}}}},
+            "clients": [{"id": "27848739-7e62-4138-9fd3-098a63964b6b"}],
+            "features": {"detour": {"to": "x"}}}},
             {"protocol": "vmess", "port": 1083, "tag": "x"}],
         "outbound": {"protocol": "freedom", "settings": {"timeout": 0}},
         "outboundDetour": [{"protocol": "blackhole", "tag": "blocked"}],
@@ -235,7 +236,8 @@ def test_rules_may_name_the_api_and_the_resolver():
         (
             (
                 '"inbounds": [{"protocol": "vmess", "port": 1, "settings": '
-                '{"clients": [{"id": "a", "security": "auto"}]}}]'
+                '{"clients": [{"id": "27848739-7e62-4138-9fd3-098a63964b6b",'
+                '"security": "auto"}]}}]'
             ),
             "inbounds[0].settings.clients[0].security",
         ),

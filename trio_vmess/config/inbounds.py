@@ -39,7 +39,9 @@ __all__ = [
     "read_alter_id",
     "read_inbound",
     "read_level",
+    "read_password",
     "read_protocol",
+    "read_user_id",
     "read_user_level",
 ]
 
@@ -76,6 +78,39 @@ def read_user_level(section: Section) -> int:
 def read_alter_id(section: Section) -> int:
     """Read `alterId`."""
     return section.get("alter_id", values.whole(0, _ALTER_ID_MAX), 0)
+
+
+def read_user_id(section: Section, purpose: str) -> bytes:
+    """Read `id`; warn of one that is not a UUID, which may be a mistake.
+
+    Args:
+        section: the user.
+        purpose: what the id is, for a message if it is missing.
+    """
+    environ = section.report.environ
+    user_id = section.get(
+        "id", lambda raw: values.user_id(values.resolve(raw, environ)), b"", required=purpose
+    )
+    entry = section.find("id")
+    if user_id and entry and not values.is_uuid(values.resolve(entry.value, environ)):
+        section.report.warn_once(
+            "id",
+            entry.location,
+            "not a UUID, but a name that stands for one, as in Xray and sing-box; V2Ray refuses it",
+        )
+    return user_id
+
+
+def read_password(section: Section, purpose: str) -> str:
+    """Read `password`, V2Ray's `pass`; arguments as for `read_user_id`."""
+    environ = section.report.environ
+    return section.get(
+        "password",
+        lambda raw: values.secret(values.resolve(raw, environ)),
+        "",
+        json=("pass",),
+        required=purpose,
+    )
 
 
 def read_inbound(outer: Section, inner: Section, stream: StreamSettings) -> InboundSettings:
@@ -209,7 +244,7 @@ def _read_user(section: Section) -> InboundUserSettings:
     if not section.native:
         section.ignore("security", "the client chooses the cipher")
     user = InboundUserSettings(
-        id=section.get("id", values.user_id, b"", required="the user's UUID"),
+        id=read_user_id(section, "the user's UUID"),
         email=section.get("email", values.text, ""),
         level=read_level(section),
         alter_id=read_alter_id(section),
@@ -246,9 +281,7 @@ def _read_accounts(section: Section) -> tuple[ProxyAccountSettings, ...]:
     return tuple(
         ProxyAccountSettings(
             user=each.get("user", values.filled_text, "", required="the account's user name"),
-            password=each.get(
-                "password", values.secret, "", json=("pass",), required="the account's password"
-            ),
+            password=read_password(each, "the account's password"),
         )
         for each in section.sections("accounts")
     )

@@ -118,8 +118,11 @@ def parse_config(
 
         report = Report(file, Style.V2RAY, environ=environ)
         config = read_v2ray(report.open(parse_jsonc(text, file=file), ""))
+    report.close_sections()
     for location, message in find_problems(config):
-        report.problem(location, message)
+        # What was not understood is not there: that it is missing is no mistake of its own.
+        if not report.has_problem_within(location.where):
+            report.problem(location, message)
     for location, message in find_warnings(config):
         report.warn(location, message)
     return attrs.evolve(config, file=file, warnings=report.finish())

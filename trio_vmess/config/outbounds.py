@@ -29,7 +29,14 @@ from trio_vmess.config.enums import (
     QuicOverMux,
     SecurityName,
 )
-from trio_vmess.config.inbounds import read_alter_id, read_level, read_protocol, read_user_level
+from trio_vmess.config.inbounds import (
+    read_alter_id,
+    read_level,
+    read_password,
+    read_protocol,
+    read_user_id,
+    read_user_level,
+)
 from trio_vmess.config.mux import MUX_CONCURRENCY, MuxSettings
 from trio_vmess.config.reader import Section
 from trio_vmess.config.transports import GrpcSettings, Http2Settings, StreamSettings
@@ -210,7 +217,7 @@ def _read_vmess_server(section: Section) -> VMessServerSettings:
 
 def _read_vmess_user(section: Section) -> OutboundUserSettings:
     return OutboundUserSettings(
-        id=section.get("id", values.user_id, b"", required="the UUID that the server knows"),
+        id=read_user_id(section, "the UUID that the server knows"),
         alter_id=read_alter_id(section),
         security=section.get("security", values.word(SecurityName), SecurityName.AUTO),
         level=read_level(section),
@@ -291,9 +298,7 @@ def _read_parent_proxy(section: Section) -> ParentProxySettings:
     users = tuple(
         ParentProxyUserSettings(
             user=each.get("user", values.filled_text, "", required="the user name for the proxy"),
-            password=each.get(
-                "password", values.secret, "", json=("pass",), required="the password for the proxy"
-            ),
+            password=read_password(each, "the password for the proxy"),
             level=read_level(each),
             email=each.get("email", values.text, ""),
         )

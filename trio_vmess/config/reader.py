@@ -63,7 +63,8 @@ class Report:
         # Dicts, because a value that two readers look at is reported once.
         self._problems: dict[ConfigProblem, None] = {}
         self._warnings: dict[ConfigProblem, None] = {}
-        self._ignored: dict[tuple[str, str], list[Location]] = {}
+        self._misspelt: set[str] = set()
+        self._repeated: dict[tuple[str, str], list[Location]] = {}
         self._sections: list[Section] = []
 
     def problem(self, location: Location, message: str) -> None:
@@ -74,9 +75,20 @@ class Report:
         """Add a warning: the file can be used."""
         self._warnings[location.problem(message, file=self._file)] = None
 
-    def ignore(self, name: str, location: Location, why: str) -> None:
-        """Add a warning that a key has no effect; one for all places that have it."""
-        self._ignored.setdefault((name, why), []).append(location)
+    def warn_once(self, key: str, location: Location, message: str) -> None:
+        """Add a warning; those about the same key become one."""
+        self._repeated.setdefault((key, message), []).append(location)
+
+    def has_problem_within(self, where: str) -> bool:
+        """Tell whether there is a problem with what is at a key path, or within it."""
+        return where in self._misspelt or any(
+            not found or found == where or found.startswith((f"{where}.", f"{where}["))
+            for found in (problem.where for problem in self._problems)
+        )
+
+    def note_misspelt(self, where: str) -> None:
+        """Note that what is missing at a key path is there, under another name."""
+        self._misspelt.add(where)
 
     def open(self, raw: Value, where: str) -> "Section":
         """Start to read an object; anything else is reported, and read as an empty one."""
@@ -98,21 +110,25 @@ class Report:
         """What the file's format calls an object."""
         return "a table" if self.style is Style.NATIVE else "an object { … }"
 
+    def close_sections(self) -> None:
+        """Report the keys that no reader asked for, and those that are missing."""
+        for section in self._sections:
+            section.report_keys()
+        self._sections.clear()
+
     def finish(self) -> tuple[ConfigProblem, ...]:
-        """Report unread keys; return the warnings if nothing is wrong.
+        """Close all sections; return the warnings if nothing is wrong.
 
         Raises:
             ConfigError: everything that is wrong, in the order of the file.
         """
-        for section in self._sections:
-            section.report_unread()
-        self._sections.clear()
+        self.close_sections()
         if self._problems:
             raise ConfigError(*sorted(self._problems, key=_order))
-        for (_, why), locations in self._ignored.items():
+        for (_, message), locations in self._repeated.items():
             others = len(locations) - 1
             places = f" (and in {others} other place{'s' if others > 1 else ''})" if others else ""
-            self.warn(locations[0], f"ignored: {why}{places}")
+            self.warn(locations[0], f"{message}{places}")
         return tuple(sorted(self._warnings, key=_order))
 
 
@@ -149,6 +165,7 @@ class Section:
         self._read: set[str] = set()
         self._requested: list[tuple[str, tuple[str, ...]]] = []
         self._not_offered: set[str] = set()
+        self._missing: dict[str, tuple[Location, str]] = {}
         self._unread_is_fine = False
         self._locations: dict[str, Location] = {"": location}
         for member in members.items:
@@ -239,11 +256,15 @@ class Section:
         entry = self.find(name, json)
         if entry is None:
             if required:
-                location = self.missing_location(name, json)
-                key = location.where.rpartition(".")[2]
-                self.report.problem(location, f"{quote(key)} is missing: {required}")
+                key = self._names(name, json)[0]
+                self.note_missing(name, f"{quote(key)} is missing: {required}", json)
             return default
         return self.convert(entry, read, default)
+
+    def note_missing(self, name: str, message: str, json: tuple[str, ...] = ()) -> None:
+        """Report that a key is missing, unless an unknown one turns out to be meant for it."""
+        key = self._names(name, json)[0]
+        self._missing[key] = self.missing_location(name, json), message
 
     def convert(self, entry: Entry, read: Callable[[Value], _T], default: _D) -> _T | _D:
         """Return what an entry holds; if it does not fit, report it and return the default."""
@@ -326,7 +347,7 @@ class Section:
         entry = self.find(name, json)
         self._not_offered.add(self._names(name, json)[0])
         if entry is not None:
-            self.report.ignore(name, entry.location, why)
+            self.report.warn_once(name, entry.location, f"ignored: {why}")
 
     def refuse(self, name: str, why: str, json: tuple[str, ...] = ()) -> None:
         """Report a key that is not supported and cannot be ignored."""
@@ -347,24 +368,36 @@ class Section:
         entry = self.find(name, json)
         self._not_offered.add(self._names(name, json)[0])
         if entry is not None and not _is_off(entry.value):
-            self.report.ignore(name, entry.location, why)
+            self.report.warn_once(name, entry.location, f"ignored: {why}")
 
     def leave_unread(self) -> None:
         """Do not report keys that no reader asked for: which are valid depends on a wrong value."""
         self._unread_is_fine = True
 
-    def report_unread(self) -> None:
-        """Report the keys that no reader asked for."""
-        if self._unread_is_fine:
-            return
+    def report_keys(self) -> None:
+        """Report the keys that no reader asked for, and those that readers have missed.
+
+        A key that is missing because it is misspelt is one mistake, and is reported once.
+        """
         for folded, member in self._members.items():
             if folded in self._read or (not self.native and member.value.content is None):
                 continue
             location = Location(self._path(member.key), member.line, member.column)
-            if not self.native and member.key.startswith("_"):
-                self.report.ignore("_", location, "keys that begin with _ are comments")
+            if self._unread_is_fine:
+                meant = nearest(member.key, self._missing)
+                if meant is not None:
+                    self._missing.pop(meant)
+                    self.report.problem(location, f"unknown key; did you mean '{meant}'?")
+            elif not self.native and member.key.startswith("_"):
+                message = "ignored: keys that begin with _ are comments"
+                self.report.warn_once("_", location, message)
             else:
-                self.report.problem(location, self._unknown(member.key))
+                meant, message = self._unknown(member.key)
+                self._missing.pop(meant, None)
+                self.report.note_misspelt(self._path(meant))
+                self.report.problem(location, message)
+        for missing in self._missing.values():
+            self.report.problem(*missing)
 
     def _known(self) -> dict[str, str]:
         """Return the keys that readers asked for, by the folded form of all their spellings."""
@@ -376,18 +409,17 @@ class Section:
             known.update((fold(spelling), spelling) for spelling in names)
         return known
 
-    def _unknown(self, key: str) -> str:
+    def _unknown(self, key: str) -> tuple[str, str]:
+        """Return the key that may have been meant, or nothing, and a message."""
         known = self._known()
         exact = known.get(fold(key))
         if exact is not None:
             why = "TOML keys are snake_case; " if self.native and fold(exact) == fold(key) else ""
-            return f"unknown key; {why}write '{exact}' instead"
+            return exact, f"unknown key; {why}write '{exact}' instead"
         near = nearest(key, known)
         if near is not None:
-            return f"unknown key; did you mean '{known[fold(near)]}'?"
+            meant = known[fold(near)]
+            return meant, f"unknown key; did you mean '{meant}'?"
         offered = ", ".join(sorted(set(known.values()) - self._not_offered))
-        return (
-            f"unknown key; valid keys here: {offered}"
-            if offered
-            else "unknown key; none is valid here"
-        )
+        valid = f"valid keys here: {offered}" if offered else "none is valid here"
+        return "", f"unknown key; {valid}"

@@ -7,6 +7,7 @@ import attrs
 from trio_vmess.config.location import Finding, locate
 from trio_vmess.config.model import Config, RuleSettings
 from trio_vmess.config.references import dangling, duplicates, on_line
+from trio_vmess.config.sections import NO_TARGET
 
 __all__ = ["find_routing_problems", "find_routing_warnings"]
 
@@ -92,7 +93,7 @@ def _rule(rule: RuleSettings, tags: _Tags, where: str) -> Iterator[Finding]:
         not (rule.outbound_tag or rule.balancer_tag)
         and not {"outbound_tag", "balancer_tag"} & rule.locations.keys()
     ):
-        yield itself, "the rule has no target; set the tag of an outbound or of a balancer"
+        yield itself, NO_TARGET
 
 
 def _dangling_outbound(rule: RuleSettings, tags: _Tags, where: str) -> Iterator[Finding]:

@@ -39,6 +39,7 @@ _DOMAIN_KINDS: Final = (
     "ext-domain",
 )
 _IP_KINDS: Final = ("geoip", "ext", "ext-ip")
+NO_TARGET: Final = "the rule has no target; set the tag of an outbound or of a balancer"
 _PRIVATE: Final = "private"
 _strategy_word: Final = values.word(BalancerStrategy)
 _BUFFER_KIB_MAX: Final = 1 << 20
@@ -173,6 +174,8 @@ def _read_rule(section: Section) -> RuleSettings:
         protocols=section.many("protocols", values.filled_text, json=("protocol",)),
         attributes=section.get("attributes", values.text, "", json=("attrs",)),
     )
+    if not {"outbound_tag", "balancer_tag"} & section.locations().keys():
+        section.note_missing("outbound_tag", NO_TARGET)
     return attrs.evolve(rule, locations=section.locations())
 
 
@@ -234,10 +237,10 @@ def _read_balancer(section: Section) -> BalancerSettings:
         probe_interval=section.get("probe_interval", values.seconds, 0.0),
         probe_destination=section.get("probe_destination", _endpoint, None),
     )
-    if not balancer.selector:
+    missing = section.missing_location("selector")
+    if not balancer.selector and not section.report.has_problem_within(missing.where):
         section.report.problem(
-            section.missing_location("selector"),
-            "'selector' is missing or empty: prefixes of the outbound tags to choose from",
+            missing, "'selector' is missing or empty: prefixes of the outbound tags to choose from"
         )
     return attrs.evolve(balancer, locations=section.locations())
 

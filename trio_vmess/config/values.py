@@ -9,8 +9,11 @@ import ipaddress
 import math
 import os
 import re
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeVar
+
+import attrs
 
 from trio_vmess.config.endpoints import PortRange
 from trio_vmess.config.transports import UnixSocket
@@ -21,6 +24,8 @@ from trio_vmess.core.vmess import parse_user_id
 _E = TypeVar("_E", bound=enum.Enum)
 _T = TypeVar("_T")
 
+_SHORT: Final = 5
+_VARIABLE: Final = "env:"
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 _HEX_TEXT: Final = re.compile(r"[0-9A-Fa-f-]{16,}")
 _MODE: Final = re.compile(r"0?[0-7]{3}")
@@ -28,12 +33,15 @@ _PORT_RANGE: Final = re.compile(r"([0-9]{1,5})(?:\s*-\s*([0-9]{1,5}))?")
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
-    """Return the word that `word` is most likely a misspelling of, or None."""
+    """Return the word that `word` is most likely a misspelling of, or None if none is near."""
     # Imported here: only mistakes need it.
     import difflib
 
     folded = {fold(each): each for each in words}
-    close = difflib.get_close_matches(fold(word), folded, n=1, cutoff=0.6)
+    wrong = fold(word)
+    # One letter in four may be wrong; of a short word, any one.
+    cutoff = 0.6 if len(wrong) < _SHORT else 0.75
+    close = difflib.get_close_matches(wrong, folded, n=1, cutoff=cutoff)
     return folded[close[0]] if close else None
 
 
@@ -251,6 +259,31 @@ def remote_ports(raw: Value) -> PortRange:
 
 
 network: Final = word(Network)
+
+
+def resolve(raw: Value, environ: Mapping[str, str] | None) -> Value:
+    """Return a value, or for the string `env:NAME` what that variable holds.
+
+    Args:
+        raw: from the file.
+        environ: the variables; None for those of the process.
+    """
+    if not isinstance(raw.content, str) or not raw.content.startswith(_VARIABLE):
+        return raw
+    name = raw.content.removeprefix(_VARIABLE)
+    variables = os.environ if environ is None else environ
+    if name not in variables:
+        raise ValueError(f"the environment variable {quote(name)} is not set")
+    return attrs.evolve(raw, content=variables[name])
+
+
+def is_uuid(raw: Value) -> bool:
+    """Tell whether a user id is written as a UUID, rather than as a name that stands for one."""
+    try:
+        uuid.UUID(text(raw))
+    except ValueError:
+        return False
+    return True
 
 
 def user_id(raw: Value) -> bytes:

@@ -191,7 +191,7 @@ def test_explain_arguments_are_typed() -> None:
             "argument --watch: 'x' is not a valid duration: expected 0.1 to 86400 seconds",
         ),
         ("stats --connections --reset", "--connections cannot be combined with --reset"),
-        ("run", "the following arguments are required: --config"),
+        ("run", "the configuration file is missing"),
     ],
 )
 def test_a_wrong_argument_is_exit_2_with_a_message(
@@ -209,4 +209,6 @@ def test_an_unknown_command_is_exit_2(capsys: pytest.CaptureFixture[str]) -> Non
     with pytest.raises(SystemExit) as ended:
         parse_arguments(["serve"])
     assert ended.value.code == 2
-    assert "invalid choice: 'serve'" in capsys.readouterr().err
+    assert (
+        "'serve' is neither a command nor a file; did you mean 'server'?" in capsys.readouterr().err
+    )

@@ -151,6 +151,20 @@ def test_flags_and_links_are_warned_about_too(tmp_path: Path) -> None:
     assert "the security 'none' leaves the traffic to 192.0.2.1 unencrypted" in err
 
 
+@POSIX
+@pytest.mark.parametrize("words", [("FILE",), ("-config", "FILE"), ("run", "FILE")])
+def test_a_file_is_run_in_the_words_of_v2ray_too(words: tuple[str, ...], tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(
+        '{"inbounds": [{"port": 0, "listen": "127.0.0.1", "protocol": "socks"}],'
+        ' "outbounds": [{"protocol": "freedom"}]}'
+    )
+    with running_command(*(word.replace("FILE", str(file)) for word in words)) as node:
+        line_with(node, "listening: socks")
+        node.send_signal(signal.SIGTERM)
+        assert node.wait(timeout=20) == 0
+
+
 def test_every_mistake_in_one_run_and_exit_23(tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     file.write_text(

@@ -27,6 +27,7 @@ from trio_vmess.cli.arguments import (
     StatsArguments,
 )
 from trio_vmess.cli.links import find_link
+from trio_vmess.cli.logs import check_log_files
 from trio_vmess.cli.quick_server import client_stream, find_doubts, server_stream
 from trio_vmess.cli.supervisor import run_node, run_nodes
 from trio_vmess.cli.tables import format_certificates, format_connections, format_counters
@@ -69,8 +70,10 @@ def run_command(arguments: Arguments) -> None:
         case RunArguments():
             run_node(_load(arguments.config), arguments.log_level)
         case CheckArguments():
+            config = _load(arguments.config)
             # Building the node also checks its data files and name servers.
-            node = Node(_load(arguments.config))
+            node = Node(config)
+            check_log_files(config)
             print("Configuration OK.")
             for each in node.certificates:
                 print(*format_certificates(each.summary), sep="\n")

@@ -5,8 +5,10 @@ Each log goes to a standard stream, a file, or nowhere. Nothing here may stop a 
 """
 
 import contextlib
+import errno
 import functools
 import logging
+import os
 import sys
 import time
 from collections.abc import Generator, Sequence
@@ -17,7 +19,7 @@ import attrs
 from trio_vmess.cli.log_targets import DescriptorTarget, FileTarget, Target, write_all
 from trio_vmess.cli.log_writer import LogWriter
 from trio_vmess.cli.repeats import RepeatLimiter
-from trio_vmess.config import LogLevel, LogSettings
+from trio_vmess.config import Config, LogLevel, LogSettings, locate
 from trio_vmess.errors import ConfigError, ConfigProblem
 
 _LEVELS: Final = {
@@ -181,5 +183,42 @@ def _open_target(name: str, key: str, stream: TextIO | None) -> Target | None:
     try:
         return FileTarget(name)
     except OSError as exc:
-        problem = f"cannot open {name!r}: {exc.strerror}; choose a path that the node can write to"
-        raise ConfigError(ConfigProblem(where=f"log.{key}", message=problem)) from None
+        message = _cannot_open(name, exc.strerror)
+        raise ConfigError(ConfigProblem(where=f"log.{key}", message=message)) from None
+
+
+def _cannot_open(name: str, reason: str | None) -> str:
+    return f"cannot open {name!r}: {reason}; choose a path that the node can write to"
+
+
+def check_log_files(config: Config) -> None:
+    """Check that the logs of a configuration could be written, without making files.
+
+    Raises:
+        ConfigError: with each file that could not be opened.
+    """
+    settings = config.log
+    names = {"access": settings.access}
+    if _LEVELS.get(settings.level) is not None:
+        names["error"] = settings.error
+    problems = [
+        locate(settings.locations, key, "log").problem(_cannot_open(name, why), file=config.file)
+        for key, name in names.items()
+        if name not in ("", "none") and (why := _why_not_writable(name))
+    ]
+    if problems:
+        raise ConfigError(*problems)
+
+
+def _why_not_writable(path: str) -> str:
+    """Return why a file could not be opened for writing; empty if it could."""
+    if os.path.isdir(path):
+        return os.strerror(errno.EISDIR)
+    folder = os.path.dirname(path) or os.curdir
+    if not os.path.isdir(folder):
+        return os.strerror(errno.ENOENT)
+    if os.path.exists(path):
+        may_write = os.access(path, os.W_OK)
+    else:
+        may_write = os.access(folder, os.W_OK | os.X_OK)
+    return "" if may_write else os.strerror(errno.EACCES)

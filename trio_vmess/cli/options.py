@@ -5,8 +5,8 @@ Loaded when a command was named: `--version` and the list of commands need none 
 
 import argparse
 import os
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from trio_vmess.cli.arguments import (
     CIPHERS,
@@ -53,6 +53,24 @@ def add_options(name: str, command: argparse.ArgumentParser) -> _Make:
     return make
 
 
+def choose_file(values: dict[str, Any]) -> str | None:
+    """Make one of the two ways to name a file.
+
+    Args:
+        values: what argparse has stored; `config_file` goes into `config`.
+
+    Returns:
+        What is wrong with them, or None.
+    """
+    if "config_file" not in values:
+        return None
+    file = values.pop("config_file")
+    if file is not None and values["config"] is not None:
+        return "the configuration file is given twice; leave out --config"
+    values["config"] = file if file is not None else values["config"]
+    return None if values["config"] is not None else "the configuration file is missing"
+
+
 def find_conflict(arguments: Arguments) -> str | None:
     """Return what is wrong about arguments that are right one by one, or None."""
     match arguments:
@@ -75,8 +93,36 @@ def find_conflict(arguments: Arguments) -> str | None:
 # Commands -----------------------------------------------------------------------------------------
 
 
+class _Once(argparse.Action):
+    """Stores a file; V2Ray merges several, which is not done here."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        if getattr(namespace, self.dest) is not None:
+            parser.error("only one configuration file can be used: several are not merged")
+        setattr(namespace, self.dest, values)
+
+
+def _add_config(command: argparse.ArgumentParser, *, required: bool = False) -> None:
+    command.add_argument(
+        "-c", "--config", action=_Once, metavar="FILE", required=required, help=_FILE_HELP
+    )
+
+
+def _add_file(command: argparse.ArgumentParser) -> None:
+    command.add_argument("config_file", nargs="?", metavar="FILE", help=_FILE_HELP)
+    command.add_argument(
+        "-c", "--config", action=_Once, metavar="FILE", help="the same, as V2Ray has it"
+    )
+
+
 def _add_server(server: argparse.ArgumentParser) -> None:
-    server.add_argument("--config", metavar="FILE", help=_FILE_HELP)
+    _add_config(server)
     server.add_argument(
         "--listen",
         type=read_ip_address,
@@ -127,7 +173,7 @@ def _add_client(client: argparse.ArgumentParser) -> None:
             f"not with @FILE, '-' for standard input, or {LINK_VARIABLE} in the environment"
         ),
     )
-    client.add_argument("--config", metavar="FILE", help=_FILE_HELP)
+    _add_config(client)
     client.add_argument(
         "--socks",
         type=read_local_endpoint,
@@ -170,12 +216,12 @@ def _add_log_level(command: argparse.ArgumentParser) -> None:
 
 
 def _add_run(run: argparse.ArgumentParser) -> None:
-    run.add_argument("--config", metavar="FILE", required=True, help=_FILE_HELP)
+    _add_file(run)
     _add_log_level(run)
 
 
 def _add_check(check: argparse.ArgumentParser) -> None:
-    check.add_argument("--config", metavar="FILE", required=True, help=_FILE_HELP)
+    _add_file(check)
 
 
 def _add_bench(bench: argparse.ArgumentParser) -> None:
@@ -219,7 +265,7 @@ def _add_explain(explain: argparse.ArgumentParser) -> None:
     explain.add_argument(
         "destination", type=read_endpoint, metavar="HOST:PORT", help="the connection's destination"
     )
-    explain.add_argument("--config", metavar="FILE", required=True, help=_FILE_HELP)
+    _add_config(explain, required=True)
     explain.add_argument(
         "--network",
         type=one_of(Network),

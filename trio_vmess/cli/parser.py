@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from trio_vmess._version import __version__
+from trio_vmess.cli.spellings import SpellingError, spell_out
 
 if TYPE_CHECKING:
     from trio_vmess.cli.arguments import Arguments
@@ -77,8 +78,11 @@ def parse_arguments(argv: Sequence[str] | None) -> "Arguments":
     Raises:
         SystemExit: from argparse: 0 after --version or --help, 2 after a mistake.
     """
-    words = sys.argv[1:] if argv is None else list(argv)
     parser, commands = _build_parser()
+    try:
+        words = spell_out(sys.argv[1:] if argv is None else argv, commands)
+    except SpellingError as exc:
+        parser.error(str(exc))
     # Options in front of the command have no values.
     name = next((word for word in words if not word.startswith("-")), None)
     command = commands.get(name or "")
@@ -87,12 +91,15 @@ def parse_arguments(argv: Sequence[str] | None) -> "Arguments":
         parser.print_help(sys.stderr)
         raise SystemExit(EXIT_USAGE)
     # Imported here, as they need what --version and --help can do without.
-    from trio_vmess.cli.options import add_options, find_conflict
+    from trio_vmess.cli.options import add_options, choose_file, find_conflict
 
     make = add_options(name, command)
     # The only place where arguments are untyped: each class has the attribute names that argparse
     # stores.
-    arguments = make(**vars(parser.parse_args(words)))
+    values = vars(parser.parse_args(words))
+    if problem := choose_file(values):
+        command.error(problem)
+    arguments = make(**values)
     if problem := find_conflict(arguments):
         command.error(problem)
     return arguments
@@ -103,7 +110,10 @@ def _build_parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.Argu
     parser = argparse.ArgumentParser(
         prog="trio-vmess",
         description="VMess, the encrypted proxy protocol of V2Ray, on Trio.",
-        epilog="'trio-vmess COMMAND --help' lists the options of a command.",
+        epilog=(
+            "'trio-vmess COMMAND --help' lists the options of a command. 'trio-vmess FILE' runs a "
+            "configuration file; V2Ray's -config, -test and -version are understood."
+        ),
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND")

@@ -98,6 +98,7 @@ if TYPE_CHECKING:
         WebSocketSettings,
     )
     from trio_vmess.config.validation import Role, check_role, validate
+    from trio_vmess.config.values import nearest
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
@@ -181,6 +182,7 @@ else:
                 "WebSocketSettings",
             ),
             "validation": ("Role", "check_role", "validate"),
+            "values": ("nearest",),
         },
     )
 
@@ -260,6 +262,7 @@ __all__ = [
     "format_share_link",
     "load_config",
     "locate",
+    "nearest",
     "parse_config",
     "parse_share_link",
     "server_config",

@@ -34,6 +34,7 @@ class LogSettings:
     level: LogLevel = LogLevel.WARNING
     access: str = ""
     error: str = ""
+    locations: Locations = attrs.field(factory=dict[str, Location], eq=False, repr=False)
 
 
 @attrs.frozen(kw_only=True)

@@ -73,11 +73,12 @@ def _read_log(section: Section) -> LogSettings:
     if not section.native:
         section.ignore("dns_log", "lookups are not logged")
         section.ignore("mask_address", "addresses are logged in full")
-    return LogSettings(
+    log = LogSettings(
         level=section.get("level", values.word(LogLevel), LogLevel.WARNING, json=("loglevel",)),
         access=section.get("access", values.text, ""),
         error=section.get("error", values.text, ""),
     )
+    return attrs.evolve(log, locations=section.locations())
 
 
 def _read_policy(section: Section) -> PolicySettings:

@@ -185,7 +185,7 @@ JSON = """
   "routing": {"domainStrategy": "IPOnDemand", "balancers": [{"tag": "b", "selector": ["o"]}],
     "rules": [{"type": "field", "domain": "full:x", "ip": ["::1"], "port": "1,3-4",
                "network": "udp", "source": "10.0.0.0/8", "sourcePort": 7, "user": ["a@b"],
-               "inboundTag": "v", "protocol": "tls", "attrs": "z", "balancerTag": "b"}]},
+               "inboundTag": "v", "protocol": "tls", "attrs": "'z' in attrs", "balancerTag": "b"}]},
   "dns": {"tag": "d", "clientIp": "1.1.1.1", "hosts": {"h": "::1"},
           "servers": ["localhost", {"address": "1.1.1.1", "port": 5, "domains": ["x"],
                                     "expectIPs": ["geoip:cn"]}]}
@@ -274,7 +274,7 @@ source_ports = [7]
 users = ["a@b"]
 inbound_tags = ["v"]
 protocols = ["tls"]
-attributes = "z"
+attributes = "'z' in attrs"
 balancer_tag = "b"
 [dns]
 tag = "d"

@@ -103,6 +103,31 @@ async def test_what_is_no_connect_has_its_protocol(autojump_clock: trio.testing.
         assert [flow.request_protocol for flow in remote.outbound.flows] == ["http/1.1", ""]
 
 
+async def test_rules_can_ask_for_what_a_request_has(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_remote(WebServers(name_the_path).script) as remote:
+        asked = HttpInbound(
+            remote.dispatch,
+            tag="web",
+            policy=Policy(),
+            level=0,
+            accounts=None,
+            has_attributes=True,
+        )
+        headers = b"X-One: 1\r\nX-One: 2\r\nProxy-Connection: keep-alive\r\n"
+        async with open_client(asked) as client:
+            await client.send(request("a%20b?c=d", method="get", headers=headers))
+            await receive_response(client)
+        async with open_client(asked) as client:
+            await client.send(TUNNEL)
+            await client.receive(len(ESTABLISHED))
+        assert [flow.attributes for flow in remote.outbound.flows] == [
+            {":method": "GET", ":path": "/a b", "x-one": "1"},
+            None,
+        ]
+
+
 # Forwarding -------------------------------------------------------------------------------------
 
 

@@ -120,7 +120,8 @@ async def test_the_manuals_objects_work_together(tmp_path: Path) -> None:
     assert counters["outbound>>>proxy>>>traffic>>>downlink"] == 2
 
 
-def test_expressions_are_refused_with_an_explanation(tmp_path: Path) -> None:
-    file = write_pages(tmp_path, 1, attrs="attrs[':method'] == 'GET'")
+def test_the_manuals_expression_is_taken_and_other_starlark_is_not(tmp_path: Path) -> None:
+    Node(load_config(str(write_pages(tmp_path, 1, attrs="attrs[':method'] == 'GET'"))))
+    file = write_pages(tmp_path, 1, attrs="len(attrs[':path']) > 3")
     with pytest.raises(ConfigError, match=r"routing\.rules\[1\]\.attrs"):
         Node(load_config(str(file)))

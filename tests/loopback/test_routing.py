@@ -153,6 +153,37 @@ async def test_a_request_at_an_http_inbound_has_a_protocol_with_and_without_snif
                 assert await client.receive_some() == b"no HTTP"
 
 
+BY_ATTRIBUTES = """
+{
+  "inbounds": [{"listen": "127.0.0.1", "port": 0, "protocol": "PROTOCOL"}],
+  "outbounds": [
+    {"tag": "direct", "protocol": "freedom"},
+    {"tag": "blocked", "protocol": "blackhole"}],
+  "routing": {"rules": [{"attrs": "attrs[':method'] == 'PUT' and 'x-test' in attrs",
+    "outboundTag": "blocked"}]}
+}
+"""
+
+
+@pytest.mark.parametrize("protocol", ["http", "mixed"])
+async def test_rules_ask_for_what_an_http_request_has(protocol: str) -> None:
+    text = BY_ATTRIBUTES.replace("PROTOCOL", protocol)
+    async with start_echo() as origin, start_node(parse_config(text)) as node:
+        for method, header, is_blocked in (
+            ("PUT", "X-Test: 1\r\n", True),
+            ("PUT", "", False),
+            ("GET", "X-Test: 1\r\n", False),
+        ):
+            where = f"127.0.0.1:{origin.port}"
+            head = f"{method} http://{where}/ HTTP/1.1\r\nHost: {where}\r\n{header}\r\n"
+            async with await trio.open_tcp_stream("127.0.0.1", node.port) as client:
+                await client.send_all(head.encode())
+                with trio.fail_after(20):
+                    answer = await client.receive_some()
+            # The echo answers with the request, which is no response of HTTP.
+            assert (b"malformed" in answer) is not is_blocked
+
+
 BALANCED = """
 [[inbounds]]
 tag = "socks-in"

@@ -173,7 +173,7 @@ def _read_rule(section: Section) -> RuleSettings:
         users=section.many("users", values.filled_text, json=("user",)),
         inbound_tags=section.many("inbound_tags", values.filled_text, json=("inboundTag",)),
         protocols=section.many("protocols", values.filled_text, json=("protocol",)),
-        attributes=section.get("attributes", values.text, "", json=("attrs",)),
+        attributes=section.get("attributes", _attributes, "", json=("attrs",)),
     )
     if not {"outbound_tag", "balancer_tag"} & section.locations().keys():
         section.note_missing("outbound_tag", NO_TARGET)
@@ -185,6 +185,16 @@ def _rule_type(raw: Value) -> str:
     if name.lower() != "field":
         raise ValueError(f"expected 'field', found {quote(name)}: other types are not supported")
     return name
+
+
+def _attributes(raw: Value) -> str:
+    value = values.text(raw)
+    if value:
+        # Imported here: few files have such a condition.
+        from trio_vmess.routing import parse_attributes
+
+        parse_attributes(value)
+    return value
 
 
 def _rule_ports(raw: Value) -> Range:

@@ -1,5 +1,6 @@
 """One connection or association, as the node sees it on its way from inbound to outbound."""
 
+from collections.abc import Mapping
 from typing import Final, Protocol
 
 import attrs
@@ -60,6 +61,8 @@ class Flow:
         association: whose datagrams these are, if other flows have the same socket.
         request_protocol: what the inbound has read from it, if that is more than where it goes:
             `http/1.1` for a request at an HTTP inbound that is no CONNECT; otherwise empty.
+        attributes: of that request, where rules need them: `:method`, `:path`, and its headers by
+            their names in lower case; None otherwise.
         sniffed_protocol: what its first bytes are: `http1`, `tls`, `bittorrent`, `quic`; empty
             if nothing was sniffed or recognised.
         sniffed_domain: the server that they name; may be empty.
@@ -74,5 +77,6 @@ class Flow:
     carrier: str = ""
     association: Association | None = attrs.field(default=None, repr=False)
     request_protocol: str = ""
+    attributes: Mapping[str, str] | None = attrs.field(default=None, repr=False)
     sniffed_protocol: str = ""
     sniffed_domain: str = ""

@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections.abc import Mapping
 from typing import Final
+from urllib.parse import unquote
 
 import trio
 
@@ -54,6 +55,7 @@ class HttpInbound:
         level: the policy level of all clients.
         accounts: user name to password; None for no authentication.
         allow_transparent: accept requests without an absolute URL, and use their Host header.
+        has_attributes: give each flow what rules may ask of its request.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class HttpInbound:
         level: int,
         accounts: Mapping[str, str] | None,
         allow_transparent: bool = False,
+        has_attributes: bool = False,
     ) -> None:
         self.dispatch = dispatch
         self.policy = policy
@@ -72,6 +75,7 @@ class HttpInbound:
         self._anonymous = User(level=level)
         self._accounts = accounts
         self.allow_transparent = allow_transparent
+        self._has_attributes = has_attributes
 
     async def serve(self, transport: Transport, *, source: str, deadline: float) -> None:
         """See `Inbound.serve`."""
@@ -99,6 +103,7 @@ class HttpInbound:
             inbound_tag=self._tag,
             user=self._user(request.user),
             request_protocol=REQUEST_PROTOCOL if isinstance(request, Forward) else "",
+            attributes=_attributes_of(request) if self._has_attributes else None,
             looping_port=0 if local is None else local.port,
         )
 
@@ -268,6 +273,25 @@ class _ForwardAnswer:
     async def refused(self, reason: DialFailure, /) -> None:
         """See `Answer.refused`; the conversation sends the error when the flow has ended."""
         self._forward.failure = reason.value
+
+
+def _attributes_of(request: Connect | Forward) -> Mapping[str, str] | None:
+    """Return what rules may ask of a request; None for a tunnel, which has none.
+
+    Source:
+        v2ray-core, proxy/http/server.go, handlePlainHTTP: of a header that is there several times,
+        the first; Host and what concerns this hop alone are left out.
+    """
+    if isinstance(request, Connect):
+        return None
+    attributes = {
+        name.decode("latin-1").lower(): value.decode("latin-1")
+        for name, value in reversed(request.headers)
+    }
+    for name in ("host", "connection"):
+        attributes.pop(name, None)
+    path = unquote(request.target.partition("?")[0])
+    return attributes | {":method": request.method.upper(), ":path": path}
 
 
 def _name(destination: Destination) -> str:

@@ -103,6 +103,7 @@ class Assembler:
         resolve: resolves the names of other proxies, with the system's resolver.
         resolve_as_system: resolves names for a flow, with the system's resolver.
         resolve_for: used by outbounds whose domain strategy is to resolve names.
+        has_attributes: rules ask for the attributes of requests at HTTP inbounds.
         files: of the sub-connections of all VMess inbounds.
         services: the objects built so far that have tasks of their own; the node runs them.
     """
@@ -114,6 +115,7 @@ class Assembler:
     resolve: Resolve
     resolve_as_system: ResolveFor
     resolve_for: ResolveFor
+    has_attributes: bool = False
     files: SubConnectionFiles = attrs.field(factory=SubConnectionFiles, init=False)
     services: list[Service] = attrs.field(factory=lambda: list[Service](), init=False)
 
@@ -211,6 +213,7 @@ class Assembler:
                     level=http.user_level,
                     accounts=_passwords(http.accounts) if http.accounts else None,
                     allow_transparent=http.allow_transparent,
+                    has_attributes=self.has_attributes,
                 )
             case config.MixedInboundSettings() as mixed:
                 policy, level = self.policy_of(mixed.user_level), mixed.user_level
@@ -225,7 +228,12 @@ class Assembler:
                         udp_address=mixed.ip,
                     ),
                     inbound.HttpInbound(
-                        dispatch, tag=tag, policy=policy, level=level, accounts=accounts
+                        dispatch,
+                        tag=tag,
+                        policy=policy,
+                        level=level,
+                        accounts=accounts,
+                        has_attributes=self.has_attributes,
                     ),
                 )
             case config.DokodemoInboundSettings(follow_redirect=True) as dokodemo:

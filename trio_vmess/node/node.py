@@ -107,6 +107,7 @@ class Node:
             resolve=self.system.resolve,
             resolve_as_system=for_owner(self.system),
             resolve_for=for_owner(self.resolver or self.system),
+            has_attributes=any(rule.attributes for rule in config.routing.rules),
         )
         self.outbounds = [self._assembler.outbound(settings) for settings in config.outbounds]
         self._choose = make_choice(

@@ -11,6 +11,7 @@ from trio_vmess.lazy import lazy_names
 
 if TYPE_CHECKING:
     from trio_vmess.routing.address import PRIVATE_NETWORKS, AddressMatcher
+    from trio_vmess.routing.attributes import parse_attributes
     from trio_vmess.routing.balancer import Balancer, BalancerStrategy
     from trio_vmess.routing.domain import DomainIndex, DomainMatcher, parse_domain_entry
     from trio_vmess.routing.expressions import check_expression
@@ -36,6 +37,7 @@ else:
         __name__,
         {
             "address": ("PRIVATE_NETWORKS", "AddressMatcher"),
+            "attributes": ("parse_attributes",),
             "balancer": ("Balancer", "BalancerStrategy"),
             "domain": ("DomainIndex", "DomainMatcher", "parse_domain_entry"),
             "expressions": ("check_expression",),
@@ -87,5 +89,6 @@ __all__ = [
     "Verdict",
     "check_expression",
     "locate_by_index",
+    "parse_attributes",
     "parse_domain_entry",
 ]

@@ -5,7 +5,7 @@ still can after its conditions have been checked.
 """
 
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from typing import Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from trio_vmess.core import Host, Network, parse_endpoint
 from trio_vmess.errors import ConfigProblem
@@ -14,6 +14,9 @@ from trio_vmess.routing.domain import DomainIndex, parse_domain_entry
 from trio_vmess.routing.geo import GeoFiles
 from trio_vmess.routing.ranges import Range, RangeIndex
 from trio_vmess.routing.rule import Field, RoutingContext, Rule
+
+if TYPE_CHECKING:
+    from trio_vmess.routing.attributes import Condition
 
 _T = TypeVar("_T")
 _K = TypeVar("_K", bound=Hashable)
@@ -33,6 +36,7 @@ _ENTRIES: Final[Mapping[Field, Callable[[Rule], Sequence[object]]]] = {
     "protocols": lambda rule: rule.protocols,
     "sources": lambda rule: rule.sources,
     "domains": lambda rule: rule.domains,
+    "attributes": lambda rule: rule.attributes,
     "ips": lambda rule: rule.ips,
 }
 
@@ -81,20 +85,13 @@ class Builder:
         return [problem for _, problem in sorted(self._problems, key=lambda pair: pair[0])]
 
     def check_targets(self, balancers: Collection[str]) -> None:
-        """Find rules without a valid target, and conditions that are not supported."""
+        """Find rules without a valid target."""
         for index, rule in enumerate(self._rules):
             if bool(rule.balancer_tag) == bool(rule.outbound_tag):
                 self._report(index, "outbound_tag", "a rule has either an outbound or a balancer")
             elif rule.balancer_tag and rule.balancer_tag not in balancers:
                 self._report(
                     index, "balancer_tag", f"no balancer has the tag '{rule.balancer_tag}'"
-                )
-            if rule.attributes:
-                self._report(
-                    index,
-                    "attributes",
-                    "conditions on HTTP headers are not supported, as they need an interpreter of "
-                    "Starlark; use conditions on protocols and domains",
                 )
 
     def without(self, field: Field) -> int:
@@ -130,6 +127,8 @@ class Builder:
                 mark: [site for part in parts for site in part] for mark, parts in domains.items()
             }
             yield "domains", _probe_domain(DomainIndex(marked), self.without("domains"))
+        if attributes := self._read_attributes():
+            yield "attributes", _probe_attributes(attributes, self.without("attributes"))
 
     def make_addresses(self) -> AddressIndex | None:
         """Return the index of conditions on the destination's address; None if no rule has one."""
@@ -163,6 +162,19 @@ class Builder:
                 except ValueError as exc:
                     self._report(index, field, str(exc))
         return parsed
+
+    def _read_attributes(self) -> list[tuple[int, "Condition"]]:
+        found: list[tuple[int, Condition]] = []
+        for index, rule in enumerate(self._rules):
+            if rule.attributes:
+                # Imported here: few configurations have such a condition.
+                from trio_vmess.routing.attributes import parse_attributes
+
+                try:
+                    found.append((1 << index, parse_attributes(rule.attributes)))
+                except ValueError as exc:
+                    self._report(index, "attributes", str(exc))
+        return found
 
     def _report(self, rule: int, field: str, message: str) -> None:
         self._problems.append((rule, self._locate(rule, field, message)))
@@ -228,6 +240,18 @@ def _probe_source(index: AddressIndex, without: int) -> Probe:
         if host is None or isinstance(host, str):
             return alive & without
         return alive & (without | index.find(host))
+
+    return probe
+
+
+def _probe_attributes(marked: Sequence[tuple[int, "Condition"]], without: int) -> Probe:
+    def probe(context: RoutingContext, alive: int) -> int:
+        attributes, answer = context.attributes, without
+        if attributes is not None:
+            for mark, holds in marked:
+                if alive & mark and holds(attributes):
+                    answer |= mark
+        return alive & answer
 
     return probe
 

@@ -183,5 +183,8 @@ def _compared(context: RoutingContext, addresses: Iterable[IPAddress]) -> Mappin
         "protocols": ", ".join(filter(None, (context.request_protocol, context.protocol))),
         "sources": "" if host is None else str(host),
         "domains": name_of(context),
+        "attributes": " ".join(
+            (context.attributes or {}).get(key, "") for key in (":method", ":path")
+        ).strip(),
         "ips": ", ".join(map(str, addresses)),
     }

@@ -1,6 +1,7 @@
 """Rules, what they are compared with, and decisions."""
 
 import enum
+from collections.abc import Mapping
 from typing import Final, Literal, get_args
 
 import attrs
@@ -17,6 +18,7 @@ Field = Literal[
     "protocols",
     "sources",
     "domains",
+    "attributes",
     "ips",
 ]
 """A condition, by the name of its attribute in `Rule`."""
@@ -47,8 +49,8 @@ class Rule:
         inbound_tags: compared exactly.
         protocols: prefixes of the protocols that sniffing finds: http1, tls, quic, bittorrent; or
             of that which the inbound has read: http/1.1.
-        attributes: V2Ray's expression on the headers of an HTTP request. It is not supported:
-            `Router` refuses a rule that has one.
+        attributes: an expression on the request of an HTTP inbound, as in
+            `trio_vmess.routing.attributes`; empty for none.
     """
 
     outbound_tag: str = ""
@@ -70,7 +72,7 @@ class Rule:
         return frozenset(name for name in _CONDITIONS if getattr(self, name))
 
 
-_CONDITIONS: Final = (*get_args(Field), "attributes")
+_CONDITIONS: Final[tuple[str, ...]] = get_args(Field)
 
 
 @attrs.frozen(kw_only=True)
@@ -84,6 +86,7 @@ class RoutingContext:
         user: the user's email; may be empty.
         protocol: the protocol that sniffing found; empty for none.
         request_protocol: the protocol that the inbound has read; empty for none.
+        attributes: of the request of an HTTP inbound; None for what is no such request.
         domain: the name that sniffing found, compared instead of the destination's; may be empty.
     """
 
@@ -93,6 +96,7 @@ class RoutingContext:
     user: str = ""
     protocol: str = ""
     request_protocol: str = ""
+    attributes: Mapping[str, str] | None = None
     domain: str = ""
 
     @classmethod
@@ -105,6 +109,7 @@ class RoutingContext:
             user=flow.user.email,
             protocol=flow.sniffed_protocol,
             request_protocol=flow.request_protocol,
+            attributes=flow.attributes,
             domain=flow.sniffed_domain,
         )
 

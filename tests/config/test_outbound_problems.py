@@ -156,12 +156,6 @@ PROBLEMS = [
         "expected an integer from -32768 to 1024, found the number 1025",
         3,
     ),
-    (
-        outbound('{"protocol": "freedom", "proxySettings": {"tag": "x"}}'),
-        "outbounds[0].proxySettings",
-        "not supported",
-        2,
-    ),
 ]
 
 

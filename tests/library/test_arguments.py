@@ -103,6 +103,12 @@ packet_encoding = "xudp"
 """
 
 
+def test_an_outbound_that_goes_through_another_is_refused() -> None:
+    outbound = read_server(("a.example", 443), ACCOUNT, None, None).outbound
+    with pytest.raises(ValueError, match="goes through another one, 'near'"):
+        read_server(attrs.evolve(outbound, through="near"), None, None, None)
+
+
 def test_an_outbound_whose_streams_share_connections_is_refused_by_line_and_key() -> None:
     (outbound,) = parse_config(SHARING % 8).outbounds
     with pytest.raises(ValueError, match=r":7:9: outbounds\[0\]\.mux\.enabled: .* take a node"):

@@ -394,6 +394,7 @@ class OutboundSettings:
         stream: what carries the protocol.
         mux: whether connections to its servers are shared.
         send_through: the local address to connect from; None leaves it to the system.
+        through: tag of the outbound by which its servers are reached; empty for directly.
     """
 
     protocol: OutboundProtocolSettings
@@ -401,4 +402,5 @@ class OutboundSettings:
     stream: StreamSettings = PLAIN_STREAM
     mux: MuxSettings = NO_MUX
     send_through: IPAddress | None = None
+    through: str = ""
     locations: Locations = attrs.field(factory=dict[str, Location], eq=False, repr=False)

@@ -71,6 +71,7 @@ def read_outbound(outer: Section, inner: Section, stream: StreamSettings) -> Out
         stream=stream,
         mux=mux,
         send_through=outer.get("send_through", values.ip_address, None),
+        through=outer.get("through", values.text, "") if outer.native else "",
     )
     return attrs.evolve(outbound, locations=outer.locations())
 

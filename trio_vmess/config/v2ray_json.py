@@ -15,6 +15,7 @@ import attrs
 from trio_vmess.config import values
 from trio_vmess.config.endpoints import InboundSettings, OutboundSettings
 from trio_vmess.config.inbounds import read_inbound
+from trio_vmess.config.location import Location
 from trio_vmess.config.model import ApiSettings, Config
 from trio_vmess.config.outbounds import read_outbound
 from trio_vmess.config.reader import Section
@@ -148,14 +149,15 @@ def _read_inbound(section: Section, defaults: CarrierDefaults) -> InboundSetting
 
 def _read_outbound(section: Section, defaults: CarrierDefaults) -> OutboundSettings:
     proxy = section.section("proxy_settings")
+    through, locations = "", dict[str, Location]()
     if proxy is not None:
-        proxy.find("transport_layer")
-        if proxy.get("tag", values.text, ""):
-            section.refuse(
-                "proxy_settings", "outbounds that go through other outbounds are not supported"
-            )
+        # What carries the protocol is inside of the other outbound in any case.
+        proxy.get("transport_layer", values.flag, False)
+        through = proxy.get("tag", values.text, "")
+        locations = {"through": proxy.locations().get("tag", proxy.location)}
     # What V2Ray does with them there, sending camouflage to any destination, nobody wants.
     protocol = section.get("protocol", values.text, "").lower()
     own_alone = protocol in _WITHOUT_SERVER
     stream = read_v2ray_stream(section, "outbound", {} if own_alone else defaults)
-    return read_outbound(section, section.section_or_empty("settings"), stream)
+    outbound = read_outbound(section, section.section_or_empty("settings"), stream)
+    return attrs.evolve(outbound, through=through, locations={**outbound.locations, **locations})

@@ -7,6 +7,7 @@ then consist of the model's own names.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal
 
+from trio_vmess.config.chain_checks import find_chain_problems, find_chain_warnings
 from trio_vmess.config.endpoints import (
     DokodemoInboundSettings,
     HttpInboundSettings,
@@ -120,6 +121,7 @@ def find_problems(config: Config) -> Iterator[Finding]:
             yield from _detour(by_tag, inbound, inbound.protocol, where)
     yield from find_port_conflicts(config.inbounds)
     yield from find_stream_problems(config)
+    yield from find_chain_problems(config)
     yield from find_routing_problems(config)
 
 
@@ -147,6 +149,7 @@ def find_warnings(config: Config) -> Iterator[Finding]:
             )
             yield locate(inbound.locations, "port", f"inbounds[{index}]"), message
     yield from find_stream_warnings(config)
+    yield from find_chain_warnings(config)
     yield from find_routing_warnings(config)
     yield from find_exposures(config)
 

@@ -203,6 +203,8 @@ async def _explain_outbound(
                 format_endpoint(each.address, each.port) for each in protocol.servers
             )
             unix = outbound.stream.unix
+            if outbound.through:
+                lines.append(f"  through: {outbound.through}")
             lines.append(f"  server: {servers if unix is None else unix}")
             if isinstance(flow.destination.host, str):
                 lines.append("  the server resolves the name")

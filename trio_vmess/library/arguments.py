@@ -72,6 +72,11 @@ def read_server(
     if not isinstance(vmess, VMessOutboundSettings) or not vmess.servers:
         raise ValueError("server: expected an outbound with protocol 'vmess' and a server")
     _refuse_shared_connections(outbound)
+    if outbound.through:
+        raise ValueError(
+            f"server: the outbound goes through another one, {outbound.through!r}, which takes a "
+            "node; run one with both (trio_vmess.serve)"
+        )
     first = vmess.servers[0]
     user = first.users[0]
     return Server(

@@ -118,6 +118,7 @@ class Assembler:
     has_attributes: bool = False
     files: SubConnectionFiles = attrs.field(factory=SubConnectionFiles, init=False)
     services: list[Service] = attrs.field(factory=lambda: list[Service](), init=False)
+    _outbounds: dict[str, Outbound] = attrs.field(factory=lambda: dict[str, Outbound](), init=False)
 
     @functools.cached_property
     def refused(self) -> "RefusedConnections":
@@ -264,13 +265,27 @@ class Assembler:
         Raises:
             ConfigError: a certificate cannot be used, or this system lacks an option of sockets.
         """
+        built = self._build_outbound(settings)
+        self._outbounds.setdefault(settings.tag, built)
+        return built
+
+    def _build_outbound(self, settings: config.OutboundSettings) -> Outbound:
         tag, local = settings.tag, settings.send_through
         dialler = Dialler.of(settings, resolve=self.resolve, file=self.layers.file)
         options = dialler.options
-        around = self.layers.for_outbound(
-            settings, ahead=spares_of(settings, add_service=self.services.append)
-        )
-        connect = around(dialler.connect())
+        # Through another outbound only first bytes reach the server: there is nothing to spare.
+        spares = None if settings.through else spares_of(settings, add_service=self.services.append)
+        around = self.layers.for_outbound(settings, ahead=spares)
+        connect = connect_packets = dialler.connect()
+        if settings.through:
+            # Imported here: few outbounds go through others.
+            from trio_vmess.node.chaining import connect_through
+
+            find = functools.partial(self._outbounds.__getitem__, settings.through)
+            connect = connect_packets = connect_through(find)
+        elif isinstance(settings.protocol, config.VMessOutboundSettings):
+            connect_packets = dialler.connect(patience=PACKETS_PATIENCE)
+        connect = around(connect)
         match settings.protocol:
             case config.VMessOutboundSettings() as vmess:
                 client = outbound.VMessOutbound(
@@ -284,7 +299,7 @@ class Assembler:
                     machine=platform.machine(),
                     buffer=self.buffers.received,
                     connect=connect,
-                    connect_packets=around(dialler.connect(patience=PACKETS_PATIENCE)),
+                    connect_packets=around(connect_packets),
                     packet_size=vmess.packet_size,
                 )
                 return self._with_sharing(client, settings.mux, vmess.packet_encoding)
@@ -317,6 +332,7 @@ class Assembler:
                     local=local,
                     options=options.datagrams,
                     resolve=self.resolve,
+                    has_datagrams=not settings.through,
                 )
             case config.HttpOutboundSettings() as http:
                 return outbound.HttpOutbound(

@@ -62,6 +62,7 @@ class SocksOutbound:
         local: the address to send datagrams from; None leaves it to the system.
         options: of the sockets for datagrams.
         resolve: finds where a proxy takes datagrams if it says so by name.
+        has_datagrams: False if only streams reach the proxies as they should.
 
     Raises:
         ValueError: `servers` is empty.
@@ -76,12 +77,14 @@ class SocksOutbound:
         local: IPAddress | None = None,
         options: Sequence[SocketOption] = (),
         resolve: Resolve = resolve,
+        has_datagrams: bool = True,
     ) -> None:
         self.tag = tag
         self._resolve = resolve
         self._proxies = ParentProxies(servers, connect)
         self._local = local
         self._options = options
+        self._has_datagrams = has_datagrams
 
     async def connect(self, flow: Flow, /) -> Connected[StreamSide]:
         """See `Outbound.connect`."""
@@ -90,6 +93,12 @@ class SocksOutbound:
 
     async def connect_packets(self, flow: Flow, /) -> Connected[PacketLink]:
         """See `Outbound.connect_packets`."""
+        if not self._has_datagrams:
+            raise DialError(
+                f"{flow.destination}: the proxy is reached through another outbound, and its "
+                "datagrams would not be",
+                reason=DialFailure.UNSUPPORTED,
+            )
         try:
             header = encode_datagram(flow.destination.host, flow.destination.port, b"")
         except ValueError as exc:

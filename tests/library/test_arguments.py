@@ -1,6 +1,7 @@
 """What callers may write for a server and a destination."""
 
 import ipaddress
+import uuid
 
 import attrs
 import pytest
@@ -56,6 +57,13 @@ def test_host_port_and_account() -> None:
     )
     assert server.vmess.dialect is DOCUMENT
     assert server.outbound.stream == PLAIN_STREAM
+
+
+@pytest.mark.parametrize("account", [ACCOUNT, UUID, uuid.UUID(UUID), UUID.replace("-", "").upper()])
+@pytest.mark.parametrize("server", [("192.0.2.1", 443), (V4, 443), "192.0.2.1:443"])
+def test_each_form_of_a_server_and_of_an_account(server: object, account: object) -> None:
+    read = read_server(server, account, None, None)
+    assert (read.host, read.port, read.user.id) == (V4, 443, ACCOUNT.user_id)
 
 
 def test_a_share_link_says_all_of_it() -> None:

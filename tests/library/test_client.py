@@ -46,7 +46,7 @@ from trio_vmess.core import Network, parse_endpoint
 from trio_vmess.core.vmess import SECURITY_WORDS, format_user_id
 
 LOOPBACK: Final = ipaddress.IPv4Address("127.0.0.1")
-ACCOUNT: Final = Account(user_id=secrets.token_bytes(16))
+ACCOUNT: Final = Account("1f2b7d0e-5c7a-4c2c-9f55-6d0f4f6a3b11")
 NAME: Final = "server.example"
 LINK: Final = ShareLink(address="192.0.2.1", port=443, uuid=format_user_id(ACCOUNT.user_id))
 
@@ -102,6 +102,18 @@ async def test_a_stream_by_host_port_and_account() -> None:
         running_server() as server,
         open_vmess_stream(
             ("127.0.0.1", server.port), ("127.0.0.1", server.origin_port), account=ACCOUNT
+        ) as stream,
+    ):
+        await check_echo(stream)
+
+
+async def test_a_stream_by_two_texts_and_a_user_id() -> None:
+    async with (
+        running_server() as server,
+        open_vmess_stream(
+            f"127.0.0.1:{server.port}",
+            f"127.0.0.1:{server.origin_port}",
+            account=format_user_id(ACCOUNT.user_id),
         ) as stream,
     ):
         await check_echo(stream)
@@ -268,13 +280,52 @@ def test_a_text_that_is_not_a_share_link_is_refused(text: str) -> None:
             ("a.example", 443),
             {},
             TypeError,
-            "account: with (host, port), an Account is required",
+            "account: with host and port, an Account or a user id is required",
         ),
         (
-            ("a.example", 443),
-            {"account": "b831381d-6324-4d53-ad4f-8cda48b30811"},
+            "a.example:443",
+            {"account": 7},
             TypeError,
-            "account: with (host, port), an Account is required, not str",
+            "account: expected an Account or a user id, not int",
+        ),
+        (
+            "a.example:443",
+            {"account": ""},
+            ValueError,
+            "account: user_id: the user id is empty; expected a UUID",
+        ),
+        (
+            "a.example",
+            {"account": ACCOUNT},
+            ValueError,
+            "server: this text is neither a share link nor 'host:port'",
+        ),
+        (
+            "a.example:http",
+            {"account": ACCOUNT},
+            ValueError,
+            "server: 'a.example:http': 'http' is not a valid port: expected 0 to 65535",
+        ),
+        (
+            format_share_link(LINK).removeprefix("vmess://"),
+            {"account": ACCOUNT},
+            ValueError,
+            "server: this text is neither a share link nor 'host:port'",
+        ),
+        (
+            f"{LINK.uuid}@a.example:443",
+            {"account": ACCOUNT},
+            TypeError,
+            (
+                "account cannot be combined with a share link, which names its user; "
+                "for another user, pass the server as (host, port)"
+            ),
+        ),
+        (
+            format_share_link(LINK),
+            {"dialect": "v2ray"},
+            TypeError,
+            "dialect: expected a Dialect, not str",
         ),
         (
             format_share_link(LINK),
@@ -289,13 +340,19 @@ def test_a_text_that_is_not_a_share_link_is_refused(text: str) -> None:
             LINK,
             {"account": ACCOUNT},
             TypeError,
-            "server: expected a share link, an outbound or (host, port), not ShareLink",
+            (
+                "server: expected a share link, an outbound, (host, port) or 'host:port', "
+                "not ShareLink"
+            ),
         ),
         (
             ("a.example", "443"),
             {"account": ACCOUNT},
             TypeError,
-            "server: expected a share link, an outbound or (host, port), not (str, str)",
+            (
+                "server: expected a share link, an outbound, (host, port) or 'host:port', "
+                "not (str, str)"
+            ),
         ),
         (
             ("a.example", 0),
@@ -317,6 +374,9 @@ def test_a_wrong_server_is_refused_by_the_call(
     with pytest.raises(error) as caught:
         open_vmess_stream(server, "a.example:80", **options)
     assert str(caught.value) == message
+    # A chained error would be printed, too, and might show what this one does not.
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
 @pytest.mark.parametrize(
@@ -332,11 +392,15 @@ def test_a_wrong_server_is_refused_by_the_call(
             TypeError,
             "destination: expected a Destination, (host, port) or 'host:port', not (int, str)",
         ),
-        (("a.example", 70_000), ValueError, "not a valid port: expected 1 to 65535"),
-        (("", 80), ValueError, "domain name"),
-        ("a.example", ValueError, "the port is missing"),
-        ("a.example:http", ValueError, "port"),
-        ("a.example:0", ValueError, "0 is not a valid port: expected 1 to 65535"),
+        (
+            ("a.example", 70_000),
+            ValueError,
+            "destination: 70000 is not a valid port: expected 1 to 65535",
+        ),
+        (("", 80), ValueError, "destination: a domain name"),
+        ("a.example", ValueError, "destination: 'a.example': the port is missing"),
+        ("a.example:http", ValueError, "destination: 'a.example:http': 'http' is not a valid port"),
+        ("a.example:0", ValueError, "destination: 0 is not a valid port: expected 1 to 65535"),
         ("2001:db8::1:443", ValueError, "brackets"),
         (
             Destination(host="a.example", port=53, network=Network.UDP),
@@ -352,3 +416,8 @@ def test_a_wrong_destination_is_refused_by_the_call(
         open_vmess_stream(format_share_link(LINK), destination)
     assert message in str(caught.value)
     assert ACCOUNT.user_id.hex() not in str(caught.value).replace("-", "")
+
+
+async def test_what_is_not_a_configuration_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"config: expected a Config, .*, not str"):
+        await serve("node.toml")  # type: ignore[arg-type]

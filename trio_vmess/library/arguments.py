@@ -1,6 +1,7 @@
 """What callers may write for a server and for a destination, and what it means."""
 
 import ipaddress
+import uuid
 from typing import Final, TypeAlias, cast
 
 import attrs
@@ -35,6 +36,9 @@ HostAndPort: TypeAlias = tuple[str | IPAddress, int]
 DestinationLike: TypeAlias = Destination | HostAndPort | str
 """A destination, its host and port, or both in one text: `example.com:443`, `[2001:db8::1]:443`."""
 
+AccountLike: TypeAlias = Account | uuid.UUID | str
+"""An account, or the user id of one, as text or not."""
+
 
 @attrs.frozen(kw_only=True)
 class Server:
@@ -55,18 +59,18 @@ class Server:
     outbound: OutboundSettings
 
 
-def read_server(
-    server: object, account: object, security: object, dialect: Dialect | None
-) -> Server:
+def read_server(server: object, account: object, security: object, dialect: object) -> Server:
     """Read a share link, an outbound, or host and port together with an account.
 
     Raises:
         ConfigError: the share link is malformed, or asks for what is not supported.
         TypeError: an argument has the wrong type, is missing, or is one too many.
-        ValueError: a host, a port, the security or the outbound is not valid.
+        ValueError: a host, a port, the security, the account or the outbound is not valid.
     """
     if security is not None and security not in SECURITY_WORDS:
         raise ValueError(f"security: {security!r} is not one of {', '.join(SECURITY_WORDS)}")
+    if not isinstance(dialect, Dialect | None):
+        raise TypeError(f"dialect: expected a Dialect, not {type(dialect).__name__}")
     outbound = _read_outbound(server, account)
     vmess = outbound.protocol
     if not isinstance(vmess, VMessOutboundSettings) or not vmess.servers:
@@ -90,26 +94,46 @@ def read_server(
 
 def _read_outbound(server: object, account: object) -> OutboundSettings:
     match server:
-        case str():
-            if account is not None:
-                raise TypeError(
-                    "account cannot be combined with a share link, which names its user; "
-                    "for another user, pass the server as (host, port)"
-                )
+        case str() if account is None:
             return share_link_outbound(parse_share_link(server))
+        case str() if "://" in server or "@" in server:
+            raise TypeError(
+                "account cannot be combined with a share link, which names its user; "
+                "for another user, pass the server as (host, port)"
+            )
+        case str() if ":" not in server:
+            # Not shown, because it may be a link without its beginning.
+            raise ValueError("server: this text is neither a share link nor 'host:port'")
         case OutboundSettings():
             if account is not None:
                 raise TypeError("account cannot be combined with an outbound, which names its user")
             return server
         case _:
             pass
-    host, port = _read_pair("server", server, "a share link, an outbound or (host, port)")
-    if not isinstance(account, Account):
-        found = "" if account is None else f", not {type(account).__name__}"
-        raise TypeError(f"account: with (host, port), an Account is required{found}")
-    user = OutboundUserSettings(id=account.user_id, alter_id=account.alter_id_count)
+    host, port = _read_endpoint(
+        "server", server, "a share link, an outbound, (host, port) or 'host:port'"
+    )
+    who = _read_account(account)
+    user = OutboundUserSettings(id=who.user_id, alter_id=who.alter_id_count)
     settings = VMessServerSettings(address=host, port=port, users=(user,))
     return OutboundSettings(protocol=VMessOutboundSettings(servers=(settings,)))
+
+
+def _read_account(account: object) -> Account:
+    match account:
+        case Account():
+            return account
+        case str() | uuid.UUID():
+            try:
+                return Account(account)
+            except ValueError as exc:
+                raise ValueError(f"account: {exc}") from None
+        case None:
+            raise TypeError("account: with host and port, an Account or a user id is required")
+        case _:
+            raise TypeError(
+                f"account: expected an Account or a user id, not {type(account).__name__}"
+            )
 
 
 def _refuse_shared_connections(outbound: OutboundSettings) -> None:
@@ -139,11 +163,8 @@ def read_destination(destination: object) -> Destination:
     match destination:
         case Destination():
             pass
-        case str():
-            host, port = parse_endpoint(destination)
-            destination = Destination(host=host, port=port)
         case _:
-            host, port = _read_pair(
+            host, port = _read_endpoint(
                 "destination", destination, "a Destination, (host, port) or 'host:port'"
             )
             destination = Destination(host=host, port=port)
@@ -153,14 +174,21 @@ def read_destination(destination: object) -> Destination:
     return destination
 
 
-def _read_pair(what: str, pair: object, expected: str) -> tuple[Host, int]:
-    match pair:
-        case (str() | ipaddress.IPv4Address() | ipaddress.IPv6Address() as host, int() as port):
-            _check_port(what, port)
-            return parse_host(str(host)), port
-        case _:
-            # Types alone: what was passed in the wrong place may well be a secret.
-            raise TypeError(f"{what}: expected {expected}, not {_describe(pair)}")
+def _read_endpoint(what: str, endpoint: object, expected: str) -> tuple[Host, int]:
+    """Read host and port, as a pair or as one text."""
+    try:
+        match endpoint:
+            case str():
+                host, port = parse_endpoint(endpoint)
+            case (str() | ipaddress.IPv4Address() | ipaddress.IPv6Address() as name, int() as port):
+                host = parse_host(str(name))
+            case _:
+                # Types alone: what was passed in the wrong place may well be a secret.
+                raise TypeError(f"{what}: expected {expected}, not {_describe(endpoint)}")
+    except ValueError as exc:
+        raise ValueError(f"{what}: {exc}") from None
+    _check_port(what, port)
+    return host, port
 
 
 def _describe(value: object) -> str:

@@ -21,6 +21,7 @@ from trio_vmess.core.vmess import (
     choose_security,
 )
 from trio_vmess.library.arguments import (
+    AccountLike,
     DestinationLike,
     HostAndPort,
     Server,
@@ -58,7 +59,13 @@ async def serve(
         ConfigError: a file that the configuration names, such as `geosite.dat`, is missing or
             malformed.
         OSError: an inbound cannot listen; nothing was started.
+        TypeError: this is not a `Config`; a path or a text has to be read first.
     """
+    if not isinstance(config, Config):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(
+            "config: expected a Config, as load_config and parse_config return, "
+            f"not {type(config).__name__}"
+        )
     await Node(config).run(task_status=task_status)
 
 
@@ -74,10 +81,10 @@ def open_vmess_stream(
 
 @overload
 def open_vmess_stream(
-    server: HostAndPort,
+    server: HostAndPort | str,
     destination: DestinationLike,
     *,
-    account: Account,
+    account: AccountLike,
     security: str | None = None,
     dialect: Dialect | None = None,
 ) -> AbstractAsyncContextManager[VMessStream]: ...
@@ -87,7 +94,7 @@ def open_vmess_stream(
     server: str | OutboundSettings | HostAndPort,
     destination: DestinationLike,
     *,
-    account: Account | None = None,
+    account: AccountLike | None = None,
     security: str | None = None,
     dialect: Dialect | None = None,
 ) -> AbstractAsyncContextManager[VMessStream]:
@@ -101,12 +108,13 @@ def open_vmess_stream(
     parameter: put `trio.fail_after` around the block, or around the first `receive_some`.
 
     Args:
-        server: a `vmess://` share link, an outbound of a configuration, or host and port. Links and
-            outbounds bring their TLS and their transport; of several servers or users of an
-            outbound, the first is used. `packet_encoding` is about datagrams alone.
+        server: a `vmess://` share link, an outbound of a configuration, or, together with an
+            account, host and port. Links and outbounds bring their TLS and their transport; of
+            several servers or users of an outbound, the first is used. `packet_encoding` is about
+            datagrams alone.
         destination: where the server is to connect to, by TCP: a `Destination`, host and port, or
             both in one text, as in `example.com:443` or `[2001:db8::1]:443`.
-        account: who we are to the server; with host and port only.
+        account: who we are to the server: an `Account`, or a user id; with host and port only.
         security: how payload is encrypted, a word of `trio_vmess.core.vmess.SECURITY_WORDS`; None
             for what the link or outbound says, or else `auto`.
         dialect: which VMess the server speaks; None for what the outbound says, or else that of
@@ -123,8 +131,8 @@ def open_vmess_stream(
             certificate of the outbound cannot be used; raised when the block is entered.
         TypeError: an argument has the wrong type, is missing, or is one too many. Raised by the
             call.
-        ValueError: a host, a port or the security is not valid, or the outbound has `mux` for
-            streams, which takes a node. Raised by the call.
+        ValueError: a host, a port, the account or the security is not valid, or the outbound has
+            `mux` for streams, which takes a node. Raised by the call.
         DialError: the server cannot be reached, or is not who it should be. Raised when the block
             is entered, as the next one.
         LocalProtocolError: the destination has no legal form in VMess.

@@ -1,5 +1,6 @@
 """User ids, their keys and alter ids, and the key derivation, against V2Ray's values."""
 
+import uuid
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from trio_vmess.core.vmess.auth import (
 )
 from trio_vmess.core.vmess.kdf import kdf
 from trio_vmess.errors import LocalProtocolError
+
+UUID_TEXT = "b831381d-6324-4d53-ad4f-8cda48b30811"
 
 IDS = load("ids")
 
@@ -75,6 +78,39 @@ def test_spellings_of_a_uuid(text: str) -> None:
 def test_bad_user_ids(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_user_id(text)
+
+
+@pytest.mark.parametrize(
+    "user_id",
+    [
+        UUID_TEXT,
+        UUID_TEXT.upper().replace("-", ""),
+        uuid.UUID(UUID_TEXT),
+        uuid.UUID(UUID_TEXT).bytes,
+    ],
+)
+def test_an_account_by_each_spelling_of_its_id(user_id: uuid.UUID | str | bytes) -> None:
+    assert Account(user_id) == Account(user_id=uuid.UUID(UUID_TEXT).bytes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"user_id": 7}, TypeError, "user_id: expected a UUID, its text or its 16 bytes, not int"),
+        ({"user_id": UUID_TEXT[:-1]}, ValueError, "user_id: not a valid user id: expected a UUID"),
+        (
+            {"user_id": bytes(16), "alter_id_count": "4"},
+            TypeError,
+            "alter_id_count: expected an int",
+        ),
+    ],
+)
+def test_an_account_names_the_argument_that_is_wrong(
+    arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message) as caught:
+        Account(**arguments)
+    assert UUID_TEXT[:8] not in str(caught.value)
 
 
 def test_account_checks_itself_and_keeps_its_secret() -> None:

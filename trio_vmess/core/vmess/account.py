@@ -79,31 +79,50 @@ def next_alter_id(previous: bytes) -> bytes:
     return derived
 
 
-def _is_user_id(_instance: object, _attribute: object, value: bytes) -> None:
-    if len(value) != USER_ID_SIZE:
-        raise ValueError(f"a user id must have {USER_ID_SIZE} bytes, not {len(value)}")
+def _read_user_id(value: bytes | str | uuid.UUID) -> bytes:
+    """Return the 16 bytes of a user id in any of its spellings; messages never show it."""
+    match value:
+        case bytes():
+            if len(value) != USER_ID_SIZE:
+                raise ValueError(f"a user id must have {USER_ID_SIZE} bytes, not {len(value)}")
+            return value
+        case str():
+            try:
+                return parse_user_id(value)
+            except ValueError as exc:
+                raise ValueError(f"user_id: {exc}") from None
+        case uuid.UUID():
+            return value.bytes
+        case _:
+            raise TypeError(
+                f"user_id: expected a UUID, its text or its {USER_ID_SIZE} bytes, "
+                f"not {type(value).__name__}"
+            )
 
 
-def _is_alter_id_count(_instance: object, _attribute: object, value: int) -> None:
+def _is_alter_id_count(_instance: object, _attribute: object, value: object) -> None:
+    if not isinstance(value, int):
+        raise TypeError(f"alter_id_count: expected an int, not {type(value).__name__}")
     if not 0 <= value <= ALTER_ID_COUNT_MAX:
         raise ValueError(f"alterId must be 0 to {ALTER_ID_COUNT_MAX}, not {value}")
 
 
-@attrs.define(kw_only=True, frozen=True, slots=False, eq=True)
+@attrs.define(frozen=True, slots=False, eq=True)
 class Account:
     """A user, as server and client both know them.
 
     Attributes:
-        user_id: 16 bytes; a secret.
+        user_id: 16 bytes; a secret. It may be given as a `uuid.UUID`, or as text that
+            `parse_user_id` reads, and need not be named: `Account("b831381d-…")`.
         alter_id_count: how many alter ids follow from it, 0 to 65535; 0 allows AEAD headers only.
         level: which policy level applies.
         email: the user's name in logs and statistics; may be empty.
     """
 
-    user_id: bytes = attrs.field(repr=False, validator=_is_user_id)
-    alter_id_count: int = attrs.field(default=0, validator=_is_alter_id_count)
-    level: int = 0
-    email: str = ""
+    user_id: bytes = attrs.field(repr=False, converter=_read_user_id)
+    alter_id_count: int = attrs.field(default=0, validator=_is_alter_id_count, kw_only=True)
+    level: int = attrs.field(default=0, kw_only=True)
+    email: str = attrs.field(default="", kw_only=True)
 
     @property
     def name(self) -> str:

@@ -60,6 +60,10 @@ ROOMS: Final[Mapping[str, Room]] = {
         purpose="TOML, V2Ray's JSON, share links and flags, read into one frozen model",
         rooms=("core", "routing"),
     ),
+    "opening": Room(
+        purpose="what programs say to open a connection through a server, and the request for it",
+        rooms=("core", "config"),
+    ),
     "transport": Room(
         purpose="byte streams over sockets and Trio streams, datagrams, dialling",
         rooms=("core", "contracts"),
@@ -108,15 +112,19 @@ ROOMS: Final[Mapping[str, Room]] = {
     "node": Room(
         purpose="settings become objects, and objects tasks; the only home of clock and entropy",
         rooms=(
-            *("core", "contracts", "routing", "config", "transport", "relay", "dns"),
+            *("core", "contracts", "routing", "config", "opening", "transport", "relay", "dns"),
             *("inbound", "outbound", "fallback", "listen", "dispatch", "operations"),
         ),
         libraries=("trio",),
     ),
     "library": Room(
         purpose="what programs import: a stream through a server, a node in their own nursery",
-        rooms=("core", "contracts", "config", "transport", "node"),
+        rooms=("core", "contracts", "config", "opening", "transport", "node"),
         libraries=("trio",),
+    ),
+    "asyncio": Room(
+        purpose="a stream through a server for programs on asyncio, which load no Trio",
+        rooms=("core", "config", "opening"),
     ),
     "diagnosis": Room(
         purpose="how a connection would be routed, and why; what a recorded connection says",

@@ -1,9 +1,6 @@
 """What programs import: a node in their nursery, and streams through it."""
 
-import ipaddress
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +9,7 @@ import pytest
 import trio
 
 from tests.kit.certificates import write_certificate
-from tests.kit.origin import start_echo
+from tests.kit.one_server import ACCOUNT, LINK, LOOPBACK, running_server
 from tests.kit.ports import free_port
 from trio_vmess import (
     Account,
@@ -20,70 +17,26 @@ from trio_vmess import (
     Destination,
     DialError,
     LocalProtocolError,
-    Node,
     open_vmess_stream,
     serve,
 )
 from trio_vmess.config import (
-    PLAIN_STREAM,
     CarrierSettings,
     CertificateSettings,
     HttpHeaderSettings,
     HttpUpgradeSettings,
-    LogSettings,
-    ShareLink,
     StreamSettings,
     TcpSettings,
     TlsSettings,
     UnixSocket,
     WebSocketSettings,
     format_share_link,
-    parse_share_link,
     share_link_outbound,
 )
-from trio_vmess.config.quickstart import server_config
-from trio_vmess.core import Network, parse_endpoint
+from trio_vmess.core import Network
 from trio_vmess.core.vmess import SECURITY_WORDS, format_user_id
 
-LOOPBACK: Final = ipaddress.IPv4Address("127.0.0.1")
-ACCOUNT: Final = Account("1f2b7d0e-5c7a-4c2c-9f55-6d0f4f6a3b11")
 NAME: Final = "server.example"
-LINK: Final = ShareLink(address="192.0.2.1", port=443, uuid=format_user_id(ACCOUNT.user_id))
-
-
-@attrs.frozen
-class Running:
-    """A server node, and an echo origin that it reaches.
-
-    Attributes:
-        port: the server's.
-        origin_port: the origin's.
-        link: the share link for the server.
-    """
-
-    port: int
-    origin_port: int
-
-    @property
-    def link(self) -> str:
-        return self.link_with()
-
-    def link_with(self, **changes: Any) -> str:
-        return format_share_link(attrs.evolve(LINK, address="127.0.0.1", port=self.port, **changes))
-
-
-@asynccontextmanager
-async def running_server(stream: StreamSettings = PLAIN_STREAM) -> AsyncIterator[Running]:
-    """Run a server node for `ACCOUNT`, and an origin, for the length of the block."""
-    config = server_config(
-        listen=LOOPBACK, port=0, user_id=ACCOUNT.user_id, allow_private=True, log=LogSettings()
-    )
-    (inbound,) = config.inbounds
-    config = attrs.evolve(config, inbounds=(attrs.evolve(inbound, stream=stream),))
-    async with start_echo() as origin, trio.open_nursery() as nursery:
-        node: Node = await nursery.start(serve, config)
-        yield Running(parse_endpoint(node.listening[0].address)[1], origin.port)
-        node.stop(grace=1)
 
 
 async def check_echo(stream: trio.abc.HalfCloseableStream) -> None:
@@ -157,9 +110,7 @@ async def test_an_outbound_brings_its_transport(
         StreamSettings(carrier=carrier, tls=tls if is_secure else None) for tls in ends
     )
     async with running_server(for_server) as server:
-        outbound = attrs.evolve(
-            share_link_outbound(parse_share_link(server.link)), stream=for_client
-        )
+        outbound = server.outbound(for_client)
         for _ in range(2):
             async with open_vmess_stream(outbound, ("127.0.0.1", server.origin_port)) as stream:
                 await stream.wait_send_all_might_not_block()

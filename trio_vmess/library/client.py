@@ -1,6 +1,5 @@
 """What programs import: a stream through a VMess server, and a whole node in their own nursery."""
 
-import platform
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -8,29 +7,21 @@ from typing import overload
 
 import trio
 
-from trio_vmess.config import Config, Experiment, OutboundSettings
+from trio_vmess.config import Config, OutboundSettings
 from trio_vmess.core import Destination
-from trio_vmess.core.vmess import (
-    Account,
-    ClientConnection,
-    Command,
-    Dialect,
-    Request,
-    Response,
-    StreamBody,
-    choose_security,
-)
-from trio_vmess.library.arguments import (
+from trio_vmess.core.vmess import Dialect
+from trio_vmess.library.connection import connect_to_server
+from trio_vmess.library.stream import VMessStream
+from trio_vmess.node import Node, utc_seconds
+from trio_vmess.opening import (
     AccountLike,
     DestinationLike,
     HostAndPort,
     Server,
+    begin_stream,
     read_destination,
     read_server,
 )
-from trio_vmess.library.connection import connect_to_server
-from trio_vmess.library.stream import VMessStream
-from trio_vmess.node import Node, utc_seconds
 
 
 async def serve(
@@ -144,46 +135,9 @@ def open_vmess_stream(
 async def _open(server: Server, destination: Destination) -> AsyncGenerator[VMessStream, None]:
     transport = await connect_to_server(server.outbound, server.host, server.port)
     try:
-        header, body = _begin(server, destination)
+        opening = begin_stream(server, destination, now=utc_seconds(), entropy=secrets)
     except BaseException:
         await transport.aclose()
         raise
-    async with VMessStream(transport, body, header) as stream:
+    async with VMessStream(transport, opening.body, opening.header) as stream:
         yield stream
-
-
-def _begin(server: Server, destination: Destination) -> tuple[bytes, StreamBody]:
-    """Return the request header of a new connection, and the codecs of what follows it."""
-    user, vmess = server.user, server.vmess
-    security, options = choose_security(
-        user.security.value,
-        machine=platform.machine(),
-        command=Command.TCP,
-        dialect=vmess.dialect,
-        padding=vmess.global_padding,
-        authenticated_length=vmess.authenticated_length
-        or Experiment.AUTHENTICATED_LENGTH in user.experiments,
-    )
-    connection = ClientConnection(
-        entropy=secrets,
-        dialect=vmess.dialect,
-        jitter=vmess.timestamp_jitter,
-        sends_terminator=Experiment.NO_TERMINATION_SIGNAL not in user.experiments,
-    )
-    header = connection.send(
-        Request(
-            account=Account(user_id=user.id, alter_id_count=user.alter_id),
-            destination=destination,
-            security=security,
-            options=options,
-            timestamp=utc_seconds(),
-        )
-    )
-    body = connection.hand_over_early(_ignore_response)
-    if not isinstance(body, StreamBody):
-        raise TypeError("the body of a TCP request is a stream")
-    return header, body
-
-
-def _ignore_response(_: Response) -> None:
-    """The offer of another port is for clients that will connect again; one stream will not."""

@@ -6,15 +6,10 @@ from collections.abc import Callable
 
 from trio_vmess.config import HttpHeaderSettings, HttpUpgradeSettings, WebSocketSettings
 from trio_vmess.contracts import Connect, Fallback, Inbound
-from trio_vmess.core import Host, format_endpoint
 from trio_vmess.core.carriage import CamouflageRequest, CamouflageResponse
-from trio_vmess.core.carriage.upgrade import (
-    RequestHead,
-    UpgradeKind,
-    UpgradeRequest,
-    UpgradeRules,
-)
+from trio_vmess.core.carriage.upgrade import RequestHead, UpgradeRules
 from trio_vmess.node.clock import utc_seconds
+from trio_vmess.opening import upgrade_kind, upgrade_request
 from trio_vmess.transport.carriage import (
     CamouflageConnect,
     CamouflageFront,
@@ -36,7 +31,7 @@ def upgrade_server(
 ) -> Callable[[Inbound], Inbound]:
     """Build the layer of an inbound that opens tunnels; the result puts it in front."""
     rules = UpgradeRules(
-        kind=_kind_of(settings),
+        kind=upgrade_kind(settings),
         path=settings.path,
         host=settings.host,
         early_data_header=settings.early_data_header,
@@ -66,18 +61,7 @@ def upgrade_client(
         buffer: shared by all WebSockets of the node.
         server_name: that of TLS, which may be empty; None without TLS.
     """
-
-    def request_for(host: Host, port: int) -> UpgradeRequest:
-        default_port = 80 if server_name is None else 443
-        dialled = format_endpoint(host, port) if port != default_port else _bare(host)
-        return UpgradeRequest(
-            kind=_kind_of(settings),
-            path=settings.path,
-            host=settings.host or server_name or dialled,
-            headers=settings.headers,
-            early_data_header=settings.early_data_header if settings.max_early_data else None,
-        )
-
+    request_for = functools.partial(upgrade_request, settings, server_name=server_name)
     return lambda connect: UpgradeConnect(
         connect=connect,
         request_for=request_for,
@@ -120,11 +104,6 @@ def camouflage_client(settings: HttpHeaderSettings) -> Callable[[Connect], Conne
     return lambda connect: CamouflageConnect(connect=connect, make_head=make_head)
 
 
-def _kind_of(settings: UpgradeSettings) -> UpgradeKind:
-    is_upgrade = isinstance(settings, HttpUpgradeSettings)
-    return UpgradeKind.HTTP_UPGRADE if is_upgrade else UpgradeKind.WEBSOCKET
-
-
 def _heartbeat_of(settings: UpgradeSettings) -> Callable[[], float] | None:
     """Return what draws the times between heartbeats: up to a quarter less than the setting.
 
@@ -134,7 +113,3 @@ def _heartbeat_of(settings: UpgradeSettings) -> Callable[[], float] | None:
         return None
     period = settings.heartbeat
     return lambda: period * (1 - secrets.randbelow(1000) / 4000)
-
-
-def _bare(host: Host) -> str:
-    return format_endpoint(host, 0).rpartition(":")[0]

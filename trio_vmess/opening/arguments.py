@@ -160,14 +160,11 @@ def read_destination(destination: object) -> Destination:
         TypeError: it has the wrong type.
         ValueError: its host or port is not valid, or it is one for datagrams.
     """
-    match destination:
-        case Destination():
-            pass
-        case _:
-            host, port = _read_endpoint(
-                "destination", destination, "a Destination, (host, port) or 'host:port'"
-            )
-            destination = Destination(host=host, port=port)
+    if not isinstance(destination, Destination):
+        host, port = _read_endpoint(
+            "destination", destination, "a Destination, (host, port) or 'host:port'"
+        )
+        destination = Destination(host=host, port=port)
     if destination.network is not Network.TCP:
         raise ValueError(f"destination: {destination} is for datagrams; a stream needs TCP")
     _check_port("destination", destination.port)

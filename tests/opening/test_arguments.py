@@ -23,7 +23,7 @@ from trio_vmess.config import (
 )
 from trio_vmess.core import Destination
 from trio_vmess.core.vmess import DOCUMENT, SECURITY_WORDS, V2RAY, Account, parse_user_id
-from trio_vmess.library.arguments import DestinationLike, Server, read_destination, read_server
+from trio_vmess.opening import DestinationLike, Server, read_destination, read_server
 
 UUID = "b831381d-6324-4d53-ad4f-8cda48b30811"
 ACCOUNT = Account(user_id=parse_user_id(UUID))

@@ -126,6 +126,11 @@ ROOMS: Final[Mapping[str, Room]] = {
         purpose="a stream through a server for programs on asyncio, which load no Trio",
         rooms=("core", "config", "opening"),
     ),
+    "httpx": Room(
+        purpose="requests of httpx through a server, on Trio and asyncio",
+        rooms=("core", "config", "opening", "library", "asyncio"),
+        libraries=("trio",),
+    ),
     "diagnosis": Room(
         purpose="how a connection would be routed, and why; what a recorded connection says",
         rooms=("core", "config", "routing", "dns", "node"),
@@ -149,6 +154,7 @@ ROOMS: Final[Mapping[str, Room]] = {
     ),
 }
 
+_HTTPX: Final = ("trio_vmess.httpx",)
 _CRYPTO: Final = ("trio_vmess.core.crypto",)
 
 HOMES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -160,6 +166,9 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "_md5": _CRYPTO,
     "dns": ("trio_vmess.dns",),
     "dpkt": ("trio_vmess.diagnosis.decode.packets",),
+    "anyio": _HTTPX,
+    "httpcore": _HTTPX,
+    "httpx": _HTTPX,
     "h11": ("trio_vmess.core.http", "trio_vmess.core.carriage.upgrade"),
     "hpack": ("trio_vmess.core.carriage.http2",),
     "lmdb": ("trio_vmess.node.replay_store",),

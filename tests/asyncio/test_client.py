@@ -313,7 +313,7 @@ def test_an_answer_that_is_not_vmess() -> None:
 
 def test_a_server_that_is_not_there() -> None:
     async def main() -> None:
-        with pytest.raises(DialError, match=r"^127.0.0.1:\d+: .*[Cc]onnect"):
+        with pytest.raises(DialError, match=r"^127.0.0.1:\d+: Connection refused$"):
             await open_vmess_connection(("127.0.0.1", free_port()), "a.example:80", account=ACCOUNT)
 
     run_asyncio(main)

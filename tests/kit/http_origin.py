@@ -56,7 +56,9 @@ const pageLoaded = new Promise((done) => window.addEventListener("load", done));
 
 
 @attrs.frozen(kw_only=True)
-class _Reply:
+class Reply:
+    """What a path gives."""
+
     status: int
     content_type: str
     body: bytes | int
@@ -90,26 +92,27 @@ def _number(text: str, limit: int) -> int | None:
     return int(text) if int(text) <= limit else None
 
 
-def _reply_to(method: str, target: str, body: bytes, download_size: int) -> _Reply:
-    missing = _Reply(status=404, content_type="text/plain", body=b"no such path\n")
+def reply_to(method: str, target: str, body: bytes, download_size: int) -> Reply:
+    """Return what a request is answered with."""
+    missing = Reply(status=404, content_type="text/plain", body=b"no such path\n")
     if method == "POST":
         if target != "/echo":
             return missing
-        return _Reply(status=200, content_type="application/octet-stream", body=body)
+        return Reply(status=200, content_type="application/octet-stream", body=body)
     match target.split("?")[0].split("/")[1:]:
         case [""]:
-            return _Reply(status=200, content_type="text/html", body=page(download_size))
+            return Reply(status=200, content_type="text/html", body=page(download_size))
         case ["bytes", size_text] if (size := _number(size_text, MAX_SIZE)) is not None:
-            return _Reply(status=200, content_type="application/octet-stream", body=size)
+            return Reply(status=200, content_type="application/octet-stream", body=size)
         case ["assets", name] if name.endswith(".svg"):
             number = _number(name.removesuffix(".svg"), ASSET_COUNT - 1)
             if number is not None:
-                return _Reply(status=200, content_type="image/svg+xml", body=asset(number))
+                return Reply(status=200, content_type="image/svg+xml", body=asset(number))
     return missing
 
 
 async def _receive_request(
-    connection: h11.Connection, stream: trio.abc.HalfCloseableStream
+    connection: h11.Connection, stream: trio.abc.Stream
 ) -> tuple[h11.Request, bytes] | None:
     """Return the next request and its body, or None when there will be none."""
     request, body = None, bytearray()
@@ -129,8 +132,8 @@ async def _receive_request(
 
 async def _send_reply(
     connection: h11.Connection,
-    stream: trio.abc.HalfCloseableStream,
-    reply: _Reply,
+    stream: trio.abc.Stream,
+    reply: Reply,
     *,
     with_body: bool,
 ) -> None:
@@ -151,13 +154,14 @@ async def _send_reply(
     await stream.send_all(connection.send(h11.EndOfMessage()) or b"")
 
 
-async def _serve_http(download_size: int, stream: trio.abc.HalfCloseableStream) -> None:
+async def serve_http(download_size: int, stream: trio.abc.Stream) -> None:
+    """Serve one connection to its end."""
     connection = h11.Connection(h11.SERVER)
     try:
         while (received := await _receive_request(connection, stream)) is not None:
             request, body = received
             method, target = request.method.decode(), request.target.decode()
-            reply = _reply_to(method, target, body, download_size)
+            reply = reply_to(method, target, body, download_size)
             await _send_reply(connection, stream, reply, with_body=method != "HEAD")
             if connection.states != {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
                 return
@@ -165,7 +169,7 @@ async def _serve_http(download_size: int, stream: trio.abc.HalfCloseableStream) 
     except h11.RemoteProtocolError as error:
         # What follows a malformed request cannot be trusted: answer once and close.
         if connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-            refusal = _Reply(
+            refusal = Reply(
                 status=error.error_status_hint, content_type="text/plain", body=b"malformed\n"
             )
             await _send_reply(connection, stream, refusal, with_body=True)
@@ -180,4 +184,4 @@ def start_http(
         host: a loopback address, or `localhost` for all of them.
         download_size: bytes the page at `/` downloads.
     """
-    return start_tcp_origin(partial(_serve_http, download_size), host)
+    return start_tcp_origin(partial(serve_http, download_size), host)

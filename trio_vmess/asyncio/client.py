@@ -94,14 +94,15 @@ async def open_vmess_connection(
         DialError: the server cannot be reached, or is not who it should be.
         LocalProtocolError: the destination has no legal form in VMess.
     """
-    return await _open(
+    return await connect(
         read_server(server, account, security, dialect), read_destination(destination), limit
     )
 
 
-async def _open(
-    server: Server, destination: Destination, limit: int
+async def connect(
+    server: Server, destination: Destination, limit: int = READ_LIMIT
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Do what `open_vmess_connection` does with arguments that were read."""
     loop = asyncio.get_running_loop()
     dialled = await dial(server)
     try:

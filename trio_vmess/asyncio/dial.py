@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 import secrets
 import socket
 import ssl
@@ -191,7 +192,9 @@ def _dial_error(exc: OSError | UnicodeError, endpoint: str, server_name: str | N
             fault = str(exc) or "the server closed the connection; does it speak TLS on this port?"
         case OSError():
             reason = _FAILURES.get(exc.errno or 0, DialFailure.HOST_UNREACHABLE)
-            return DialError(f"{endpoint}: {exc.strerror or exc}", reason=reason)
+            # asyncio has put its own words in place of the system's.
+            text = os.strerror(exc.errno) if exc.errno else str(exc)
+            return DialError(f"{endpoint}: {text}", reason=reason)
         case _ as never:
             assert_never(never)
     return DialError(

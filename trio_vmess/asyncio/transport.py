@@ -95,6 +95,11 @@ class VMessTransport(asyncio.Transport, asyncio.Protocol):
         if self._connection.can_write_eof():
             self._connection.write_eof()
 
+    @property
+    def has_peer_ended(self) -> bool:
+        """Whether nothing more will come: the answer has ended, or the connection is closed."""
+        return self._has_peer_ended or self.is_closing()
+
     def _send_header(self) -> None:
         if self._is_header_due and not self._is_closing and not self._is_lost:
             self._seal(memoryview(b""))

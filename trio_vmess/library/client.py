@@ -1,6 +1,7 @@
 """What programs import: a stream through a VMess server, and a whole node in their own nursery."""
 
 import secrets
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import overload
@@ -133,11 +134,28 @@ def open_vmess_stream(
 
 @asynccontextmanager
 async def _open(server: Server, destination: Destination) -> AsyncGenerator[VMessStream, None]:
-    transport = await connect_to_server(server.outbound, server.host, server.port)
+    stream, _ = await connect(server, destination)
+    async with stream:
+        yield stream
+
+
+async def connect(
+    server: Server, destination: Destination
+) -> tuple[VMessStream, socket.socket | None]:
+    """Open a stream that the caller closes.
+
+    Returns:
+        The stream, and the socket beneath it, if there is one: to be looked at, not to be read.
+
+    Raises:
+        ConfigError: as `open_vmess_stream`.
+        DialError: likewise.
+        LocalProtocolError: likewise.
+    """
+    transport, sock = await connect_to_server(server.outbound, server.host, server.port)
     try:
         opening = begin_stream(server, destination, now=utc_seconds(), entropy=secrets)
     except BaseException:
         await transport.aclose()
         raise
-    async with VMessStream(transport, opening.body, opening.header) as stream:
-        yield stream
+    return VMessStream(transport, opening.body, opening.header), sock

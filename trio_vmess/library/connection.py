@@ -1,5 +1,6 @@
 """Connecting to a server as an outbound of a node does, without the node."""
 
+import socket
 from collections import deque
 from typing import Final
 
@@ -10,7 +11,7 @@ from trio_vmess.config import OutboundSettings, StreamSettings
 from trio_vmess.contracts import Transport
 from trio_vmess.core import Host
 from trio_vmess.node import Around, Dialler, LayerBuilder
-from trio_vmess.transport import resolve
+from trio_vmess.transport import SocketTransport, resolve
 
 _KEPT: Final = 8
 """Outbounds whose layers are kept: making the context of TLS takes 20 ms."""
@@ -37,8 +38,13 @@ class _Layers:
 _layers: Final = trio.lowlevel.RunVar[_Layers]("what library streams share")
 
 
-async def connect_to_server(outbound: OutboundSettings, host: Host, port: int) -> Transport:
+async def connect_to_server(
+    outbound: OutboundSettings, host: Host, port: int
+) -> tuple[Transport, socket.socket | None]:
     """Connect to a server of an outbound, with TLS and carrier.
+
+    Returns:
+        The connection, and the socket beneath all layers, if there is one.
 
     Raises:
         ConfigError: a certificate cannot be used, or this system lacks an option of sockets.
@@ -50,5 +56,15 @@ async def connect_to_server(outbound: OutboundSettings, host: Host, port: int) -
     except LookupError:
         layers = _Layers()
         _layers.set(layers)
-    dialler = Dialler.of(outbound, resolve=resolve)
-    return await layers.around(outbound)(dialler.connect())(host, port)
+    connect = Dialler.of(outbound, resolve=resolve).connect()
+    sock: socket.socket | None = None
+
+    async def connect_and_note(host: Host, port: int) -> Transport:
+        nonlocal sock
+        transport = await connect(host, port)
+        if isinstance(transport, SocketTransport):
+            sock = transport.socket
+        return transport
+
+    transport = await layers.around(outbound)(connect_and_note)(host, port)
+    return transport, sock

@@ -118,7 +118,7 @@ ROOMS: Final[Mapping[str, Room]] = {
         libraries=("trio",),
     ),
     "library": Room(
-        purpose="what programs import: a stream through a server, a node in their own nursery",
+        purpose="what programs import: streams and datagrams through a server, a node of their own",
         rooms=("core", "contracts", "config", "opening", "transport", "node"),
         libraries=("trio",),
     ),

@@ -27,7 +27,13 @@ if TYPE_CHECKING:
         RemoteProtocolError,
         VMessError,
     )
-    from trio_vmess.library import VMessStream, open_vmess_stream, serve
+    from trio_vmess.library import (
+        VMessDatagrams,
+        VMessStream,
+        open_vmess_datagrams,
+        open_vmess_stream,
+        serve,
+    )
     from trio_vmess.node import Node
 else:
     __getattr__, __dir__ = lazy_names(
@@ -50,7 +56,13 @@ else:
                 "RemoteProtocolError",
                 "VMessError",
             ),
-            "library": ("VMessStream", "open_vmess_stream", "serve"),
+            "library": (
+                "VMessDatagrams",
+                "VMessStream",
+                "open_vmess_datagrams",
+                "open_vmess_stream",
+                "serve",
+            ),
             "node": ("Node",),
         },
     )
@@ -71,10 +83,12 @@ __all__ = [
     "ProtocolError",
     "Refusal",
     "RemoteProtocolError",
+    "VMessDatagrams",
     "VMessError",
     "VMessStream",
     "__version__",
     "load_config",
+    "open_vmess_datagrams",
     "open_vmess_stream",
     "parse_config",
     "serve",

@@ -65,8 +65,15 @@ class OneServer:
 
 
 @asynccontextmanager
-async def running_server(stream: StreamSettings = PLAIN_STREAM) -> AsyncIterator[OneServer]:
-    """Run a server node for `ACCOUNT`, and an origin, for the length of the block."""
+async def running_server(
+    stream: StreamSettings = PLAIN_STREAM, *, grace: float = 1.0
+) -> AsyncIterator[OneServer]:
+    """Run a server node for `ACCOUNT`, and an origin, for the length of the block.
+
+    Args:
+        stream: what carries VMess.
+        grace: seconds that connections have to end afterwards; flows of datagrams take all of it.
+    """
     config = server_config(
         listen=LOOPBACK, port=0, user_id=ACCOUNT.user_id, allow_private=True, log=LogSettings()
     )
@@ -75,4 +82,4 @@ async def running_server(stream: StreamSettings = PLAIN_STREAM) -> AsyncIterator
     async with start_echo() as origin, trio.open_nursery() as nursery:
         node: Node = await nursery.start(serve, config)
         yield OneServer(parse_endpoint(node.listening[0].address)[1], origin.port, node)
-        node.stop(grace=1)
+        node.stop(grace=grace)

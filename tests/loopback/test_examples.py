@@ -82,7 +82,10 @@ def test_the_manual_of_the_library_runs() -> None:
     assert output[1].startswith("node.toml | 3 | inbounds[0].port | ")
     assert output[2:6] == [*("b'HELLO'",) * 3, "b'A WHOLE REQUEST'"]
     assert output[6].startswith("WARNING trio_vmess.inbound.vmess: vmess.refused ")
-    assert output[7:] == ["no answer", "b'HELLO'", "b'HELLO'", "hello from HTTP"]
+    assert output[7:] == [
+        *("no answer", "b'HELLO'", "b'PING'", "b'HELLO'"),
+        "hello from HTTP",
+    ]
 
 
 def test_the_readme_marks_its_test_line() -> None:

@@ -9,9 +9,10 @@ from typing import overload
 import trio
 
 from trio_vmess.config import Config, OutboundSettings
-from trio_vmess.core import Destination
+from trio_vmess.core import Destination, Network
 from trio_vmess.core.vmess import Dialect
 from trio_vmess.library.connection import connect_to_server
+from trio_vmess.library.datagrams import VMessDatagrams
 from trio_vmess.library.stream import VMessStream
 from trio_vmess.node import Node, utc_seconds
 from trio_vmess.opening import (
@@ -19,6 +20,7 @@ from trio_vmess.opening import (
     DestinationLike,
     HostAndPort,
     Server,
+    begin_datagrams,
     begin_stream,
     read_destination,
     read_server,
@@ -130,6 +132,84 @@ def open_vmess_stream(
         LocalProtocolError: the destination has no legal form in VMess.
     """
     return _open(read_server(server, account, security, dialect), read_destination(destination))
+
+
+@overload
+def open_vmess_datagrams(
+    server: str | OutboundSettings,
+    destination: DestinationLike,
+    *,
+    security: str | None = None,
+    dialect: Dialect | None = None,
+) -> AbstractAsyncContextManager[VMessDatagrams]: ...
+
+
+@overload
+def open_vmess_datagrams(
+    server: HostAndPort | str,
+    destination: DestinationLike,
+    *,
+    account: AccountLike,
+    security: str | None = None,
+    dialect: Dialect | None = None,
+) -> AbstractAsyncContextManager[VMessDatagrams]: ...
+
+
+def open_vmess_datagrams(
+    server: str | OutboundSettings | HostAndPort,
+    destination: DestinationLike,
+    *,
+    account: AccountLike | None = None,
+    security: str | None = None,
+    dialect: Dialect | None = None,
+) -> AbstractAsyncContextManager[VMessDatagrams]:
+    """Exchange datagrams with a destination through a VMess server.
+
+        async with open_vmess_datagrams("vmess://…", "192.0.2.1:53") as datagrams:
+            await datagrams.send(query)
+            answer = await datagrams.receive()
+
+    The server sends them on by UDP. Nothing is sent to it before the first datagram (or the first
+    `receive`), so a server that refuses us shows in the first `receive`: by an error, or by silence
+    until a time limit of yours.
+
+    Args:
+        server: as for `open_vmess_stream`.
+        destination: where the server is to send to, by UDP: host and port, both in one text, or a
+            `Destination` whose network is UDP.
+        account: as for `open_vmess_stream`.
+        security: likewise.
+        dialect: likewise.
+
+    Returns:
+        An asynchronous context manager whose value sends and receives; leaving it closes the
+        connection to the server.
+
+    Raises:
+        ConfigError: as for `open_vmess_stream`.
+        TypeError: likewise.
+        ValueError: likewise.
+        DialError: likewise.
+        LocalProtocolError: likewise.
+    """
+    return _open_datagrams(
+        read_server(server, account, security, dialect),
+        read_destination(destination, network=Network.UDP),
+    )
+
+
+@asynccontextmanager
+async def _open_datagrams(
+    server: Server, destination: Destination
+) -> AsyncGenerator[VMessDatagrams, None]:
+    transport, _ = await connect_to_server(server.outbound, server.host, server.port)
+    try:
+        header, body = begin_datagrams(server, destination, now=utc_seconds(), entropy=secrets)
+    except BaseException:
+        await transport.aclose()
+        raise
+    async with VMessDatagrams(transport, body, header) as datagrams:
+        yield datagrams
 
 
 @asynccontextmanager

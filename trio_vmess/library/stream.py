@@ -5,7 +5,6 @@ Trio's exceptions, and an orderly end.
 """
 
 import operator
-from types import TracebackType
 from typing import Final
 
 import trio
@@ -14,6 +13,7 @@ from trio_vmess.contracts import StreamSide, Transport
 from trio_vmess.core import PrefixedCodec
 from trio_vmess.core.vmess import StreamBody
 from trio_vmess.errors import RemoteProtocolError
+from trio_vmess.library.conflicts import ConflictDetector
 from trio_vmess.transport import SideTransport, SocketTransport, StreamTransport
 
 RECEIVE_SIZE: Final = 64 * 1024
@@ -62,8 +62,8 @@ class VMessStream(trio.abc.HalfCloseableStream):
                 flush_after=0.0 if header else None,
             )
         )
-        self._send_conflict = _ConflictDetector("another task is sending")
-        self._receive_conflict = _ConflictDetector("another task is receiving")
+        self._send_conflict = ConflictDetector("another task is sending")
+        self._receive_conflict = ConflictDetector("another task is receiving")
         self._is_closed = False
         self._has_ended = False
 
@@ -171,24 +171,3 @@ class VMessStream(trio.abc.HalfCloseableStream):
     def _check_open(self) -> None:
         if self._is_closed:
             raise trio.ClosedResourceError("this stream was closed")
-
-
-class _ConflictDetector:
-    """Lets one task in at a time, and refuses the second instead of making it wait."""
-
-    def __init__(self, message: str) -> None:
-        self._message = message
-        self.is_held = False
-
-    def __enter__(self) -> None:
-        if self.is_held:
-            raise trio.BusyResourceError(self._message)
-        self.is_held = True
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.is_held = False

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         read_destination,
         read_server,
     )
-    from trio_vmess.opening.request import StreamOpening, begin_stream
+    from trio_vmess.opening.request import StreamOpening, begin_datagrams, begin_stream
     from trio_vmess.opening.upgrade import upgrade_kind, upgrade_request
 else:
     __getattr__, __dir__ = lazy_names(
@@ -30,7 +30,7 @@ else:
                 "read_destination",
                 "read_server",
             ),
-            "request": ("StreamOpening", "begin_stream"),
+            "request": ("StreamOpening", "begin_datagrams", "begin_stream"),
             "upgrade": ("upgrade_kind", "upgrade_request"),
         },
     )
@@ -41,6 +41,7 @@ __all__ = [
     "HostAndPort",
     "Server",
     "StreamOpening",
+    "begin_datagrams",
     "begin_stream",
     "read_destination",
     "read_server",

@@ -153,22 +153,28 @@ def _refuse_shared_connections(outbound: OutboundSettings) -> None:
         raise ConfigError(attrs.evolve(location, where="net").problem(message, file=""))
 
 
-def read_destination(destination: object) -> Destination:
-    """Read a destination that a stream can lead to.
+def read_destination(destination: object, *, network: Network = Network.TCP) -> Destination:
+    """Read a destination of a stream, or of datagrams.
 
     Raises:
         TypeError: it has the wrong type.
-        ValueError: its host or port is not valid, or it is one for datagrams.
+        ValueError: its host or port is not valid, or it is one for the other network.
     """
     if not isinstance(destination, Destination):
         host, port = _read_endpoint(
             "destination", destination, "a Destination, (host, port) or 'host:port'"
         )
-        destination = Destination(host=host, port=port)
-    if destination.network is not Network.TCP:
-        raise ValueError(f"destination: {destination} is for datagrams; a stream needs TCP")
+        return Destination(host=host, port=port, network=network)
+    if destination.network is not network:
+        raise ValueError(f"destination: {destination} is for {_WRONG_NETWORK[network]}")
     _check_port("destination", destination.port)
     return destination
+
+
+_WRONG_NETWORK: Final = {
+    Network.TCP: "datagrams; a stream needs TCP",
+    Network.UDP: "streams; datagrams need UDP, which (host, port) and 'host:port' mean here",
+}
 
 
 def _read_endpoint(what: str, endpoint: object, expected: str) -> tuple[Host, int]:

@@ -56,6 +56,30 @@ def begin_stream(
     return StreamOpening(header=header, body=body, says_end=says_end)
 
 
+def begin_datagrams(
+    server: Server, destination: Destination, *, now: int, entropy: Entropy
+) -> tuple[bytes, PacketBody]:
+    """Begin a stream of datagrams to a destination.
+
+    Args:
+        server: from `read_server`.
+        destination: reached by UDP.
+        now: UTC seconds.
+        entropy: where keys and padding come from.
+
+    Returns:
+        The header, and the codecs; the sealer takes what the server takes in one piece.
+
+    Raises:
+        LocalProtocolError: the destination has no legal form in VMess.
+    """
+    header, body, _ = _begin(server, destination, Command.UDP, now, entropy)
+    if not isinstance(body, PacketBody):
+        raise TypeError("the body of a UDP request is datagrams")
+    body.sealer.restrict(server.vmess.packet_size)
+    return header, body
+
+
 def _begin(
     server: Server, destination: Destination, command: Command, now: int, entropy: Entropy
 ) -> tuple[bytes, StreamBody | PacketBody, int]:

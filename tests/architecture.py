@@ -131,6 +131,11 @@ ROOMS: Final[Mapping[str, Room]] = {
         rooms=("core", "config", "opening", "library", "asyncio"),
         libraries=("trio",),
     ),
+    "testing": Room(
+        purpose="for tests of programs that use the package: a fake server, streams in memory",
+        rooms=("core", "opening", "transport", "library"),
+        libraries=("trio",),
+    ),
     "diagnosis": Room(
         purpose="how a connection would be routed, and why; what a recorded connection says",
         rooms=("core", "config", "routing", "dns", "node"),
@@ -171,6 +176,7 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "httpx": _HTTPX,
     "h11": ("trio_vmess.core.http", "trio_vmess.core.carriage.upgrade"),
     "hpack": ("trio_vmess.core.carriage.http2",),
+    "pytest": ("trio_vmess.testing.fixtures",),
     "lmdb": ("trio_vmess.node.replay_store",),
     "re2": ("trio_vmess.routing.expressions",),
     "tomli": ("trio_vmess.config.toml", "trio_vmess.config.toml_locations"),

@@ -84,7 +84,7 @@ def test_the_manual_of_the_library_runs() -> None:
     assert output[6].startswith("WARNING trio_vmess.inbound.vmess: vmess.refused ")
     assert output[7:] == [
         *("no answer", "b'HELLO'", "b'PING'", "b'HELLO'"),
-        "hello from HTTP",
+        *("hello from HTTP", "b'this is example.com'"),
     ]
 
 

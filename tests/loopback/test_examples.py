@@ -1,5 +1,6 @@
 """The examples, the README and the manual: what is shown there runs."""
 
+import pkgutil
 import re
 from pathlib import Path
 from typing import Final
@@ -36,6 +37,19 @@ EXAMPLES: Final = {
         "the server's log: vmess.refused",
         "silence: ",
     ),
+    "05_datagrams.py": (
+        "answer: b'one'",
+        "answer: b'two'",
+        "the server was asked for udp:192.0.2.1:53",
+    ),
+    "06_asyncio.py": ("answer: b'hello\\n'", "the rest: b'good bye\\n'"),
+    "07_httpx.py": ("200 this is example.com\n200 this is example.com", "connections: 1"),
+    "08_testing.py": (
+        "reachable: True",
+        "reachable: False",
+        "refused: ",
+        "waited for an hour: True",
+    ),
 }
 """What each example prints, in this order, among other things."""
 
@@ -67,6 +81,14 @@ def blocks(path: str, language: str) -> list[str]:
 
 def test_the_readme_shows_the_first_example() -> None:
     assert (ROOT / "examples" / "01_sans_io.py").read_text("utf-8") in blocks("README.md", "python")
+
+
+@pytest.mark.parametrize("path", ["README.md", "docs/library.md"])
+def test_the_names_in_code_exist(path: str) -> None:
+    names = set(re.findall(r"\btrio_vmess(?:\.\w+)+", "".join(blocks(path, "python"))))
+    assert len(names) > 3
+    for name in names:
+        assert pkgutil.resolve_name(name) is not None
 
 
 def test_the_manual_of_the_core_runs() -> None:

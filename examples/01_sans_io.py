@@ -4,7 +4,7 @@ import secrets
 
 from trio_vmess.core import NEED_DATA, Destination, vmess
 
-ann = vmess.Account(user_id=vmess.parse_user_id("b831381d-6324-4d53-ad4f-8cda48b30811"))
+ann = vmess.Account("b831381d-6324-4d53-ad4f-8cda48b30811")
 users = vmess.UserRegistry([ann])
 replay = vmess.ReplayCache(window=users.window)
 now = 1_700_000_000  # UTC seconds; a real program uses int(time.time())

@@ -36,6 +36,7 @@ from trio_vmess.config import (
     share_link_outbound,
 )
 from trio_vmess.core import Destination
+from trio_vmess.core.carriage.upgrade import Upgraded, UpgradeRules, UpgradeServer
 from trio_vmess.core.vmess import SECURITY_WORDS
 
 NAME: Final = "server.example"
@@ -480,6 +481,46 @@ def test_closing_says_the_end_of_the_request() -> None:
                 assert await asyncio.to_thread(ended.get) == b"hello"
 
         run_asyncio(main)
+
+
+def test_a_websocket_is_not_half_closed_beneath_vmess() -> None:
+    """The server's pings and its close frame are answered after the end of the request."""
+    received: queue.Queue[list[bytes]] = queue.Queue()
+    carrier = StreamSettings(carrier=WebSocketSettings(path="/tunnel"))
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        writer.write(accept_websocket(head))
+        request = await reader.read(65_536)
+        writer.write(b"\x89\x04ping")  # a frame that wants an answer
+        answer = await reader.readexactly(10)
+        received.put([request, answer])
+        await close(writer)
+
+    async def main() -> None:
+        async with await asyncio.start_server(pass_on, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            link = share_link_outbound(attrs.evolve(LINK, address="127.0.0.1", port=port))
+            outbound = attrs.evolve(link, stream=carrier)
+            reader, writer = await open_vmess_connection(outbound, "a.example:80")
+            writer.write_eof()
+            with pytest.raises((RemoteProtocolError, ConnectionError)):
+                await reader.read()
+            writer.transport.abort()
+
+    run_asyncio(main)
+    request, answer = received.get(timeout=1)
+    assert request
+    assert answer[:2] == b"\x8a\x84"
+
+
+def accept_websocket(head: bytes) -> bytes:
+    """Return the answer to the request for a WebSocket."""
+    server = UpgradeServer(UpgradeRules(path="/tunnel"))
+    server.receive_data(head)
+    event = server.next_event()
+    assert isinstance(event, Upgraded)
+    return event.answer
 
 
 def test_nothing_can_be_written_after_the_end() -> None:

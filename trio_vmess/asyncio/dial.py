@@ -99,6 +99,9 @@ async def dial(server: Server) -> Dialled:
         raise _dial_error(exc, endpoint, server_name) from None
     try:
         trailing = await handshake.done
+        if handshake.is_lost:
+            # Nobody else would be told.
+            raise RemoteProtocolError("the server closed the connection")
     except RemoteProtocolError as exc:
         transport.abort()
         kind = "" if carrier is None else f"{upgrade_kind(carrier).value}: "
@@ -117,12 +120,14 @@ class _Handshake(asyncio.Protocol):
 
     Attributes:
         done: what has come behind the answer.
+        is_lost: whether the connection was closed, even if that was later.
     """
 
     def __init__(self, client: UpgradeClient | None) -> None:
         self._client = client
         self._transport: asyncio.Transport | None = None
-        self.done = asyncio.get_running_loop().create_future()
+        self.done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.is_lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if not isinstance(transport, asyncio.Transport):
@@ -153,6 +158,7 @@ class _Handshake(asyncio.Protocol):
         self.data_received(b"")
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.is_lost = True
         reason = "the connection was reset" if exc else "the server closed the connection"
         self._fail(RemoteProtocolError(reason))
 
@@ -164,6 +170,8 @@ class _Handshake(asyncio.Protocol):
     def _fail(self, exc: RemoteProtocolError) -> None:
         if not self.done.done():
             self.done.set_exception(exc)
+            # Whoever is cancelled does not look at it, which is no mistake that is to be logged.
+            self.done.exception()
 
 
 def _alpn_of(stream: StreamSettings, tls: TlsSettings) -> tuple[str, ...]:

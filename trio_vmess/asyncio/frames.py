@@ -10,6 +10,11 @@ class Framing(Protocol):
     """Both directions of what carries a stream."""
 
     @property
+    def can_half_close(self) -> bool:
+        """Whether the end of one direction of the connection leaves the other one as it is."""
+        ...
+
+    @property
     def ended(self) -> bool:
         """True once the peer has ended the stream by a frame."""
         ...
@@ -34,6 +39,7 @@ class Framing(Protocol):
 class NoFraming:
     """The stream as it is."""
 
+    can_half_close = True
     ended = False
 
     def wrap(self, data: memoryview, /) -> memoryview:
@@ -52,9 +58,13 @@ class NoFraming:
 class WebSocketFraming:
     """The stream as payload of a client's WebSocket.
 
+    No frame ends one direction; and pings, and the close frame, have to be answered to the end.
+
     Args:
         mask_keys: from `draw_mask_keys`.
     """
+
+    can_half_close = False
 
     def __init__(self, mask_keys: Iterator[bytes]) -> None:
         self._reader = FrameReader(masked=False)

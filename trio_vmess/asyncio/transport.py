@@ -5,6 +5,7 @@ asyncio's own reader and writer, and flow control passes through in both directi
 """
 
 import asyncio
+import ssl
 from typing import Any, Final
 
 from trio_vmess.asyncio.dial import Dialled
@@ -79,7 +80,7 @@ class VMessTransport(asyncio.Transport, asyncio.Protocol):
 
     def can_write_eof(self) -> bool:
         """Whether the request can end by itself: in VMess, or by the end of a TCP connection."""
-        return self._says_end or self._connection.can_write_eof()
+        return self._says_end or self._can_half_close
 
     def write_eof(self) -> None:
         """End the request; the answer still arrives. Doing so again has no effect.
@@ -92,8 +93,12 @@ class VMessTransport(asyncio.Transport, asyncio.Protocol):
         if not self.can_write_eof():
             raise NotImplementedError("this request ends with its connection only")
         self._say_end()
-        if self._connection.can_write_eof():
+        if self._can_half_close:
             self._connection.write_eof()
+
+    @property
+    def _can_half_close(self) -> bool:
+        return self._framing.can_half_close and self._connection.can_write_eof()
 
     @property
     def has_peer_ended(self) -> bool:
@@ -223,15 +228,21 @@ class VMessTransport(asyncio.Transport, asyncio.Protocol):
             Whether the connection stays open for sending.
         """
         self._end_opener()
-        return self._connection.can_write_eof() and not self.is_closing()
+        return self._can_half_close and not self.is_closing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Pass on that the connection is closed, and why."""
         self._header_timer.cancel()
+        self._is_lost = True
         if exc is None and not self._is_closing:
             # A server may close without an end of its own; whether that was early shows here.
             self._end_opener()
-        self._is_lost = True
+        is_over = self._has_peer_ended and self._has_ended
+        if is_over or (self._is_closing and isinstance(exc, ssl.SSLError)):
+            # Both sides have said all, and what fails behind that concerns nobody, such as an
+            # answer to a close frame that nobody reads any more. asyncio's TLS takes for a fault
+            # what a server sends before it has seen that we close.
+            exc = None
         fault = self._fault or exc
         self._protocol.connection_lost(fault if isinstance(fault, Exception) else None)
 

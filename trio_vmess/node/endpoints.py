@@ -8,7 +8,7 @@ import platform
 import secrets
 import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Final, Self, assert_never
 
 import attrs
 
@@ -104,6 +104,7 @@ class Assembler:
         resolve_as_system: resolves names for a flow, with the system's resolver.
         resolve_for: used by outbounds whose domain strategy is to resolve names.
         has_attributes: rules ask for the attributes of requests at HTTP inbounds.
+        clock: returns UTC seconds; requests are made and judged by it.
         files: of the sub-connections of all VMess inbounds.
         services: the objects built so far that have tasks of their own; the node runs them.
     """
@@ -116,6 +117,7 @@ class Assembler:
     resolve_as_system: ResolveFor
     resolve_for: ResolveFor
     has_attributes: bool = False
+    clock: Callable[[], int] = utc_seconds
     files: SubConnectionFiles = attrs.field(factory=SubConnectionFiles, init=False)
     services: list[Service] = attrs.field(factory=lambda: list[Service](), init=False)
     _outbounds: dict[str, Outbound] = attrs.field(factory=lambda: dict[str, Outbound](), init=False)
@@ -124,6 +126,28 @@ class Assembler:
     def refused(self) -> "RefusedConnections":
         """Holds the connections that VMess inbounds refuse."""
         return inbound.RefusedConnections()
+
+    @classmethod
+    def without_node(
+        cls, layers: LayerBuilder, *, resolve: Resolve, clock: Callable[[], int]
+    ) -> Self:
+        """Return what builds outbounds for somebody else than a node, who runs the services.
+
+        Args:
+            layers: builds what carries the outbounds' protocols.
+            resolve: resolves all names.
+            clock: returns UTC seconds.
+        """
+        return cls(
+            layers=layers,
+            buffers=SharedBuffers(),
+            policy_of=config.PolicySettings().level,
+            replay=ReplayCache(window=0),
+            resolve=resolve,
+            resolve_as_system=lambda _flow: resolve,
+            resolve_for=lambda _flow: resolve,
+            clock=clock,
+        )
 
     def user_store(
         self, settings: config.InboundSettings, protocol: config.VMessInboundSettings
@@ -169,7 +193,7 @@ class Assembler:
             dialect=protocol.dialect,
             allow_insecure=not protocol.disable_insecure_encryption,
             entropy=secrets,
-            clock=utc_seconds,
+            clock=self.clock,
             buffer=self.buffers.received,
             refused=self.refused,
             global_ids=global_ids,
@@ -295,7 +319,7 @@ class Assembler:
                     padding=vmess.global_padding,
                     jitter=vmess.timestamp_jitter,
                     entropy=secrets,
-                    clock=utc_seconds,
+                    clock=self.clock,
                     machine=platform.machine(),
                     buffer=self.buffers.received,
                     connect=connect,

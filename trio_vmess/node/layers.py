@@ -6,6 +6,7 @@ A layer in front of an inbound is an `Inbound` itself, and one around what dials
 neither inbounds nor outbounds know of any. What a layer needs is imported when one is configured.
 """
 
+import enum
 import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, assert_never
@@ -44,6 +45,23 @@ Front = Callable[[Inbound], Inbound]
 Around = Callable[[Connect], Connect]
 """Puts layers around what dials."""
 
+
+class OutboundLayer(enum.Enum):
+    """What an outbound's connections are made of, from the socket up."""
+
+    SOCKET = "socket"
+    TLS = "tls"
+    CARRIER = "carrier"
+
+
+Observe = Callable[[OutboundLayer, Connect], Connect]
+"""Returns what is to dial in place of a layer, to see what it does."""
+
+
+def _unobserved(_layer: OutboundLayer, connect: Connect) -> Connect:
+    return connect
+
+
 MakeFallback = Callable[[FallbackSettings], Fallback]
 """Builds what answers strangers."""
 
@@ -55,12 +73,14 @@ class LayerBuilder:
     Attributes:
         file: the name of the configuration file, for errors.
         make_fallback: builds what answers strangers; None where there are no inbounds.
+        observe: called with each layer of an outbound, as the others see it.
         services: layers built so far that have tasks of their own; the node runs them.
         certificates: of the inbounds that were built so far; each is a `Service`.
     """
 
     file: str = ""
     make_fallback: MakeFallback | None = None
+    observe: Observe = _unobserved
     services: list[Service] = attrs.field(factory=lambda: list[Service](), init=False)
     certificates: "list[InboundCertificates]" = attrs.field(
         factory=lambda: list["InboundCertificates"](), init=False
@@ -127,13 +147,24 @@ class LayerBuilder:
             ConfigError: a certificate cannot be used.
         """
         stream = settings.stream
-        arounds = [*self._tls_arounds(stream), *self._carrier_arounds(stream)]
+        arounds = [
+            *(self._observed(OutboundLayer.TLS, each) for each in self._tls_arounds(stream)),
+            *(
+                self._observed(OutboundLayer.CARRIER, each)
+                for each in self._carrier_arounds(stream)
+            ),
+        ]
         if ahead is not None:
             waits = _waits_for_payload(stream.carrier)
             arounds.insert(len(arounds) - waits, ahead)
         return lambda connect: functools.reduce(
-            lambda inner, around: around(inner), arounds, connect
+            lambda inner, around: around(inner),
+            arounds,
+            self.observe(OutboundLayer.SOCKET, connect),
         )
+
+    def _observed(self, layer: OutboundLayer, around: Around) -> Around:
+        return lambda connect: self.observe(layer, around(connect))
 
     # TLS ----------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from trio_vmess.transport.dial import (
     open_datagram_socket,
     resolve,
 )
+from trio_vmess.transport.layer import TransportLayer
 from trio_vmess.transport.lingering_close import close_lingering
 from trio_vmess.transport.own_addresses import is_own_address
 from trio_vmess.transport.packet_sender import PacketSender
@@ -49,6 +50,7 @@ __all__ = [
     "SocketOption",
     "SocketTransport",
     "StreamTransport",
+    "TransportLayer",
     "abstract_name",
     "bind_as_destination",
     "by_preference",

@@ -137,8 +137,14 @@ ROOMS: Final[Mapping[str, Room]] = {
         libraries=("trio",),
     ),
     "diagnosis": Room(
-        purpose="how a connection would be routed, and why; what a recorded connection says",
-        rooms=("core", "config", "routing", "dns", "node"),
+        purpose=(
+            "how a connection would be routed, and why; what a recorded connection says; why a "
+            "server cannot be used"
+        ),
+        rooms=(
+            *("core", "contracts", "config", "routing", "transport", "dns", "outbound", "node"),
+        ),
+        libraries=("trio",),
     ),
     "bench": Room(
         purpose="nodes measured on this machine: an origin, loads, what the processes cost",

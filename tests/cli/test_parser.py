@@ -9,6 +9,7 @@ from trio_vmess.cli.arguments import (
     CheckArguments,
     ClientArguments,
     DemoArguments,
+    DoctorArguments,
     ExplainArguments,
     RunArguments,
     ServerArguments,
@@ -212,3 +213,55 @@ def test_an_unknown_command_is_exit_2(capsys: pytest.CaptureFixture[str]) -> Non
     assert (
         "'serve' is neither a command nor a file; did you mean 'server'?" in capsys.readouterr().err
     )
+
+
+def test_doctor_arguments_are_typed() -> None:
+    assert parse_arguments(
+        [
+            *("doctor", "--config", "x.toml", "--outbound", "proxy", "--target", "a.example:80"),
+            *("--dns", "[::1]:5353", "--timeout", "2", "--throughput", "http://a.example/x"),
+            "--json",
+        ]
+    ) == DoctorArguments(
+        link=None,
+        config="x.toml",
+        outbound="proxy",
+        target="a.example:80",
+        dns=(ipaddress.IPv6Address("::1"), 5353),
+        timeout=2.0,
+        throughput="http://a.example/x",
+        json=True,
+    )
+
+
+def test_the_doctor_needs_a_link_alone() -> None:
+    arguments = parse_arguments(["doctor", "vmess://abc"])
+    assert isinstance(arguments, DoctorArguments)
+    assert arguments.dns == (ipaddress.IPv4Address("1.1.1.1"), 53)
+    assert arguments.target.startswith("http://")
+    assert arguments.throughput is None
+    assert "vmess://abc" not in repr(arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "a vmess:// link"),
+        (("vmess://x", "--config", "x.toml"), "cannot be combined with --config"),
+        (("vmess://x", "--outbound", "proxy"), "--outbound is for --config"),
+        (("vmess://x", "--dns", "dns.example"), "expected an IP address"),
+        (("vmess://x", "--dns", "127.0.0.1:0"), "expected an IP address"),
+        (("vmess://x", "--target", "https://a.example/"), "expected http://HOST"),
+        (("vmess://x", "--timeout", "0"), "0.5 to 60 seconds"),
+    ],
+)
+def test_mistakes_with_the_doctor(
+    arguments: tuple[str, ...],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("TRIO_VMESS_LINK", raising=False)
+    with pytest.raises(SystemExit):
+        parse_arguments(["doctor", *arguments])
+    assert words in capsys.readouterr().err

@@ -140,6 +140,20 @@ class DecodeArguments:
     json: bool
 
 
+@attrs.frozen(kw_only=True)
+class DoctorArguments:
+    """`trio-vmess doctor`."""
+
+    link: str | None = attrs.field(repr=False)
+    config: str | None
+    outbound: str | None
+    target: str
+    dns: tuple[IPAddress, int]
+    timeout: float
+    throughput: str | None
+    json: bool
+
+
 Arguments: TypeAlias = (
     ServerArguments
     | ClientArguments
@@ -150,4 +164,5 @@ Arguments: TypeAlias = (
     | StatsArguments
     | ExplainArguments
     | DecodeArguments
+    | DoctorArguments
 )

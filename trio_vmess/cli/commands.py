@@ -21,6 +21,7 @@ from trio_vmess.cli.arguments import (
     ClientArguments,
     DecodeArguments,
     DemoArguments,
+    DoctorArguments,
     ExplainArguments,
     RunArguments,
     ServerArguments,
@@ -54,12 +55,17 @@ class CommandError(Exception):
     """A command failed; the text gives the reason."""
 
 
+class ReportedFailure(Exception):  # noqa: N818  (nothing went wrong here)
+    """A command has found a failure, and has said so itself."""
+
+
 def run_command(arguments: Arguments) -> None:
     """Run a command until it ends.
 
     Raises:
         CommandError: the command failed.
         ConfigError: the configuration is wrong.
+        ReportedFailure: the command has reported a failure.
         OSError: a port is taken, for example; the text is a message for the user.
     """
     match arguments:
@@ -87,6 +93,8 @@ def run_command(arguments: Arguments) -> None:
             _explain(arguments)
         case DecodeArguments():
             _decode(arguments)
+        case DoctorArguments():
+            _diagnose(arguments)
         case _:
             assert_never(arguments)
 
@@ -190,7 +198,7 @@ def _override(outbound: OutboundSettings, arguments: ClientArguments) -> Outboun
     return attrs.evolve(outbound, protocol=attrs.evolve(outbound.protocol, servers=(server,)))
 
 
-# Demo, bench, stats, explain, decode --------------------------------------------------------------
+# Demo, bench, stats, explain, decode, doctor ------------------------------------------------------
 
 
 def _demo(arguments: DemoArguments) -> None:
@@ -269,3 +277,15 @@ def _decode(arguments: DecodeArguments) -> None:
         raise CommandError(str(exc)) from None
     except KeyboardInterrupt:
         raise CommandError("interrupted") from None
+
+
+def _diagnose(arguments: DoctorArguments) -> None:
+    # Imported here for the same reason as bench.
+    from trio_vmess.cli.doctor import diagnose
+
+    try:
+        is_well = diagnose(arguments, environ=os.environ, stdin=sys.stdin, stdout=sys.stdout)
+    except KeyboardInterrupt:
+        raise CommandError("interrupted") from None
+    if not is_well:
+        raise ReportedFailure

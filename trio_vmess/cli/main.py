@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         hide_secret_arguments()
     arguments = parse_arguments(argv)
     # Imported here, because they need nearly everything, and --version ends above.
-    from trio_vmess.cli.commands import CommandError, run_command
+    from trio_vmess.cli.commands import CommandError, ReportedFailure, run_command
     from trio_vmess.errors import ConfigError
 
     try:
@@ -40,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_CONFIG
     except CommandError as exc:
         print(f"error: {exc}", file=sys.stderr)
+        return EXIT_FAILURE
+    except ReportedFailure:
         return EXIT_FAILURE
     except OSError as exc:
         print(f"error: {exc.strerror or exc}", file=sys.stderr)

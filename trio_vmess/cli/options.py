@@ -16,6 +16,7 @@ from trio_vmess.cli.arguments import (
     ClientArguments,
     DecodeArguments,
     DemoArguments,
+    DoctorArguments,
     ExplainArguments,
     RunArguments,
     ServerArguments,
@@ -28,8 +29,10 @@ from trio_vmess.cli.values import (
     read_alter_id,
     read_endpoint,
     read_host,
+    read_http_target,
     read_ip_address,
     read_local_endpoint,
+    read_name_server,
     read_port,
     read_time,
     read_url_path,
@@ -78,7 +81,15 @@ def find_conflict(arguments: Arguments) -> str | None:
             for name, value in arguments.excluded_by_config.items():
                 if value is not None:
                     return f"{name} cannot be combined with --config; set it in the file"
-        case ClientArguments(link=None) if not os.environ.get(LINK_VARIABLE):
+        case DoctorArguments(config=str(), link=str()):
+            return "a vmess:// link cannot be combined with --config"
+        case DoctorArguments(config=None, outbound=str()):
+            return "--outbound is for --config: a link has no other outbound"
+        case DoctorArguments(config=str()):
+            pass
+        case ClientArguments(link=None) | DoctorArguments(link=None) if not os.environ.get(
+            LINK_VARIABLE
+        ):
             return (
                 f"a vmess:// link, @FILE, '-', {LINK_VARIABLE} in the environment, or --config "
                 "FILE is needed"
@@ -164,16 +175,7 @@ def _add_server(server: argparse.ArgumentParser) -> None:
 
 
 def _add_client(client: argparse.ArgumentParser) -> None:
-    client.add_argument(
-        "link",
-        nargs="?",
-        metavar="vmess://…",
-        help=(
-            "the server's share link; others on this machine see it in the list of processes, but "
-            f"not with @FILE, '-' for standard input, or {LINK_VARIABLE} in the environment"
-        ),
-    )
-    _add_config(client)
+    _add_link(client)
     client.add_argument(
         "--socks",
         type=read_local_endpoint,
@@ -185,6 +187,19 @@ def _add_client(client: argparse.ArgumentParser) -> None:
     )
     _add_user(client, alter_id="that of the link", security="that of the link")
     _add_log_level(client)
+
+
+def _add_link(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "link",
+        nargs="?",
+        metavar="vmess://…",
+        help=(
+            "the server's share link; others on this machine see it in the list of processes, but "
+            f"not with @FILE, '-' for standard input, or {LINK_VARIABLE} in the environment"
+        ),
+    )
+    _add_config(command)
 
 
 def _add_user(command: argparse.ArgumentParser, *, alter_id: str, security: str) -> None:
@@ -324,6 +339,43 @@ def _add_decode(decode: argparse.ArgumentParser) -> None:
     decode.add_argument("--json", action="store_true", help="print a JSON object for each finding")
 
 
+def _add_doctor(doctor: argparse.ArgumentParser) -> None:
+    _add_link(doctor)
+    doctor.add_argument(
+        "--outbound",
+        metavar="TAG",
+        help="the outbound of the file; default: the first with protocol vmess",
+    )
+    doctor.add_argument(
+        "--target",
+        type=read_http_target,
+        default="http://www.gstatic.com/generate_204",
+        metavar="URL",
+        help="http://HOST/… or HOST:PORT, requested through the server; default: %(default)s",
+    )
+    doctor.add_argument(
+        "--dns",
+        type=read_name_server,
+        default="1.1.1.1",
+        metavar="IP[:PORT]",
+        help="the name server that is asked through the server, by UDP; default: %(default)s",
+    )
+    doctor.add_argument(
+        "--timeout",
+        type=seconds_between(0.5, 60),
+        default=6.0,
+        metavar="SECONDS",
+        help="for each part of each connection, 0.5 to 60; default: %(default)g",
+    )
+    doctor.add_argument(
+        "--throughput",
+        type=read_http_target,
+        metavar="URL",
+        help="download this http:// URL through the server for as long; default: no download",
+    )
+    doctor.add_argument("--json", action="store_true", help="print one JSON object")
+
+
 _COMMANDS: Final[Mapping[str, tuple[Callable[[argparse.ArgumentParser], None], _Make]]] = {
     "server": (_add_server, ServerArguments),
     "client": (_add_client, ClientArguments),
@@ -334,4 +386,5 @@ _COMMANDS: Final[Mapping[str, tuple[Callable[[argparse.ArgumentParser], None], _
     "stats": (_add_stats, StatsArguments),
     "explain": (_add_explain, ExplainArguments),
     "decode": (_add_decode, DecodeArguments),
+    "doctor": (_add_doctor, DoctorArguments),
 }

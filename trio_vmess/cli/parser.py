@@ -65,6 +65,13 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
             "to read both directions. The exit code is 1 if there is no connection of this user."
         ),
     ),
+    "doctor": (
+        "find out why a VMess server cannot be used",
+        (
+            "Connect to a VMess server step by step, say what works and what does not, and end "
+            "with the one thing to fix. The exit code is 1 if a step fails."
+        ),
+    ),
 }
 """Commands with what the list of commands says of them, and what their own help says."""
 

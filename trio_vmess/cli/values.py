@@ -14,6 +14,7 @@ from trio_vmess.core.vmess import parse_user_id
 
 _Choice = TypeVar("_Choice", bound=enum.Enum)
 _PORT_MAX: Final = 0xFFFF
+_DNS_PORT: Final = 53
 _ALTER_ID_MAX: Final = 0xFFFF
 _DOMAIN: Final = re.compile(r"[\w-]+(\.[\w-]+)*\.?", re.ASCII)
 _URL_PATH: Final = re.compile(r"/[A-Za-z0-9._~/%!$&'()*+,;=:@-]*")
@@ -58,6 +59,31 @@ def read_local_endpoint(text: str) -> tuple[IPAddress, int]:
     """Read `address:port`, to listen on."""
     host, port = read_endpoint(text)
     return read_ip_address(str(host)), port
+
+
+def read_name_server(text: str) -> tuple[IPAddress, int]:
+    """Read the address of a name server, with a port or without."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(text.strip("[]")), _DNS_PORT
+    with contextlib.suppress(ValueError):
+        host, port = parse_endpoint(text)
+        if not isinstance(host, str) and port:
+            return host, port
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not a valid name server: expected an IP address, with a port or without"
+    )
+
+
+def read_http_target(text: str) -> str:
+    """Check an `http://` URL, or `host:port`."""
+    # Imported here: no other command needs it.
+    from trio_vmess.diagnosis.doctor import read_target
+
+    try:
+        read_target(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from None
+    return text
 
 
 def read_host(text: str) -> Host:

@@ -15,11 +15,15 @@ from typing import Final
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-from benchmarks.comparison.implementations import OURS, find_implementations
-from benchmarks.comparison.pairs import Pair
-from benchmarks.comparison.setups import Setup
 from benchmarks.soak import GROWTH_MAX, REPLAY_ENTRY_SIZE
-from trio_vmess.bench import LoadGenerator, OriginProcess
+from trio_vmess.bench import (
+    OURS,
+    LoadGenerator,
+    OriginProcess,
+    Pair,
+    Setup,
+    find_implementations,
+)
 
 STEPS: Final = 10
 IN_FLIGHT: Final = 8
@@ -30,7 +34,7 @@ def churn(connections: int) -> float:
     """Print a line for each tenth; return by which share memory has grown since the second."""
     ours = find_implementations(["none"])[OURS]
     count = connections // STEPS
-    sizes: list[int] = []
+    sizes: list[float] = []
     with (
         OriginProcess() as origin,
         LoadGenerator() as generator,

@@ -19,16 +19,17 @@ import trio
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-from benchmarks.comparison.implementations import OURS, find_implementations
-from benchmarks.comparison.pairs import Pair
-from benchmarks.comparison.setups import Setup
 from tests.kit.ports import free_port
 from trio_vmess.bench import (
+    OURS,
     BenchError,
     Child,
     LoadGenerator,
     OriginProcess,
+    Pair,
+    Setup,
     Target,
+    find_implementations,
     own_environment,
     usage_of,
 )

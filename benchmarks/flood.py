@@ -30,10 +30,16 @@ import attrs
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-from benchmarks.comparison.implementations import OURS, find_implementations
-from benchmarks.comparison.pairs import Pair
-from benchmarks.comparison.setups import Setup
-from trio_vmess.bench import BenchError, LoadGenerator, OriginProcess, own_environment
+from trio_vmess.bench import (
+    OURS,
+    BenchError,
+    LoadGenerator,
+    OriginProcess,
+    Pair,
+    Setup,
+    find_implementations,
+    own_environment,
+)
 
 THROUGHPUT_TARGET: Final = 0.6
 LATENCY_TARGET: Final = 0.1

@@ -22,19 +22,19 @@ import trio
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-from benchmarks.comparison.implementations import (
-    OURS,
-    SING_BOX,
-    Implementation,
-    find_implementations,
-    user_id,
-)
-from benchmarks.comparison.setups import Setup
 from tests.kit.peer_configs import Json, v2ray_vmess_inbounds
 from tests.kit.peer_specs import DynamicPorts, ServerSpec
 from tests.kit.ports import free_port, free_port_range
 from tests.kit.probes import Face, Known, Probe, count_faces, faults, list_probes, send_probes
-from trio_vmess.bench import Child
+from trio_vmess.bench import (
+    OURS,
+    SING_BOX,
+    Child,
+    Implementation,
+    Setup,
+    find_implementations,
+    user_id,
+)
 from trio_vmess.core.vmess import Account, parse_user_id
 
 HANDSHAKE: Final = 2

@@ -27,12 +27,9 @@ import trio
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-from benchmarks.comparison.implementations import OURS, find_implementations
-from benchmarks.comparison.pairs import Pair
-from benchmarks.comparison.setups import Setup
 from tests.kit.ports import free_port
 from tests.kit.socks_client import SocksError, open_socks_stream, open_socks_udp, receive_exactly
-from trio_vmess.bench import OriginProcess
+from trio_vmess.bench import OURS, OriginProcess, Pair, Setup, find_implementations
 from trio_vmess.bench.origin import Tail
 
 GROWTH_MAX: Final = 0.05

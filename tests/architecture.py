@@ -147,8 +147,8 @@ ROOMS: Final[Mapping[str, Room]] = {
         libraries=("trio",),
     ),
     "bench": Room(
-        purpose="nodes measured on this machine: an origin, loads, what the processes cost",
-        rooms=("core", "_version"),
+        purpose="nodes measured on this machine, ours and others': loads, and what they cost",
+        rooms=("_version",),
     ),
     "cli": Room(
         purpose="commands, exit codes, signals, log files; the only `trio.run`",

@@ -19,13 +19,12 @@ import h2.connection
 import h2.events
 import h2.exceptions
 
-from benchmarks.comparison.implementations import Implementation
-from benchmarks.comparison.setups import Setup
-from tests.kit.carriers import BARE, SERVER_NAME, CarrierSpec, Network
+from benchmarks.comparison.carriers import Carried
+from tests.kit.carriers import SERVER_NAME, CarrierSpec, Network
 from tests.kit.certificates import issue
 from tests.kit.names import IPV4_LOOPBACK
 from tests.kit.ports import free_port
-from trio_vmess.bench import BenchError, Child
+from trio_vmess.bench import BenchError, Child, Implementation, Pair, Setup
 
 _LIMIT: Final = 10.0
 """Seconds for each step."""
@@ -40,6 +39,12 @@ _SOCKS_REQUEST: Final = b"\x05\x01\x00\x01\x7f\x00\x00\x01\x00\x09"
 _PAYLOAD: Final = bytes(64)
 
 
+def check_carrier_of(pair: Pair) -> None:
+    """Look at what the client of a pair sends, before the start; see `check_carrier`."""
+    if pair.client is not None:
+        check_carrier(pair.client, pair.setup, pair.folder)
+
+
 def check_carrier(client: Implementation, setup: Setup, folder: Path) -> None:
     """Run a client for a moment, with ourselves as its server.
 
@@ -51,14 +56,15 @@ def check_carrier(client: Implementation, setup: Setup, folder: Path) -> None:
     Raises:
         BenchError: it does not start, does not connect, or sends something else.
     """
-    if setup.carrier == BARE:
+    if not isinstance(setup.carrier, Carried):
         return
+    spec = setup.carrier.spec
     with socket.create_server((IPV4_LOOPBACK, 0)) as listener, contextlib.ExitStack() as stack:
         listener.settimeout(_LIMIT)
         proxy, server = free_port(), listener.getsockname()[1]
         path = folder / "checked-client.json"
         path.write_text(json.dumps(client.write_client(setup, server, proxy)), encoding="utf-8")
-        name = f"{client.name} client over {setup.carrier}"
+        name = f"{client.name} client over {spec}"
         child = Child(name, [*client.command, str(path)], client.environment)
         stack.callback(child.stop)
         child.wait_until_accepting(proxy)
@@ -69,7 +75,7 @@ def check_carrier(client: Implementation, setup: Setup, folder: Path) -> None:
             caller.sendall(_SOCKS_REQUEST + _PAYLOAD)
             called, _ = listener.accept()
             called.settimeout(_LIMIT)
-            fault = _find_fault(stack.enter_context(called), setup.carrier)
+            fault = _find_fault(stack.enter_context(called), spec)
         except (OSError, h2.exceptions.ProtocolError) as exc:
             fault = f"{type(exc).__name__}: {exc}"
         if fault:

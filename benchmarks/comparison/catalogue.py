@@ -5,12 +5,9 @@ from typing import Final
 
 import attrs
 
-from benchmarks.comparison import measures
-from benchmarks.comparison.implementations import OURS, SING_BOX, V2RAY
 from benchmarks.comparison.latency import latency_workloads
-from benchmarks.comparison.setups import Setup
 from benchmarks.comparison.transports import transport_workloads
-from benchmarks.comparison.workloads import Column, Workload
+from trio_vmess.bench import OURS, SING_BOX, V2RAY, Column, Setup, Workload, measures
 
 
 def _bulk_workloads() -> Iterator[Workload]:

@@ -1,17 +1,18 @@
 """Workloads over a path that takes time: how long a new connection waits for its first byte."""
 
+import sys
 from collections.abc import Iterator
 from typing import Final
 
 import attrs
 
-from benchmarks.comparison import measures
-from benchmarks.comparison.setups import Setup
-from benchmarks.comparison.workloads import Column, Workload
+from benchmarks.comparison.carriers import carried_by
 from tests.kit.carriers import EARLY_DATA, TLS, WS_TLS, CarrierSpec
+from trio_vmess.bench import Column, Setup, Workload, measures
 
 DELAY: Final = 0.025
 """Seconds, each way."""
+_SLOW_PATH: Final = (sys.executable, "-m", "tests.kit.delayed_path", str(DELAY * 1e3))
 
 SPARES: Final = 2
 
@@ -36,9 +37,9 @@ _EARLY: Final = CarrierSpec(network="ws", tls=True, early_data=EARLY_DATA)
 
 _ROWS: Final = (
     _Row("tcp", Setup(), 1 / 0.6),
-    _Row("tls", Setup(carrier=TLS), 2.0),
-    _Row("ws+tls", Setup(carrier=WS_TLS), 2.0),
-    _Row("ws+tls+early", Setup(carrier=_EARLY)),
+    _Row("tls", Setup(carrier=carried_by(TLS)), 2.0),
+    _Row("ws+tls", Setup(carrier=carried_by(WS_TLS)), 2.0),
+    _Row("ws+tls+early", Setup(carrier=carried_by(_EARLY))),
     _Row("mux", Setup(mux=8)),
 )
 
@@ -58,7 +59,7 @@ def latency_workloads() -> Iterator[Workload]:
 def _workload(name: str, setup: Setup, *, target: float | None) -> Workload:
     return Workload(
         name=f"first-byte-{name}",
-        setup=attrs.evolve(setup, delay=DELAY),
+        setup=attrs.evolve(setup, between=_SLOW_PATH),
         measure=measures.first_bytes,
         columns=(
             Column(key="first", unit="ms to the first byte", is_cost=True, target=target),

@@ -6,14 +6,22 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.comparison.carrier_check import check_carrier_of
 from benchmarks.comparison.catalogue import list_workloads
-from benchmarks.comparison.implementations import OURS, find_implementations
 from benchmarks.comparison.plot import draw, require_matplotlib
-from benchmarks.comparison.report import describe_run, summarise, write_table
-from benchmarks.comparison.running import Comparison
-from benchmarks.comparison.setups import SIZES
-from benchmarks.comparison.workloads import Workload
-from trio_vmess.bench import BenchError
+from benchmarks.comparison.progress import Lines
+from benchmarks.comparison.report import describe_run, write_table
+from benchmarks.comparison.sharing_check import check_sharing
+from benchmarks.comparison.sizes import SIZES
+from trio_vmess.bench import (
+    OURS,
+    BenchError,
+    Checks,
+    Comparison,
+    Workload,
+    find_implementations,
+    summarise,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -85,7 +93,14 @@ def main(argv: Sequence[str]) -> int:
         if arguments.plot is not None:
             require_matplotlib()
         implementations = find_implementations(arguments.peers)
-        results = Comparison(implementations, size, is_quick=size_name != "full").run(workloads)
+        comparison = Comparison(
+            implementations,
+            size,
+            progress=Lines(),
+            checks=Checks(before_start=check_carrier_of, after_start=check_sharing),
+            is_quick=size_name != "full",
+        )
+        results = comparison.run(workloads)
         lines, contenders = summarise(results), list(implementations)
         head = describe_run(implementations, size.rounds)
         table = list(write_table(lines, contenders))

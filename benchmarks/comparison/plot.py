@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks.comparison.report import Line
-from trio_vmess.bench import BenchError
+from trio_vmess.bench import BenchError, Line
 
 _PANELS: Final = (("rate", "throughput, MB/s"), ("cpu", "CPU of both nodes, s per GiB"))
 

@@ -8,7 +8,7 @@ import contextlib
 from pathlib import Path
 from typing import Final
 
-from trio_vmess.bench import BenchError, Target, connect
+from trio_vmess.bench import BenchError, Pair, connect
 
 _COUNT: Final = 2
 _LIMIT: Final = 10.0
@@ -18,27 +18,28 @@ _ESTABLISHED: Final = "01"
 _TABLE: Final = Path("/proc/net/tcp")
 
 
-def check_sharing(target: Target, server_port: int) -> None:
-    """Use two connections at a time, and count those to the server.
+def check_sharing(pair: Pair) -> None:
+    """Use two connections at a time, and count those to the server, if they are to share one.
 
     Args:
-        target: the proxy of a running client, and the origin.
-        server_port: of the server behind it.
+        pair: running nodes, before any load.
 
     Raises:
         BenchError: there is not exactly one, or nothing comes back.
     """
+    if not pair.setup.mux or pair.server is None:
+        return
     with contextlib.ExitStack() as stack:
         for _ in range(_COUNT):
             try:
-                sock = stack.enter_context(connect(target, b"e"))
+                sock = stack.enter_context(connect(pair.target, b"e"))
                 sock.settimeout(_LIMIT)
                 sock.sendall(_PAYLOAD)
                 # Whoever has its answer has a connection of its own, or a part of another one.
                 sock.recv(1)
             except OSError as exc:
                 raise BenchError(f"mux: {type(exc).__name__}: {exc}") from None
-        count = connection_count(server_port, _TABLE.read_text("ascii"))
+        count = connection_count(pair.port_of("server"), _TABLE.read_text("ascii"))
         if count != 1:
             raise BenchError(f"mux: {_COUNT} connections of programs had {count} to the server")
 

@@ -5,11 +5,9 @@ from typing import Final
 
 import attrs
 
-from benchmarks.comparison import measures
-from benchmarks.comparison.implementations import SING_BOX, V2RAY
-from benchmarks.comparison.setups import Setup
-from benchmarks.comparison.workloads import Column, Workload
+from benchmarks.comparison.carriers import carried_by
 from tests.kit.carriers import TLS, WS, WS_TLS, CarrierSpec
+from trio_vmess.bench import SING_BOX, V2RAY, Column, Setup, Workload, measures
 
 Targets = Sequence[tuple[str, float]]
 
@@ -65,7 +63,7 @@ def transport_workloads() -> Iterator[Workload]:
         for direction in ("down", "up"):
             yield Workload(
                 name=f"transports-bulk-{direction}-{row.name}-1",
-                setup=Setup(security=row.security, carrier=row.carrier),
+                setup=Setup(security=row.security, carrier=carried_by(row.carrier)),
                 measure=measures.bulk(f"{direction}load", 1),
                 columns=(
                     Column(key="rate", unit="MB/s", targets=row.targets),
@@ -76,7 +74,7 @@ def transport_workloads() -> Iterator[Workload]:
     for name, carrier, targets in _CONNECTIONS:
         yield Workload(
             name=f"transports-connections-{name}-1",
-            setup=Setup(carrier=carrier),
+            setup=Setup(carrier=carried_by(carrier)),
             measure=measures.connections(1),
             columns=(
                 Column(key="rate", unit="per s"),
@@ -88,7 +86,7 @@ def transport_workloads() -> Iterator[Workload]:
         )
     yield Workload(
         name="transports-idle-ws+tls",
-        setup=Setup(carrier=WS_TLS),
+        setup=Setup(carrier=carried_by(WS_TLS)),
         measure=measures.idle,
         columns=(
             Column(key="memory", unit="KB/connection, both", is_cost=True, limit=_IDLE_LIMIT),

@@ -6,12 +6,17 @@ from typing import Final
 import attrs
 import pytest
 
-from benchmarks.comparison.implementations import OURS, Implementation, find_implementations
-from benchmarks.comparison.pairs import Pair
-from benchmarks.comparison.setups import Setup
-from benchmarks.comparison.sharing_check import connection_count
+from benchmarks.comparison.sharing_check import check_sharing, connection_count
 from tests.kit.commands import run_python
-from trio_vmess.bench import BenchError, OriginProcess
+from trio_vmess.bench import (
+    OURS,
+    BenchError,
+    Implementation,
+    OriginProcess,
+    Pair,
+    Setup,
+    find_implementations,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="figures come from /proc")
 
@@ -59,11 +64,11 @@ def test_a_client_that_shares_passes_and_one_that_does_not_is_noticed(
     with OriginProcess() as origin:
         with Pair(ours, ours, MUX, origin=origin.port) as pair:
             pair.start()
-            pair.check_sharing()
+            check_sharing(pair)
         with Pair(deaf, ours, MUX, origin=origin.port) as pair:
             pair.start()
             with pytest.raises(BenchError, match="2 connections of programs had 2 to the server"):
-                pair.check_sharing()
+                check_sharing(pair)
 
 
 def test_who_has_no_mux_is_no_contender(ours: Implementation) -> None:

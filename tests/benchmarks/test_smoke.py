@@ -1,17 +1,27 @@
 """The benchmarks and `trio-vmess bench` run and report figures; no test judges speed."""
 
+import json
+import signal
 import sys
+import time
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from benchmarks.comparison.report import Line, write_table
-from benchmarks.comparison.workloads import Column
-from tests.kit.commands import run_python
+from benchmarks.comparison.report import write_table
+from tests.kit.commands import run_python, running_command
+from tests.kit.peers import PEERS, Peer, require
+from trio_vmess.bench import Column, Line
 
 LIMIT: Final = 60
 LINUX: Final = pytest.mark.skipif(sys.platform != "linux", reason="figures come from /proc")
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the ids of the processes that a process has started."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(each) for task in tasks for each in (task / "children").read_text().split()]
 
 
 def run(*arguments: str) -> str:
@@ -96,3 +106,47 @@ def test_a_ratio_compares_with_the_best_peer_and_the_target(
     assert line.verdict == verdict
     (_, _, row) = write_table([line], ["trio-vmess", "V2Ray", "Xray"])
     assert verdict in row
+
+
+@LINUX
+@pytest.mark.parametrize("peer", PEERS.values(), ids=str)
+def test_bench_compares_with_a_peer(peer: Peer) -> None:
+    require(peer)
+    arguments = ("--against", peer.name, "--seconds", "0.2", "--json")
+    done = run_python("-m", "trio_vmess", "bench", *arguments, limit=120)
+    assert done.returncode == 0, done.stderr
+    # Progress is for people.
+    assert done.stderr == ""
+    found = json.loads(done.stdout)
+    ours, theirs = found["versions"]
+    assert (ours, theirs.lower()) == ("trio-vmess", peer.name)
+    assert found["faults"] == []
+    workloads = {each["workload"] for each in found["results"]}
+    assert {"down", "up", "round trip", "connections, 1", "connections, 8", "UDP"} < workloads
+    for each in found["results"]:
+        assert each["values"][ours] > 0
+        assert each["values"][theirs] > 0
+        assert each["best_peer"] == theirs
+        assert each["ratio"] > 0
+
+
+@LINUX
+def test_bench_without_peers_has_a_table_of_ours() -> None:
+    out = run("-m", "trio_vmess", "bench", "--against", "none", "--seconds", "0.05")
+    rows = [line.split() for line in out.splitlines()]
+    (down,) = (row for row in rows if row[:2] == ["down", "MB/s"])
+    assert float(down[-1]) > 0
+    assert "load average" in out
+
+
+@LINUX
+def test_an_interrupted_bench_leaves_no_process_behind() -> None:
+    with running_command("bench", "--against", "none", "--seconds", "30") as process:
+        # Origin, two generators, client and server.
+        end = time.monotonic() + LIMIT
+        while len(children := children_of(process.pid)) < 5:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(LIMIT) != 0
+        assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []

@@ -10,13 +10,18 @@ import pytest
 
 import trio_vmess
 from benchmarks.comparison.carrier_check import check_carrier
-from benchmarks.comparison.implementations import OURS, Implementation, find_implementations
-from benchmarks.comparison.report import Line
-from benchmarks.comparison.setups import Setup
-from benchmarks.comparison.workloads import Column
+from benchmarks.comparison.carriers import carried_by
 from tests.kit.carriers import BARE, EARLY_DATA, TLS, WS, WS_TLS, CarrierSpec
 from tests.kit.commands import run_python
-from trio_vmess.bench import BenchError
+from trio_vmess.bench import (
+    OURS,
+    BenchError,
+    Column,
+    Implementation,
+    Line,
+    Setup,
+    find_implementations,
+)
 
 LINUX: Final = pytest.mark.skipif(sys.platform != "linux", reason="figures come from /proc")
 H2: Final = CarrierSpec(network="h2", tls=True)
@@ -77,7 +82,7 @@ def test_no_first_byte_comes_before_its_round_trips() -> None:
 def test_a_client_that_uses_its_carrier_passes(
     ours: Implementation, carrier: CarrierSpec, tmp_path: Path
 ) -> None:
-    check_carrier(ours, Setup(carrier=carrier), tmp_path)
+    check_carrier(ours, Setup(carrier=carried_by(carrier)), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -100,11 +105,11 @@ def test_a_client_that_uses_another_carrier_is_noticed(
     deaf = attrs.evolve(
         ours,
         write_client=lambda setup, server, port: ours.write_client(
-            attrs.evolve(setup, carrier=used), server, port
+            attrs.evolve(setup, carrier=carried_by(used)), server, port
         ),
     )
     with pytest.raises(BenchError, match=fault):
-        check_carrier(deaf, Setup(carrier=told), tmp_path)
+        check_carrier(deaf, Setup(carrier=carried_by(told)), tmp_path)
 
 
 def test_a_target_may_be_a_ratio_to_one_peer() -> None:

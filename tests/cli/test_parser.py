@@ -4,6 +4,7 @@ import ipaddress
 
 import pytest
 
+from trio_vmess.bench import PEERS
 from trio_vmess.cli.arguments import (
     BenchArguments,
     CheckArguments,
@@ -16,6 +17,7 @@ from trio_vmess.cli.arguments import (
     StatsArguments,
 )
 from trio_vmess.cli.parser import parse_arguments
+from trio_vmess.cli.values import PEER_NAMES
 from trio_vmess.config import LogLevel, SecurityName
 from trio_vmess.core import Network, parse_host
 
@@ -79,11 +81,30 @@ def test_demo_arguments_are_typed() -> None:
 
 def test_bench_measures_the_ciphers_named_or_all() -> None:
     one = parse_arguments(["bench", "--cipher", "none", "--seconds", "0.5"])
-    assert one == BenchArguments(ciphers=("none",), seconds=0.5)
-    every = parse_arguments(["bench"])
-    assert every == BenchArguments(
-        ciphers=("aes-128-gcm", "chacha20-poly1305", "none", "zero", "aes-128-cfb"), seconds=1.5
-    )
+    assert one == BenchArguments(against=None, ciphers=("none",), seconds=0.5, json=False)
+    every = parse_arguments(["bench", "--cipher", "all"])
+    assert isinstance(every, BenchArguments)
+    assert every.ciphers == ("aes-128-gcm", "chacha20-poly1305", "none", "zero", "aes-128-cfb")
+
+
+@pytest.mark.parametrize(
+    ("words", "peers"),
+    [
+        ([], None),
+        (["--against", "auto"], None),
+        (["--against", "none"], ()),
+        (["--against", "Xray, v2ray,xray"], ("xray", "v2ray")),
+    ],
+)
+def test_bench_compares_with_the_peers_named_or_those_installed(
+    words: list[str], peers: tuple[str, ...] | None
+) -> None:
+    arguments = parse_arguments(["bench", *words, "--json"])
+    assert arguments == BenchArguments(against=peers, ciphers=(), seconds=1.0, json=True)
+
+
+def test_every_peer_of_the_bench_can_be_named() -> None:
+    assert [name.lower() for name in PEERS] == list(PEER_NAMES)
 
 
 def test_stats_arguments_are_typed() -> None:
@@ -186,6 +207,21 @@ def test_explain_arguments_are_typed() -> None:
         (
             "bench --seconds 0",
             "argument --seconds: '0' is not a valid duration: expected 0.05 to 60 seconds",
+        ),
+        (
+            "bench --against mihomo",
+            (
+                "argument --against: 'mihomo' is not known: expected auto, none, or some of "
+                "v2ray, sing-box, xray, separated by commas"
+            ),
+        ),
+        (
+            "bench --against v2ray --cipher none",
+            "--against cannot be combined with --cipher, which measures trio-vmess alone",
+        ),
+        (
+            "bench --cipher none --json",
+            "--json cannot be combined with --cipher, which measures trio-vmess alone",
         ),
         (
             "stats --watch x",

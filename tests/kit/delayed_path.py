@@ -145,10 +145,10 @@ async def start_delayed_path(
         nursery.cancel_scope.cancel()
 
 
-async def _run(port: int, server_port: int, milliseconds: float) -> None:
+async def _run(milliseconds: float, port: int, server_port: int) -> None:
     async with start_delayed_path(server_port, delay=milliseconds / 1000, port=port):
         await trio.sleep_forever()
 
 
 if __name__ == "__main__":
-    trio.run(_run, int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
+    trio.run(_run, float(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -1,212 +1,206 @@
-"""`trio-vmess bench`: a client and a server, each in its own process, measured with each cipher."""
+"""`trio-vmess bench`: the same loads for us and for the peers that are installed, in turn."""
 
-import contextlib
 import json
-import os
-import platform
-import re
-import secrets
-import sys
-import tempfile
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-import attrs
+from trio_vmess.bench import measures
+from trio_vmess.bench.contenders import Contenders, find_contenders, remedies
+from trio_vmess.bench.implementations import OURS
+from trio_vmess.bench.machine import Machine, look_at_machine
+from trio_vmess.bench.processes import BenchError
+from trio_vmess.bench.progress import ProgressLine
+from trio_vmess.bench.results import Line, format_number, summarise
+from trio_vmess.bench.running import Comparison, Result
+from trio_vmess.bench.setups import Setup, Size
+from trio_vmess.bench.tables import align
+from trio_vmess.bench.workloads import Column, Workload
 
-from trio_vmess._version import __version__
-from trio_vmess.bench.generator import LoadGenerator
-from trio_vmess.bench.loads import Figures, Target
-from trio_vmess.bench.origin import OriginProcess
-from trio_vmess.bench.processes import BenchError, Child, Usage, usage_of
-from trio_vmess.core.vmess import format_user_id
-
-Settings = Mapping[str, object]
-
-_LISTENING: Final = re.compile(r"listening: \w+ on 127\.0\.0\.1:(\d+)")
-_GIB: Final = 1 << 30
+_ROUNDS: Final = 3
 _CONNECTIONS_PER_SECOND: Final = 300
 """Connections to open for each second of measuring: few enough for a slow machine."""
+_CONNECTIONS_MIN: Final = 20
+_DATAGRAM_SIZE: Final = 1200
 
 _LEGEND: Final = """\
-download, upload: MB/s (10^6 bytes) on one connection through client and server
-CPU client, CPU server: seconds per GiB of download
-connections: opened, used once and closed per second, 8 at a time; CPU each: ms, both nodes
-round trip, p99: 64 bytes echoed on an open connection, µs, median and 99th percentile
-no proxy: the load sent directly to the origin; figures near it measure the load, not the nodes"""
-
-_HEADINGS: Final = (
-    *("cipher", "download", "upload", "CPU client", "CPU server"),
-    *("connections", "CPU each", "round trip", "p99"),
-)
+ratio: ours to the best of the others; above 1 it is ahead, for costs and times, too
+down, up: one stream through client and server, aes-128-gcm; MB are 10^6 bytes
+connections: opened, used once and closed, one or eight at a time
+round trip: 64 bytes echoed on an open connection; UDP: datagrams of 1200 bytes, echoed
+CPU and memory: of client and server together"""
+_LOAD_BOUND: Final = "*: the load was busy nearly all the time, and the nodes might do more"
 
 
-@attrs.frozen(kw_only=True)
-class _Nodes:
-    """A client and its server, or no proxy at all."""
-
-    target: Target
-    client: Child | None = None
-    server: Child | None = None
-
-    def usage(self) -> tuple[Usage | None, Usage | None]:
-        """Return what the client and the server have used so far."""
-        return _usage(self.client), _usage(self.server)
-
-
-def _usage(child: Child | None) -> Usage | None:
-    return None if child is None else usage_of(child.pid)
-
-
-def run_bench(ciphers: Sequence[str], *, seconds: float) -> None:
-    """Measure, and print a table.
-
-    Args:
-        ciphers: values of `config.SecurityName`.
-        seconds: how long each measurement takes.
-
-    Raises:
-        BenchError: a process did not start, or failed.
-    """
-    print(f"trio-vmess {__version__}, Python {platform.python_version()}, {os.cpu_count()} cores")
-    rows: list[tuple[str, ...]] = []
-    with OriginProcess() as origin, LoadGenerator() as generator:
-        steps = _Progress(total=4 * (len(ciphers) + 1))
-        bare = _Nodes(target=Target(origin=origin.port))
-        rows.append(_measure("no proxy", bare, generator, seconds, steps))
-        for cipher in ciphers:
-            with _nodes(cipher, origin.port) as nodes:
-                rows.append(_measure(cipher, nodes, generator, seconds, steps))
-        steps.clear()
-    print()
-    for line in _align([_HEADINGS, *rows[1:], rows[0]]):
-        print(line)
-    print(f"\n{_LEGEND}")
-
-
-class _Progress:
-    """One line on standard error that tells what is measured."""
-
-    def __init__(self, *, total: int) -> None:
-        self._total = total
-        self._number = 0
-        self._on_terminal = sys.stderr.isatty()
-
-    def show(self, what: str) -> None:
-        self._number += 1
-        line = f"[{self._number:2}/{self._total}] {what}"
-        print(
-            f"\r{line:<60}" if self._on_terminal else line,
-            end="" if self._on_terminal else "\n",
-            file=sys.stderr,
-            flush=True,
-        )
-
-    def clear(self) -> None:
-        if self._on_terminal:
-            print(f"\r{'':60}\r", end="", file=sys.stderr, flush=True)
-
-
-def _measure(
-    name: str, nodes: _Nodes, generator: LoadGenerator, seconds: float, steps: _Progress
-) -> tuple[str, ...]:
-    """Run every load on the nodes; return a row of the table."""
-
-    def run(what: str, load: str, **arguments: float) -> tuple[Figures, float | None, float | None]:
-        steps.show(f"{name}: {what}")
-        before = nodes.usage()
-        figures = generator.run(load, nodes.target, **arguments)
-        after = nodes.usage()
-        return figures, _spent(before[0], after[0]), _spent(before[1], after[1])
-
-    # Warm up: caches, buffers and imports.
-    generator.run("download", nodes.target, streams=1, seconds=seconds / 5)
-    down, client, server = run("download", "download", streams=1, seconds=seconds)
-    up, _, _ = run("upload", "upload", streams=1, seconds=seconds)
-    count = max(20, int(seconds * _CONNECTIONS_PER_SECOND))
-    many, *both = run("connections", "connections", count=count, in_flight=8)
-    trips, _, _ = run("round trips", "round_trips", seconds=seconds / 2)
-    gib = down["bytes"] / _GIB
-    each = None if both[0] is None or both[1] is None else (both[0] + both[1]) / count
-    return (
-        name,
-        f"{_rate(down):.0f}",
-        f"{_rate(up):.0f}",
-        _figure(client, 1 / gib, "{:.2f}"),
-        _figure(server, 1 / gib, "{:.2f}"),
-        f"{count / many['seconds']:.0f}",
-        _figure(each, 1e3, "{:.2f}"),
-        f"{trips['p50'] * 1e6:.0f}",
-        f"{trips['p99'] * 1e6:.0f}",
+def _workload(
+    name: str, measure: measures.Measure, *columns: Column, is_fresh: bool = False
+) -> Workload:
+    return Workload(
+        name=name,
+        setup=Setup(),
+        measure=measure,
+        columns=columns,
+        is_fresh=is_fresh,
+        has_ceiling=False,
     )
 
 
-def _rate(figures: Figures) -> float:
-    return figures["bytes"] / figures["seconds"] / 1e6
+def list_workloads() -> list[Workload]:
+    """Return what is measured; what needs nodes of its own comes last."""
+    rate = Column(key="rate", unit="MB/s")
+    cpu = Column(key="cpu", unit="CPU s/GiB", is_cost=True)
+    per_second = Column(key="rate", unit="per s")
+    each = Column(key="cpu", unit="CPU ms each", is_cost=True)
+    return [
+        _workload("down", measures.bulk("download", 1), rate, cpu),
+        _workload("up", measures.bulk("upload", 1), rate, cpu),
+        _workload(
+            "round trip", measures.round_trips, Column(key="p50", unit="median µs", is_cost=True)
+        ),
+        _workload("connections, 1", measures.connections(1), per_second, each),
+        _workload("connections, 8", measures.connections(8), per_second, each),
+        _workload(
+            "UDP",
+            measures.datagrams(_DATAGRAM_SIZE),
+            per_second,
+            Column(key="cpu", unit="CPU µs each", is_cost=True),
+        ),
+        _workload(
+            "memory",
+            measures.fresh,
+            Column(key="started", unit="MB, just started", is_cost=True),
+            Column(key="used", unit="MB, after some use", is_cost=True),
+            is_fresh=True,
+        ),
+    ]
 
 
-def _spent(before: Usage | None, after: Usage | None) -> float | None:
-    return None if before is None or after is None else after.cpu - before.cpu
+def _size(seconds: float) -> Size:
+    return Size(
+        rounds=_ROUNDS,
+        seconds=seconds,
+        connection_count=max(_CONNECTIONS_MIN, int(seconds * _CONNECTIONS_PER_SECOND)),
+        first_count=0,
+        idle_count=0,
+        settle_limit=0.0,
+        share_seconds=0.0,
+    )
 
 
-def _figure(value: float | None, factor: float, form: str) -> str:
-    return "-" if value is None else form.format(value * factor)
+def run_comparison(peers: Sequence[str] | None, *, seconds: float, as_json: bool) -> None:
+    """Measure, and print a table or JSON.
+
+    Args:
+        peers: names in lower case; empty for ours alone, None for those that are installed.
+        seconds: how long each measurement takes.
+        as_json: print one JSON object.
+
+    Raises:
+        BenchError: a wanted peer is not installed, or our own nodes failed; the failure of a peer
+            is part of the results.
+    """
+    machine, contenders = look_at_machine(), find_contenders(peers)
+    if not as_json:
+        print(*_introduce(machine, contenders), sep="\n", flush=True)
+    progress = ProgressLine()
+    try:
+        comparison = Comparison(contenders.implementations, _size(seconds), progress=progress)
+        results = comparison.run(list_workloads())
+    finally:
+        progress.clear()
+    faults = list_faults(contenders, results)
+    lines = summarise(results)
+    if as_json:
+        print(json.dumps(describe(machine, contenders, lines, faults, seconds), indent=2))
+    else:
+        print("", *write_rows(lines, list(contenders.implementations)), sep="\n")
+        print("", _LEGEND, *_load_mark(lines), *(f"failed: {fault}" for fault in faults), sep="\n")
+    own_faults = [result.faults[OURS] for result in results if OURS in result.faults]
+    if own_faults:
+        raise BenchError(own_faults[0])
 
 
-def _align(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for first, *others in rows:
-        cells = [first.ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-        yield "  ".join(cells)
+def _introduce(machine: Machine, contenders: Contenders) -> Iterator[str]:
+    ours = contenders.implementations[OURS]
+    found = ", ".join(f"{peer.name} {peer.version}" for peer in contenders.peers)
+    yield f"{ours.name} {ours.version}" + (f"; found {found}" if found else "")
+    yield machine.line
+    if contenders.missing:
+        yield f"not installed: {remedies(contenders.missing)}"
+    if machine.warning:
+        yield f"warning: {machine.warning}"
 
 
-# Processes ----------------------------------------------------------------------------------------
+def list_faults(contenders: Contenders, results: Sequence[Result]) -> list[str]:
+    """Return what went wrong, each fault once, with the workloads that it concerns."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for result in results:
+        for name, fault in result.faults.items():
+            places.setdefault((name, fault), []).append(result.workload.name)
+    return [
+        *(f"{name}: {fault}" for name, fault in contenders.faults.items()),
+        *(f"{name} ({'; '.join(found)}): {fault}" for (name, fault), found in places.items()),
+    ]
 
 
-@contextlib.contextmanager
-def _nodes(cipher: str, origin: int) -> Generator[_Nodes]:
-    """Run a client and a server with one new user."""
-    user_id = format_user_id(secrets.token_bytes(16))
-    with _node("server", _server_file(user_id)) as (server, port):  # noqa: SIM117  (it needs port)
-        with _node("client", _client_file(user_id, cipher, port)) as (client, proxy):
-            target = Target(origin=origin, proxy=proxy)
-            yield _Nodes(target=target, client=client, server=server)
+def _load_mark(lines: Sequence[Line]) -> list[str]:
+    return [_LOAD_BOUND] if any(line.is_load_bound for line in lines) else []
 
 
-@contextlib.contextmanager
-def _node(name: str, config: Settings) -> Generator[tuple[Child, int]]:
-    """Run `trio-vmess run` on a file; yield the process and the port it listens on."""
-    with tempfile.TemporaryDirectory(prefix="trio-vmess-bench-") as folder:
-        file = Path(folder, "config.json")
-        file.write_text(json.dumps(config), encoding="utf-8")
-        command = [sys.executable, "-m", "trio_vmess", "run", "--config", str(file)]
-        child = Child(name, command, has_pipes=True)
-        try:
-            match = _LISTENING.match(child.read_line())
-            if match is None:
-                raise BenchError(child.explain("did not start"))
-            yield child, int(match[1])
-        finally:
-            child.stop()
+def write_rows(lines: Sequence[Line], contenders: Sequence[str]) -> Iterator[str]:
+    """Yield the table as text.
+
+    Args:
+        lines: its rows.
+        contenders: its columns.
+    """
+    has_peers = len(contenders) > 1
+    rows = [["workload", "figure", *contenders, *(["ratio"] if has_peers else [])]]
+    previous = ""
+    for line in lines:
+        ratio = "-" if line.ratio is None else f"{line.ratio:.2f}"
+        rows.append(
+            [
+                line.name if line.name != previous else "",
+                line.column.unit + (" *" if line.is_load_bound else ""),
+                *(format_number(line.medians.get(name)) for name in contenders),
+                *([ratio] if has_peers else []),
+            ]
+        )
+        previous = line.name
+    return align(rows, left=2)
 
 
-def _server_file(user_id: str) -> Settings:
-    return _file("vmess", {"clients": [{"id": user_id}]}, "freedom", {"allowPrivate": True})
-
-
-def _client_file(user_id: str, cipher: str, port: int) -> Settings:
-    user = {"id": user_id, "security": cipher}
-    server = {"address": "127.0.0.1", "port": port, "users": [user]}
-    return _file("socks", {"auth": "noauth"}, "vmess", {"vnext": [server]})
-
-
-def _file(
-    inbound: str, inbound_settings: Settings, outbound: str, outbound_settings: Settings
-) -> Settings:
+def describe(
+    machine: Machine,
+    contenders: Contenders,
+    lines: Sequence[Line],
+    faults: Sequence[str],
+    seconds: float,
+) -> Mapping[str, object]:
+    """Return everything as JSON has it; the keys are part of the command's contract."""
     return {
-        "inbounds": [
-            {"protocol": inbound, "listen": "127.0.0.1", "port": 0, "settings": inbound_settings}
+        "machine": {
+            "processor": machine.processor,
+            "cores": machine.cores,
+            "python": machine.python,
+            "load": machine.load,
+            "warning": machine.warning,
+        },
+        "versions": {name: each.version for name, each in contenders.implementations.items()},
+        "missing": list(contenders.missing),
+        "seconds": seconds,
+        "rounds": _ROUNDS,
+        "results": [
+            {
+                "workload": line.name,
+                "figure": line.column.unit,
+                "is_cost": line.column.is_cost,
+                "is_load_bound": line.is_load_bound,
+                "values": dict(line.medians),
+                "best_peer": line.best_peer,
+                "ratio": line.ratio,
+            }
+            for line in lines
         ],
-        "outbounds": [{"protocol": outbound, "settings": outbound_settings}],
+        "faults": list(faults),
     }

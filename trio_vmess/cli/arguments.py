@@ -11,9 +11,11 @@ from trio_vmess.core import Host, IPAddress, Network
 CIPHERS: Final = tuple(str(each.value) for each in SecurityName if each is not SecurityName.AUTO)
 """The ciphers that `bench` can measure."""
 
+ALL_CIPHERS: Final = "all"
 
-def _ciphers_or_all(ciphers: Sequence[str] | None) -> Sequence[str]:
-    return tuple(ciphers or CIPHERS)
+
+def _expand_ciphers(ciphers: Sequence[str] | None) -> Sequence[str]:
+    return CIPHERS if ciphers and ALL_CIPHERS in ciphers else tuple(ciphers or ())
 
 
 @attrs.frozen(kw_only=True)
@@ -98,10 +100,19 @@ class DemoArguments:
 
 @attrs.frozen(kw_only=True)
 class BenchArguments:
-    """`trio-vmess bench`; without ciphers, all of them are measured."""
+    """`trio-vmess bench`.
 
-    ciphers: Sequence[str] = attrs.field(converter=_ciphers_or_all)
+    Attributes:
+        against: the peers to compare with; None for those that are installed.
+        ciphers: measure our nodes with these, and no peer; empty for the comparison.
+        seconds: how long each measurement takes.
+        json: print JSON.
+    """
+
+    against: Sequence[str] | None
+    ciphers: Sequence[str] = attrs.field(converter=_expand_ciphers)
     seconds: float
+    json: bool
 
 
 @attrs.frozen(kw_only=True)

@@ -210,10 +210,13 @@ def _demo(arguments: DemoArguments) -> None:
 
 def _bench(arguments: BenchArguments) -> None:
     # Imported here for the same reason as the demo.
-    from trio_vmess.bench import BenchError, run_bench
+    from trio_vmess.bench import BenchError, run_ciphers, run_comparison
 
     try:
-        run_bench(arguments.ciphers, seconds=arguments.seconds)
+        if arguments.ciphers:
+            run_ciphers(arguments.ciphers, seconds=arguments.seconds)
+        else:
+            run_comparison(arguments.against, seconds=arguments.seconds, as_json=arguments.json)
     except BenchError as exc:
         raise CommandError(str(exc)) from None
     except KeyboardInterrupt:

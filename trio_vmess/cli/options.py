@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from trio_vmess.cli.arguments import (
+    ALL_CIPHERS,
     CIPHERS,
     Arguments,
     BenchArguments,
@@ -24,6 +25,7 @@ from trio_vmess.cli.arguments import (
 )
 from trio_vmess.cli.links import LINK_VARIABLE
 from trio_vmess.cli.values import (
+    PEER_NAMES,
     list_values,
     one_of,
     read_alter_id,
@@ -33,6 +35,7 @@ from trio_vmess.cli.values import (
     read_ip_address,
     read_local_endpoint,
     read_name_server,
+    read_peers,
     read_port,
     read_time,
     read_url_path,
@@ -96,6 +99,9 @@ def find_conflict(arguments: Arguments) -> str | None:
             )
         case StatsArguments(connections=True, reset=True):
             return "--connections cannot be combined with --reset"
+        case BenchArguments(ciphers=[_, *_]) if arguments.json or arguments.against is not None:
+            name = "--json" if arguments.json else "--against"
+            return f"{name} cannot be combined with --cipher, which measures trio-vmess alone"
         case _:
             pass
     return None
@@ -241,20 +247,34 @@ def _add_check(check: argparse.ArgumentParser) -> None:
 
 def _add_bench(bench: argparse.ArgumentParser) -> None:
     bench.add_argument(
+        "--against",
+        type=read_peers,
+        default="auto",
+        metavar="NAME,...",
+        help=(
+            f"compare with these: some of {', '.join(PEER_NAMES)}; 'auto' takes those that are "
+            "installed, 'none' measures trio-vmess alone; default: %(default)s"
+        ),
+    )
+    bench.add_argument(
         "--cipher",
         dest="ciphers",
         action="append",
-        choices=CIPHERS,
+        choices=(*CIPHERS, ALL_CIPHERS),
         metavar="CIPHER",
-        help=f"measure only this one; may be repeated: {', '.join(CIPHERS)}",
+        help=(
+            "measure trio-vmess alone, with this cipher; may be repeated: "
+            f"{', '.join(CIPHERS)}, or {ALL_CIPHERS}"
+        ),
     )
     bench.add_argument(
         "--seconds",
         type=seconds_between(0.05, 60),
-        default=1.5,
+        default=1.0,
         metavar="N",
         help="duration of each measurement, 0.05 to 60; default: %(default)s",
     )
+    bench.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _add_stats(stats: argparse.ArgumentParser) -> None:

@@ -42,8 +42,11 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "Run a server, a client and a web page on loopback; print a command to try.",
     ),
     "bench": (
-        "measure a client and a server on this machine",
-        "Measure a client and a server on loopback, with each cipher (30 seconds).",
+        "measure this machine, against V2Ray, sing-box and Xray where installed",
+        (
+            "Measure a client and a server on loopback, and those of V2Ray, sing-box and Xray "
+            "where they are installed (half a minute for each)."
+        ),
     ),
     "stats": (
         "show the traffic counters of a running node",

@@ -12,6 +12,9 @@ from typing import Final, TypeVar
 from trio_vmess.core import Host, IPAddress, parse_endpoint, parse_host
 from trio_vmess.core.vmess import parse_user_id
 
+PEER_NAMES: Final = ("v2ray", "sing-box", "xray")
+"""Those that `bench` can compare with."""
+
 _Choice = TypeVar("_Choice", bound=enum.Enum)
 _PORT_MAX: Final = 0xFFFF
 _DNS_PORT: Final = 53
@@ -154,6 +157,22 @@ def one_of(choices: type[_Choice]) -> Callable[[str], _Choice]:
             ) from None
 
     return read
+
+
+def read_peers(text: str) -> tuple[str, ...] | None:
+    """Read whom to compare with: None for `auto`, empty for `none`."""
+    names = tuple(dict.fromkeys(name.strip().lower() for name in text.split(",")))
+    if names == ("auto",):
+        return None
+    if names == ("none",):
+        return ()
+    for name in names:
+        if name not in PEER_NAMES:
+            raise argparse.ArgumentTypeError(
+                f"{name!r} is not known: expected auto, none, or some of {', '.join(PEER_NAMES)}, "
+                "separated by commas"
+            )
+    return names
 
 
 def list_values(choices: type[enum.Enum]) -> str:

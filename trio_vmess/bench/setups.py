@@ -1,10 +1,23 @@
 """The configuration of nodes for a measurement, and the amount of measuring."""
 
-from typing import Final
+from typing import Literal, Protocol
 
 import attrs
 
-from tests.kit.carriers import BARE, CarrierSpec
+Json = dict[str, object]
+Role = Literal["server", "client"]
+
+
+class Carrier(Protocol):
+    """What carries VMess in place of bare TCP; equal ones have the same hash."""
+
+    def fits(self, name: str) -> bool:
+        """Return whether a pair of nodes of this implementation can meet by it."""
+        ...
+
+    def settings(self, name: str, role: Role) -> Json:
+        """Return what it adds to the VMess inbound or outbound of this implementation."""
+        ...
 
 
 @attrs.frozen(kw_only=True)
@@ -14,25 +27,26 @@ class Setup:
     Attributes:
         security: the cipher.
         alter_id: above 0 for legacy headers.
-        carrier: what carries VMess.
+        carrier: what carries VMess; None for bare TCP.
         mux: how many connections of programs share one to the server; 0 for none.
         user_count: how many users the server has.
         callers: the users of the client; one is chosen at random for each connection.
         client: the implementation of the client in every pair; None for the contender's own.
         server: the same for the server.
-        delay: seconds that bytes take from client to server, and as many back.
+        between: the command of a program between client and server; the port that it must listen
+            on and the server's port are appended.
         spares: connections that trio-vmess keeps open ahead of time; no peer has such a thing.
     """
 
     security: str = "aes-128-gcm"
     alter_id: int = 0
-    carrier: CarrierSpec = BARE
+    carrier: Carrier | None = None
     mux: int = 0
     user_count: int = 1
     callers: tuple[int, ...] = (0,)
     client: str | None = None
     server: str | None = None
-    delay: float = 0.0
+    between: tuple[str, ...] = ()
     spares: int = 0
 
 
@@ -57,34 +71,3 @@ class Size:
     idle_count: int
     settle_limit: float
     share_seconds: float
-
-
-SIZES: Final = {
-    "tiny": Size(
-        rounds=1,
-        seconds=0.05,
-        connection_count=10,
-        first_count=3,
-        idle_count=20,
-        settle_limit=0.0,
-        share_seconds=0.1,
-    ),
-    "quick": Size(
-        rounds=1,
-        seconds=0.4,
-        connection_count=400,
-        first_count=12,
-        idle_count=500,
-        settle_limit=20.0,
-        share_seconds=3.0,
-    ),
-    "full": Size(
-        rounds=5,
-        seconds=1.5,
-        connection_count=2000,
-        first_count=12,
-        idle_count=1000,
-        settle_limit=40.0,
-        share_seconds=10.0,
-    ),
-}

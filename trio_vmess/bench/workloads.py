@@ -1,12 +1,11 @@
 """What a workload is: a load, the nodes that it runs on, and the figures to report."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import attrs
 
-from benchmarks.comparison.measures import Stage
-from benchmarks.comparison.setups import Setup
-from trio_vmess.bench import Figures
+from trio_vmess.bench.measures import Measure
+from trio_vmess.bench.setups import Setup
 
 
 @attrs.frozen(kw_only=True)
@@ -48,7 +47,7 @@ class Workload:
 
     name: str
     setup: Setup
-    measure: Callable[[Stage], Figures]
+    measure: Measure
     columns: Sequence[Column]
     is_fresh: bool = False
     has_ceiling: bool = True

@@ -1,20 +1,20 @@
 """A client and a server as processes: started, measured, and ended."""
 
 import json
-import sys
+import math
 import tempfile
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 import attrs
 
-from benchmarks.comparison.carrier_check import check_carrier
-from benchmarks.comparison.implementations import Implementation
-from benchmarks.comparison.setups import Setup
-from benchmarks.comparison.sharing_check import check_sharing
-from tests.kit.peer_configs import Json
-from tests.kit.ports import free_port
-from trio_vmess.bench import BenchError, Child, Target, Usage, usage_of
+from trio_vmess.bench.implementations import Implementation
+from trio_vmess.bench.loads import Target
+from trio_vmess.bench.ports import free_port
+from trio_vmess.bench.processes import BenchError, Child, Usage, usage_of
+from trio_vmess.bench.setups import Json, Setup
+
+_UNKNOWN: Final = Usage(user=math.nan, system=math.nan, cpu=math.nan, memory=math.nan)
 
 
 @attrs.frozen(kw_only=True)
@@ -38,6 +38,9 @@ class Pair:
         server: the server's implementation.
         setup: their configuration.
         origin: the origin's port.
+
+    Attributes:
+        target: where loads connect to.
     """
 
     def __init__(
@@ -48,64 +51,51 @@ class Pair:
         *,
         origin: int,
     ) -> None:
+        self.client = client
+        self.server = server
+        self.setup = setup
         self._implementations = {"client": client, "server": server}
-        self._setup = setup
-        self._folder = tempfile.TemporaryDirectory(prefix="trio-vmess-compare-")
+        self._folder = tempfile.TemporaryDirectory(prefix="trio-vmess-bench-")
         self._children: dict[str, Child] = {}
         has_proxy = client is not None and server is not None
         self._ports = {role: free_port() if has_proxy else 0 for role in self._implementations}
-        self._path: Child | None = None
+        self._between: Child | None = None
         # Where the client finds the server.
-        self._server_port = free_port() if has_proxy and setup.delay else self._ports["server"]
+        self._server_port = free_port() if has_proxy and setup.between else self._ports["server"]
         self.target = Target(origin=origin, proxy=self._ports["client"] if has_proxy else None)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for child in (*self._children.values(), *([] if self._path is None else [self._path])):
-            child.stop()
+        for child in (*self._children.values(), self._between):
+            if child is not None:
+                child.stop()
         self._folder.cleanup()
 
-    def check_carrier(self) -> None:
-        """Look at what the client sends to a server; before the start.
-
-        Raises:
-            BenchError: it does not use the carrier of the setup.
-        """
-        client = self._implementations["client"]
-        if client is not None:
-            check_carrier(client, self._setup, Path(self._folder.name))
-
-    def check_sharing(self) -> None:
-        """Count the connections between the two; after the start, and before any load.
-
-        Raises:
-            BenchError: those of programs do not share them, although the setup says so.
-        """
-        if self._setup.mux and self._implementations["server"] is not None:
-            check_sharing(self.target, self._ports["server"])
+    @property
+    def folder(self) -> Path:
+        """A folder for files, which goes with the pair."""
+        return Path(self._folder.name)
 
     def start(self) -> float:
         """Start the server, then the client; return the seconds that both needed to listen."""
         seconds = self.start_one("server")
         if self._server_port != self._ports["server"]:
-            self._start_path()
+            self._start_between()
         return seconds + self.start_one("client")
 
-    def _start_path(self) -> None:
-        """Start what delays everything between client and server."""
+    def _start_between(self) -> None:
         ends = (str(self._server_port), str(self._ports["server"]))
-        command = [sys.executable, "-m", "tests.kit.delayed_path", *ends]
-        self._path = Child("delayed path", [*command, str(self._setup.delay * 1e3)])
-        self._path.wait_until_accepting(self._server_port)
+        self._between = Child("program between the nodes", [*self.setup.between, *ends])
+        self._between.wait_until_accepting(self._server_port)
 
     def start_one(self, role: str, *, wait: bool = True) -> float:
         """Start the `client` or the `server`; return the seconds it needed to listen."""
         implementation = self._implementations[role]
         if implementation is None:
             return 0.0
-        path = Path(self._folder.name, f"{role}.json")
+        path = self.folder / f"{role}.json"
         path.write_text(json.dumps(self._configuration(implementation, role)), encoding="utf-8")
         child = Child(
             f"{implementation.name} {role}",
@@ -117,8 +107,8 @@ class Pair:
 
     def _configuration(self, implementation: Implementation, role: str) -> Json:
         if role == "server":
-            return implementation.write_server(self._setup, self._ports["server"])
-        return implementation.write_client(self._setup, self._server_port, self._ports["client"])
+            return implementation.write_server(self.setup, self._ports["server"])
+        return implementation.write_client(self.setup, self._server_port, self._ports["client"])
 
     def pid_of(self, role: str) -> int:
         """Return the process id of the client or the server."""
@@ -129,17 +119,16 @@ class Pair:
         return self._ports[role]
 
     def usage(self) -> dict[str, Usage]:
-        """Return what each of the two has used so far.
+        """Return what each of the two has used so far; NaN where there is no /proc.
 
         Raises:
-            BenchError: one has ended, or there is no /proc.
+            BenchError: one has ended.
         """
-        found = {}
+        found: dict[str, Usage] = {}
         for role, child in self._children.items():
-            usage = usage_of(child.pid) if child.is_running else None
-            if usage is None:
-                raise BenchError(child.explain("has ended, or there is no /proc"))
-            found[role] = usage
+            if not child.is_running:
+                raise BenchError(child.explain("has ended"))
+            found[role] = usage_of(child.pid) or _UNKNOWN
         return found
 
     def spent_since(self, before: dict[str, Usage]) -> CpuTime:
@@ -147,6 +136,6 @@ class Pair:
         now = self.usage()
         return CpuTime(**{role: now[role].cpu - usage.cpu for role, usage in before.items()})
 
-    def memory(self, role: str | None = None) -> int:
+    def memory(self, role: str | None = None) -> float:
         """Return the resident bytes of one of the two, or of both."""
         return sum(each.memory for name, each in self.usage().items() if role in (None, name))

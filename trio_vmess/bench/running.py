@@ -2,19 +2,20 @@
 
 import contextlib
 import itertools
-import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, Protocol
 
 import attrs
 
-from benchmarks.comparison.implementations import OURS, Implementation
-from benchmarks.comparison.measures import Stage
-from benchmarks.comparison.pairs import Pair
-from benchmarks.comparison.setups import Setup, Size
-from benchmarks.comparison.workloads import Workload
-from trio_vmess.bench import BenchError, Figures, LoadGenerator, OriginProcess
+from trio_vmess.bench.generator import LoadGenerator
+from trio_vmess.bench.implementations import OURS, Implementation
+from trio_vmess.bench.loads import Figures
+from trio_vmess.bench.measures import Stage
+from trio_vmess.bench.origin import OriginProcess
+from trio_vmess.bench.pairs import Pair
+from trio_vmess.bench.processes import BenchError
+from trio_vmess.bench.setups import Setup, Size
+from trio_vmess.bench.workloads import Workload
 
 NO_PROXY: Final = "no proxy"
 
@@ -33,32 +34,36 @@ class Result:
     """
 
     workload: Workload
-    rounds: dict[str, list[Figures]] = attrs.field(factory=dict)
-    faults: dict[str, str] = attrs.field(factory=dict)
+    rounds: dict[str, list[Figures]] = attrs.field(factory=dict[str, list[Figures]])
+    faults: dict[str, str] = attrs.field(factory=dict[str, str])
 
 
-class Progress:
-    """One line for each measurement, on standard error.
+class Progress(Protocol):
+    """Told about each measurement."""
 
-    Args:
-        total: the number of measurements.
-    """
+    def prepare(self, what: str) -> None:
+        """Note what is done before a measurement."""
+        ...
 
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._number = 0
-        self._start = time.perf_counter()
+    def begin(self, workload: Workload, name: str, total: int) -> None:
+        """Note that a contender is about to be measured, one of `total` times."""
+        ...
 
-    def show(self, workload: Workload, name: str, outcome: str) -> None:
-        """Count a measurement, and print its outcome."""
-        self._number += 1
-        left = (time.perf_counter() - self._start) / self._number * (self._total - self._number)
-        print(
-            f"[{self._number:4}/{self._total}] {workload.name:38} {name:11} {outcome:34} "
-            f"about {left // 60:.0f}:{left % 60:02.0f} left",
-            file=sys.stderr,
-            flush=True,
-        )
+    def end(self, workload: Workload, name: str, outcome: str) -> None:
+        """Note the figures, or why there are none."""
+        ...
+
+
+def _accept(_pair: Pair) -> None:
+    """Look at nothing."""
+
+
+@attrs.frozen(kw_only=True)
+class Checks:
+    """What is looked at in each pair; each raises `BenchError` if a node does something else."""
+
+    before_start: Callable[[Pair], None] = _accept
+    after_start: Callable[[Pair], None] = _accept
 
 
 class Comparison:
@@ -67,16 +72,26 @@ class Comparison:
     Args:
         implementations: the contenders by name.
         size: how much to measure.
+        progress: is told what happens.
+        checks: of each pair.
         is_quick: leave peers out of workloads that are measured only once.
     """
 
     def __init__(
-        self, implementations: Mapping[str, Implementation], size: Size, *, is_quick: bool
+        self,
+        implementations: Mapping[str, Implementation],
+        size: Size,
+        *,
+        progress: Progress,
+        checks: Checks | None = None,
+        is_quick: bool = False,
     ) -> None:
         self._implementations = implementations
         self._size = size
         self._is_quick = is_quick
-        self._stack = contextlib.ExitStack()
+        self._progress = progress
+        self._checks = Checks() if checks is None else checks
+        self._total = 0
 
     def run(self, workloads: Sequence[Workload]) -> list[Result]:
         """Measure everything.
@@ -85,16 +100,17 @@ class Comparison:
             BenchError: generator or origin failed; the failure of a node is part of its result.
         """
         possible = [workload for workload in workloads if self._is_possible(workload.setup)]
-        total = sum(len(self._contenders(each)) * self._round_count(each) for each in possible)
+        self._total = sum(
+            len(self._contenders(each)) * self._round_count(each) for each in possible
+        )
         with OriginProcess() as origin, LoadGenerator() as generator, LoadGenerator() as second:
             stage_of = _StageMaker(generator, second, origin, self._size)
-            progress = Progress(total)
             results: list[Result] = []
             for (is_fresh, _), group in itertools.groupby(
                 possible, key=lambda workload: (workload.is_fresh, workload.setup)
             ):
                 run_group = self._run_fresh if is_fresh else self._run_steady
-                results += run_group(list(group), stage_of, progress)
+                results += run_group(list(group), stage_of)
         return results
 
     def _is_possible(self, setup: Setup) -> bool:
@@ -124,48 +140,59 @@ class Comparison:
         return Pair(client, server, setup, origin=origin)
 
     def _run_steady(
-        self, workloads: Sequence[Workload], stage_of: "_StageMaker", progress: Progress
+        self, workloads: Sequence[Workload], stage_of: "_StageMaker"
     ) -> Iterator[Result]:
         names = list(dict.fromkeys(name for each in workloads for name in self._contenders(each)))
         with contextlib.ExitStack() as stack:
-            stages, faults = {}, {}
+            stages: dict[str, Stage] = {}
+            faults: dict[str, str] = {}
             for name in names:
                 pair = stack.enter_context(
                     self._pair(name, workloads[0].setup, stage_of.origin.port)
                 )
                 stages[name] = stage_of(pair)
                 try:
-                    pair.check_carrier()
+                    self._progress.prepare(f"starting {name}")
+                    self._checks.before_start(pair)
                     pair.start()
-                    pair.check_sharing()
+                    self._checks.after_start(pair)
                 except BenchError as exc:
                     faults[name] = str(exc)
             for workload in workloads:
                 result = Result(workload=workload, faults=dict(faults))
                 for name in self._contenders(workload):
                     if name not in faults:
+                        self._progress.prepare(f"{workload.name}: {name}, warming up")
                         _measure(result, name, _shrunk(stages[name]), is_warming=True)
                 for _ in range(self._round_count(workload)):
                     for name in self._contenders(workload):
+                        self._progress.begin(workload, name, self._total)
                         if name not in result.faults:
                             _measure(result, name, stages[name])
-                        progress.show(workload, name, _outcome(result, name))
+                        self._progress.end(workload, name, _outcome(result, name))
                 yield result
 
     def _run_fresh(
-        self, workloads: Sequence[Workload], stage_of: "_StageMaker", progress: Progress
+        self, workloads: Sequence[Workload], stage_of: "_StageMaker"
     ) -> Iterator[Result]:
         for workload in workloads:
             result = Result(workload=workload)
             for _ in range(self._round_count(workload)):
                 for name in self._contenders(workload):
+                    self._progress.begin(workload, name, self._total)
                     with self._pair(name, workload.setup, stage_of.origin.port) as pair:
                         if not result.rounds.get(name):
-                            _check(result, name, pair)
+                            self._check(result, name, pair)
                         if name not in result.faults:
                             _measure(result, name, stage_of(pair))
-                    progress.show(workload, name, _outcome(result, name))
+                    self._progress.end(workload, name, _outcome(result, name))
             yield result
+
+    def _check(self, result: Result, name: str, pair: Pair) -> None:
+        try:
+            self._checks.before_start(pair)
+        except BenchError as exc:
+            result.faults[name] = str(exc)
 
 
 @attrs.frozen
@@ -194,13 +221,6 @@ def _shrunk(stage: Stage) -> Stage:
         first_count=stage.size.first_count // 4 + 1,
     )
     return attrs.evolve(stage, size=size)
-
-
-def _check(result: Result, name: str, pair: Pair) -> None:
-    try:
-        pair.check_carrier()
-    except BenchError as exc:
-        result.faults[name] = str(exc)
 
 
 def _measure(result: Result, name: str, stage: Stage, *, is_warming: bool = False) -> None:

@@ -1,14 +1,18 @@
 """Loads on a pair of nodes, each with the figures that it gives."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import Final
 
 import attrs
 
-from benchmarks.comparison.pairs import CpuTime, Pair
-from benchmarks.comparison.setups import Size
-from trio_vmess.bench import BenchError, Figures, LoadGenerator, OriginProcess, usage_of
+from trio_vmess.bench.generator import LoadGenerator
+from trio_vmess.bench.loads import Figures
+from trio_vmess.bench.origin import OriginProcess
+from trio_vmess.bench.pairs import CpuTime, Pair
+from trio_vmess.bench.processes import BenchError, usage_of
+from trio_vmess.bench.setups import Size
 
 _GIB: Final = 1 << 30
 _BEFORE_TRIPS: Final = 0.3
@@ -45,7 +49,7 @@ class Stage:
         """Run a load; return its figures and the CPU time of the nodes.
 
         The figure `load_share` is the CPU share of generator or origin, whichever is greater: near
-        1, the load was measured rather than the nodes.
+        1, the load was measured rather than the nodes. Without /proc, all CPU time is NaN.
         """
         before, origin_before = self.pair.usage(), self._origin_cpu()
         figures = self.generator.run(load, self.pair.target, **arguments)
@@ -58,9 +62,11 @@ class Stage:
 
     def _origin_cpu(self) -> float:
         usage = usage_of(self.origin.pid)
-        if usage is None:
-            raise BenchError("the origin has ended, or there is no /proc")
-        return usage.cpu
+        return math.nan if usage is None else usage.cpu
+
+
+Measure = Callable[[Stage], Figures]
+"""Runs a load, and returns the figures of its columns."""
 
 
 # Loads on a running pair --------------------------------------------------------------------------

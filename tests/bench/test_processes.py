@@ -1,7 +1,9 @@
 """CPU time and memory of processes, and the ports that they are given."""
 
 import os
+import signal
 import socket
+import subprocess
 import sys
 import time
 
@@ -10,6 +12,7 @@ import pytest
 from trio_vmess.bench import processes as processes_module
 from trio_vmess.bench import usage_of
 from trio_vmess.bench.ports import free_port
+from trio_vmess.bench.processes import Child, ending_children
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 
@@ -48,3 +51,23 @@ def test_a_free_port_is_given_once_and_can_be_bound() -> None:
     assert len(set(ports)) == 20
     with socket.create_server(("127.0.0.1", ports[0])) as server:
         assert server.getsockname()[1] == ports[0]
+
+
+def test_an_interrupt_while_a_process_starts_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[str]] = []
+
+    def start_and_interrupt(*args: object, **kwargs: object) -> "subprocess.Popen[str]":
+        started.append(popen(*args, **kwargs))  # type: ignore[call-overload]
+        signal.raise_signal(signal.SIGINT)
+        return started[0]
+
+    popen = subprocess.Popen
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(subprocess, "Popen", start_and_interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt), ending_children():
+            Child("sleeper", [sys.executable, "-c", "import time; time.sleep(60)"])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    (process,) = started
+    assert process.poll() is not None

@@ -1,13 +1,17 @@
 """Child processes: started, measured through /proc, and ended."""
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 import attrs
@@ -61,18 +65,23 @@ class Child:
         self.name = name
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (it lives as long as the process)
         self.started = time.perf_counter()
-        try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE if has_pipes else subprocess.DEVNULL,
-                stdout=subprocess.PIPE if has_pipes else self._log,
-                stderr=self._log,
-                env={**os.environ, **(own_environment() if environment is None else environment)},
-                text=True,
-            )
-        except BaseException:
-            self._log.close()
-            raise
+        with _interrupts_later():
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE if has_pipes else subprocess.DEVNULL,
+                    stdout=subprocess.PIPE if has_pipes else self._log,
+                    stderr=self._log,
+                    env={
+                        **os.environ,
+                        **(own_environment() if environment is None else environment),
+                    },
+                    text=True,
+                )
+            except BaseException:
+                self._log.close()
+                raise
+            _children.add(self)
 
     @property
     def pid(self) -> int:
@@ -137,12 +146,50 @@ class Child:
 
     def stop(self) -> None:
         """Kill the process and wait for its end; does nothing the second time."""
+        _children.discard(self)
         self._process.kill()
         self._process.wait(_STOP_LIMIT)
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
         self._log.close()
+
+
+_children: Final[set[Child]] = set()
+"""Those that `stop` has not ended yet."""
+
+
+@contextlib.contextmanager
+def ending_children() -> Generator[None]:
+    """End all children that are left when the block ends.
+
+    Ctrl-C may come when a process has started, but before whoever wanted it can see to its end.
+    """
+    try:
+        yield
+    finally:
+        for child in [*_children]:
+            child.stop()
+
+
+@contextlib.contextmanager
+def _interrupts_later() -> Generator[None]:
+    """Let Ctrl-C wait for the end of the block: inside `Popen`, it would lose the process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 # Usage --------------------------------------------------------------------------------------------

@@ -210,13 +210,14 @@ def _demo(arguments: DemoArguments) -> None:
 
 def _bench(arguments: BenchArguments) -> None:
     # Imported here for the same reason as the demo.
-    from trio_vmess.bench import BenchError, run_ciphers, run_comparison
+    from trio_vmess.bench import BenchError, ending_children, run_ciphers, run_comparison
 
     try:
-        if arguments.ciphers:
-            run_ciphers(arguments.ciphers, seconds=arguments.seconds)
-        else:
-            run_comparison(arguments.against, seconds=arguments.seconds, as_json=arguments.json)
+        with ending_children():
+            if arguments.ciphers:
+                run_ciphers(arguments.ciphers, seconds=arguments.seconds)
+            else:
+                run_comparison(arguments.against, seconds=arguments.seconds, as_json=arguments.json)
     except BenchError as exc:
         raise CommandError(str(exc)) from None
     except KeyboardInterrupt:

@@ -19,7 +19,7 @@ SHORT_READ_SIZE: Final = 60 * 1024
 """Bytes of a read beside little things.
 
 Below 64 KiB, a socket's transport passes a checkpoint before every read, not before every second.
-Short reads cost a transfer some 10 % more CPU (`docs/performance.md`), and shorter ones 20 %.
+Short reads cost a transfer some 10 % more CPU, and shorter ones 20 % (docs/performance-tables.md).
 """
 
 HOLD: Final = 0.1

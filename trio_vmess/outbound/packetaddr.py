@@ -11,10 +11,9 @@ import trio
 from trio_vmess.contracts import Connected, Outbound, PacketLink, StreamSide
 from trio_vmess.core import Flow, decode_packetaddr, encode_packetaddr
 from trio_vmess.errors import RemoteProtocolError
-from trio_vmess.outbound.background import Background
 from trio_vmess.outbound.received_datagrams import ReceivedDatagrams
 from trio_vmess.outbound.shared_sockets import Open, SharedSockets
-from trio_vmess.transport import PacketSender
+from trio_vmess.transport import Background, PacketSender
 
 log: Final = logging.getLogger("trio_vmess.outbound.packetaddr")
 
@@ -60,7 +59,9 @@ class PacketAddrOutbound:
 
     def __init__(self, vmess: PacketAddrSource) -> None:
         self._vmess = vmess
-        self._background = Background(vmess.tag)
+        self._background = Background(
+            f"the shared connections of outbound {vmess.tag!r} do not run"
+        )
         self._sockets = SharedSockets()
 
     @property

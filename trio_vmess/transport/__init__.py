@@ -4,6 +4,7 @@ The layers (TLS and carriers) are not imported here, because most nodes do witho
 """
 
 from trio_vmess.transport.address_order import by_preference
+from trio_vmess.transport.background import Background
 from trio_vmess.transport.control_connection import cancel_at_end
 from trio_vmess.transport.dial import (
     DIAL_TIMEOUT,
@@ -39,6 +40,7 @@ from trio_vmess.transport.unix import abstract_name, dial_unix, unix_address
 
 __all__ = [
     "DIAL_TIMEOUT",
+    "Background",
     "BodyPacketLink",
     "DatagramSocket",
     "PacketSender",

@@ -9,10 +9,10 @@ from trio_vmess.contracts import Connected, Outbound, PacketLink, StreamSide
 from trio_vmess.core import Destination, Entropy, Flow
 from trio_vmess.core.mux import New, encode_frame
 from trio_vmess.errors import DialError, DialFailure, LocalProtocolError
-from trio_vmess.outbound.background import Background
 from trio_vmess.outbound.mux.pool import CarrierPool
 from trio_vmess.outbound.mux.source_ids import SourceIds
 from trio_vmess.outbound.shared_sockets import Open, SharedSockets
+from trio_vmess.transport import Background
 from trio_vmess.transport.mux import TURN_SIZE
 
 NAME_FAMILY: Final = 4
@@ -52,7 +52,9 @@ class MuxOutbound:
         self._quic = quic
         self._sockets = SharedSockets()
         self._source_ids = SourceIds(entropy)
-        self._background = Background(vmess.tag)
+        self._background = Background(
+            f"the shared connections of outbound {vmess.tag!r} do not run"
+        )
 
     @property
     def tag(self) -> str:

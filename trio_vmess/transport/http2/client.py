@@ -9,6 +9,7 @@ import trio
 from trio_vmess.contracts import Connect, Transport
 from trio_vmess.core import Entropy, Host, format_endpoint
 from trio_vmess.core.carriage.http2 import DEFAULT_LIMITS, Http2Connection, Limits, Tunnel
+from trio_vmess.transport.background import Background
 from trio_vmess.transport.http2.carrier import Carrier
 from trio_vmess.transport.http2.keep_alive import KeepAlive
 from trio_vmess.transport.http2.server import Wrap
@@ -63,18 +64,13 @@ class Http2Client:
         self._keep_alive = keep_alive
         self._limits = limits
         self._routes: dict[tuple[Host, int], _Route] = {}
-        self._nursery: trio.Nursery | None = None
+        self._background = Background("the client of HTTP/2 does not run")
 
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> NoReturn:
         """Run the connections until cancelled; see `Service.run`."""
-        try:
-            async with trio.open_nursery() as self._nursery:
-                task_status.started()
-                await trio.sleep_forever()
-        finally:
-            self._nursery = None
+        await self._background.run(task_status=task_status)
 
     async def connect(self, host: Host, port: int) -> Transport:
         """Open a stream; a `Connect`.
@@ -85,7 +81,7 @@ class Http2Client:
             DialError: there is no connection to the server, and none can be made.
             RuntimeError: the service does not run.
         """
-        self._check_running()
+        self._background.check_running()
         route = self._routes.setdefault((host, port), _Route())
         carrier = route.find()
         if carrier is None:
@@ -98,15 +94,10 @@ class Http2Client:
         stream = Http2Stream(carrier, carrier.open(request), is_client=True)
         return stream if self._wrap is None else self._wrap(stream)
 
-    def _check_running(self) -> trio.Nursery:
-        if self._nursery is None:
-            raise RuntimeError("the client of HTTP/2 does not run")
-        return self._nursery
-
     async def _dial(self, route: _Route, host: Host, port: int) -> Carrier:
         transport = await self._connect(host, port)
         try:
-            nursery = self._check_running()  # it may have ended meanwhile
+            nursery = self._background.nursery  # it may have ended meanwhile
         except RuntimeError:
             await transport.aclose()
             raise

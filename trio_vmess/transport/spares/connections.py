@@ -16,6 +16,7 @@ import trio
 from trio_vmess.contracts import Connect, Transport
 from trio_vmess.core import Host, format_endpoint
 from trio_vmess.errors import DialError, RemoteProtocolError
+from trio_vmess.transport.background import Background
 
 log: Final = logging.getLogger("trio_vmess.transport.spares")
 
@@ -77,7 +78,7 @@ class SpareConnections:
         self._tag = tag or "-"
         self._buffer = memoryview(bytearray(READ_SIZE))
         self._servers: dict[tuple[Host, int], _Server] = {}
-        self._nursery: trio.Nursery | None = None
+        self._background = Background("the spare connections do not run")
 
     @property
     def ready_count(self) -> int:
@@ -88,12 +89,7 @@ class SpareConnections:
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> NoReturn:
         """Run the tasks of the spares until cancelled; see `Service.run`."""
-        try:
-            async with trio.open_nursery() as self._nursery:
-                task_status.started()
-                await trio.sleep_forever()
-        finally:
-            self._nursery = None
+        await self._background.run(task_status=task_status)
 
     async def connect(self, host: Host, port: int) -> Transport:
         """Return a living spare, or dial; see `Connect`. The next spares are opened meanwhile.
@@ -131,12 +127,13 @@ class SpareConnections:
     # Opening ------------------------------------------------------------------------------------
 
     def _refill(self, host: Host, port: int) -> None:
-        if self._nursery is None:
+        if not self._background.is_running:
             return
+        start_soon = self._background.nursery.start_soon
         server = self._servers.setdefault((host, port), _Server())
         while server.opening + len(server.ready) < self._count:
             server.opening += 1
-            self._nursery.start_soon(self._run_spare, server, host, port, name="spare connection")
+            start_soon(self._run_spare, server, host, port, name="spare connection")
 
     async def _run_spare(self, server: _Server, host: Host, port: int) -> None:
         """Open a spare, and keep it until it is taken, has ended, or is too old."""

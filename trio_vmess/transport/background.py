@@ -1,4 +1,4 @@
-"""The tasks of an outbound that outlive the flows which have needed them first."""
+"""Tasks that outlive the flows which have needed them first."""
 
 from typing import NoReturn
 
@@ -9,12 +9,17 @@ class Background:
     """A nursery for connections that flows share: a `Service`.
 
     Args:
-        tag: of the outbound; may be empty.
+        fault: what the error says if somebody needs the nursery while the service does not run.
     """
 
-    def __init__(self, tag: str) -> None:
-        self._tag = tag
+    def __init__(self, fault: str) -> None:
+        self._fault = fault
         self._nursery: trio.Nursery | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether tasks can be started."""
+        return self._nursery is not None
 
     @property
     def nursery(self) -> trio.Nursery:
@@ -24,8 +29,13 @@ class Background:
             RuntimeError: the service does not run.
         """
         if self._nursery is None:
-            raise RuntimeError(f"the shared connections of outbound {self._tag!r} do not run")
+            raise RuntimeError(self._fault)
         return self._nursery
+
+    def check_running(self) -> None:
+        """Raise what `nursery` would raise, if the service does not run."""
+        if self._nursery is None:
+            raise RuntimeError(self._fault)
 
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED

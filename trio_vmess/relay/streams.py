@@ -205,6 +205,8 @@ class _Relay:
 
         It can if no codec changes payload, and the sink takes pieces.
         """
+        if source.opener is None and sink.sealer is None:
+            return False  # nothing would be copied anyway
         send_pieces: _SendPieces | None = getattr(sink.transport, "send_pieces", None)
         if send_pieces is None:
             return False
